@@ -1,0 +1,52 @@
+"""symkernel: exact laws of learning, derived, compiled, judged and exported.
+
+The public face is loaded on first use, so that importing the package stays cheap.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+__version__ = "0.1.0"
+
+_FACE = {
+    "Network": "symkernel.problem.network",
+    "Task": "symkernel.problem.task",
+    "Phase": "symkernel.problem.curriculum",
+    "Curriculum": "symkernel.problem.curriculum",
+    "SquaredError": "symkernel.problem.loss",
+    "Trajectory": "symkernel.trajectory",
+    "Formula": "symkernel.formula",
+    "pseudo_kernel": "symkernel.theory.pseudo_kernel",
+    "ntk": "symkernel.theory.pseudo_kernel",
+    "derive": "symkernel.derivation",
+    "Derivation": "symkernel.derivation",
+    "catalogue": "symkernel.derivation",
+    "simulate": "symkernel.simulation",
+    "simulate_ensemble": "symkernel.simulation",
+    "check": "symkernel.ladder",
+    "check_claim": "symkernel.ladder",
+}
+_ROOMS = {
+    "weights": "symkernel.problem.weights",
+    "nodes": "symkernel.nodes",
+    "environments": "symkernel.environments",
+}
+
+__all__ = [*sorted(_FACE), *sorted(_ROOMS)]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ROOMS:
+        value: Any = import_module(_ROOMS[name])
+    elif name in _FACE:
+        value = getattr(import_module(_FACE[name]), name)
+    else:
+        raise AttributeError(f"module 'symkernel' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,35 @@
+r"""SymPy functions that stand for compiled bodies: each with its definition.
+
+SymPy's own `expm1` and `hypot` (sympy.codegen.cfunctions) are used where they exist.
+"""
+
+from __future__ import annotations
+
+import sympy as sp
+
+
+class tanhc(sp.Function):
+    r"""The entire-on-the-line function $\tanh(x)/x$, 1 at $x = 0$.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> from symkernel.codegen.functions import tanhc
+    >>> assert tanhc(0) == 1 and tanhc(sp.Symbol("x")).definition().limit("x", 0) == 1
+    """
+
+    nargs = 1
+
+    @classmethod
+    def eval(cls, x: sp.Expr) -> sp.Expr | None:
+        return sp.S.One if x.is_zero else None
+
+    def definition(self) -> sp.Expr:
+        """The function written out; valid for x other than 0."""
+        return sp.tanh(self.args[0]) / self.args[0]
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        return self.definition()._eval_evalf(prec)
+
+    def _latex(self, printer: object) -> str:
+        return rf"\operatorname{{tanhc}}\left({printer._print(self.args[0])}\right)"  # type: ignore[attr-defined]

@@ -1,0 +1,289 @@
+"""The face of the theory: `derive` finds the law that holds and binds it to the problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import sympy as sp
+
+from symkernel import notation
+from symkernel.errors import InvalidArgument, MissingValues, NoClosedForm, OutsideValidity
+from symkernel.formula import CheckReport, Derived, Formula, Law, Result, Step, Verdict
+from symkernel.problem.curriculum import Curriculum
+from symkernel.problem.loss import SquaredError
+from symkernel.problem.network import Network
+from symkernel.problem.problem import Problem
+from symkernel.problem.task import Task
+from symkernel.problem.weights import Weights
+from symkernel.theory import LAWS
+from symkernel.trajectory import Trajectory
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledLaw:
+    """A law with numbers: call it with flow times to get a `Trajectory`.
+
+    Attributes
+    ----------
+    problem : Problem
+        With numbers.
+    source : str
+        The numba module that evaluates the mode-level law.
+    rewritings : tuple of Rewriting
+        The rules that led from the derived formula to it, with operation counts.
+    """
+
+    derivation: Derivation
+    problem: Problem
+
+    def __call__(self, times: Any) -> Trajectory:
+        """Return the trajectory at flow times (increasing, not negative)."""
+        return self.derivation.law.trajectory(self.problem, times)
+
+    @cached_property
+    def _routine(self) -> Any:
+        return self.derivation.derived.routine()
+
+    @property
+    def source(self) -> str:
+        return self._routine.source
+
+    @property
+    def rewritings(self) -> tuple[Any, ...]:
+        return self._routine.lowered.rewritings
+
+
+@dataclass(frozen=True, eq=False)
+class Derivation:
+    """A law bound to a problem.
+
+    Attributes
+    ----------
+    law : Law
+    problem : Problem
+    assumptions : tuple of Verdict
+        What was tested, with distances, for every law that was tried.
+    steps : tuple of Step
+        Each with its machine check.
+    result : Result
+        Plain SymPy: ``result.output``, ``result.hidden``, ... as functions of time, per mode.
+    formulas : tuple of Formula
+        The same with abbreviations.
+    """
+
+    law: Law
+    problem: Problem
+    derived: Derived
+    assumptions: tuple[Verdict, ...]
+    report: CheckReport | None = field(default=None)
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return self.derived.steps
+
+    @cached_property
+    def result(self) -> Result:
+        modes = self.problem.curriculum.phases[0].task.modes
+        symbolic = not self.problem.is_numeric
+        if symbolic and modes is not None and len(modes) == 1:
+            return self.derived.mode(0)
+        return self.derived.result
+
+    @property
+    def formulas(self) -> tuple[Formula, ...]:
+        return self.derived.formulas
+
+    @property
+    def conventions(self) -> tuple[str, ...]:
+        """The block of conventions that is printed with the result."""
+        return self.problem.conventions
+
+    def mode(self, index: int) -> Result:
+        """Return the laws of one mode with the problem's own strengths and amplitudes."""
+        return self.derived.mode(index)
+
+    def learning_time(self, fraction: Any) -> sp.Expr:
+        """Return the flow time at which a mode reaches a fraction of its final value.
+
+        Parameters
+        ----------
+        fraction : number in (0, 1) or SymPy expression
+
+        Raises
+        ------
+        InvalidArgument
+            If the fraction is a number outside (0, 1).
+        OutsideValidity
+            If the mode never gets there (it starts on the saddle).
+        """
+        share = fraction if isinstance(fraction, sp.Expr) else sp.sympify(float(fraction))
+        if share.is_number and not 0 < share < 1:
+            raise InvalidArgument(
+                f"Argument 'fraction' must lie between 0 and 1, not {fraction}; the final value "
+                f"itself is reached only in the limit."
+            )
+        time = self.derived.learning_time.plain
+        if time == sp.oo:
+            raise OutsideValidity(
+                "A mode whose sides are exactly opposite falls to the saddle at 0 and never learns."
+            )
+        return time.subs(notation.fraction, share)
+
+    def compile(self, values: Mapping[sp.Symbol, Any] | None = None) -> CompiledLaw:
+        """Return the law as a compiled routine.
+
+        Parameters
+        ----------
+        values : mapping of Symbol to number
+            A value for every symbol of the problem.
+
+        Raises
+        ------
+        MissingValues
+            Naming the symbols without a value.
+        NoClosedForm
+            If the law's assumptions do not hold for the values.
+        """
+        problem = self.problem
+        if not problem.is_numeric:
+            problem = problem.with_values(_by_symbol(problem, values or {}))
+        if not problem.is_numeric:
+            raise MissingValues("Argument 'values' must give numbers for all symbols.")
+        failed = [v for v in self.law.test(problem) if not v.holds]
+        if failed:
+            raise NoClosedForm(_refusal(failed), tuple(failed))
+        return CompiledLaw(self, problem)
+
+    def check(self, **options: Any) -> CheckReport:
+        """Climb the ladder; see `symkernel.check`."""
+        from symkernel.ladder import check
+
+        return check(self, **options)
+
+    def latex(self, fragment: bool = False, names: Mapping[str, str] | None = None) -> str:
+        """Return LaTeX: a standalone document, or a fragment for ``\\input``."""
+        from symkernel.report.latex import document, fragment_of
+
+        return (fragment_of if fragment else document)(self, names=names)
+
+    def save_latex(self, path: str | Path, **options: Any) -> Path:
+        """Write the LaTeX document (or fragment) to a file, and return its path."""
+        from symkernel.report.latex import save
+
+        return save(self.latex(**options), path)
+
+    def __str__(self) -> str:
+        lines = [f"{self.law.title} [{self.law.rank}]"]
+        lines += [f"  {verdict}" for verdict in self.assumptions]
+        lines += [f"  {line}" for line in self.conventions]
+        lines += [f"  {f.symbol} = {f.expression}" for f in self.formulas]
+        lines.append("  " + ("not checked here" if self.report is None else "checked"))
+        return "\n".join(lines)
+
+
+def _by_symbol(problem: Problem, values: Mapping[Any, Any]) -> dict[sp.Symbol, Any]:
+    """Return the values by symbol; names are taken for the problem's symbols of that name."""
+    known: set[sp.Symbol] = set(problem.weights.free_symbols) | problem.loss.factor.free_symbols
+    for phase in problem.curriculum.phases:
+        known |= phase.task.free_symbols
+    for node in problem.network.order:
+        known |= sp.sympify(node.size).free_symbols
+    by_name = {symbol.name: symbol for symbol in known}
+    out = {}
+    for key, value in values.items():
+        symbol = by_name.get(key) if isinstance(key, str) else key
+        if symbol is None or (isinstance(symbol, sp.Symbol) and symbol not in known):
+            raise InvalidArgument(
+                f"Argument 'values' names {key!r}, which is no symbol of the problem; its symbols "
+                f"are {', '.join(sorted(by_name)) or 'none'}."
+            )
+        out[symbol] = value
+    missing = sorted(q.name for q in known - set(out))
+    if missing:
+        raise MissingValues(
+            f"Argument 'values' must give a number for every symbol; {', '.join(missing)} "
+            f"{'has' if len(missing) == 1 else 'have'} none."
+        )
+    return out
+
+
+def _refusal(failed: list[Verdict]) -> str:
+    rows = "\n".join(f"  {verdict}" for verdict in failed)
+    return (
+        f"No law of the catalogue covers this problem:\n{rows}\nUse sk.simulate for its "
+        f"trajectory, or change what fails."
+    )
+
+
+def derive(
+    network: Network,
+    curriculum: Curriculum | Task,
+    weights: Weights,
+    *,
+    law: str | None = None,
+    loss: SquaredError | None = None,
+) -> Derivation:
+    r"""Derive how the network learns the task from these initial weights.
+
+    Parameters
+    ----------
+    network : Network
+    curriculum : Curriculum or Task
+    weights : Weights
+        Initial weights.
+    law : str, optional
+        Ask for one law of the catalogue; by default the first one whose assumptions hold.
+    loss : SquaredError, optional
+        The house's convention, factor 1/2, by default.
+
+    Returns
+    -------
+    Derivation
+        The law, bound to the problem; what was tested is in its `assumptions`.
+
+    Raises
+    ------
+    NoClosedForm
+        If no law holds; the message and ``error.verdicts`` say which assumption of which law
+        fails, by how much, and what to use instead.
+
+    Examples
+    --------
+    >>> import sympy as sp, symkernel as sk
+    >>> s, a = sp.symbols("s a", positive=True)
+    >>> task = sk.Task.from_modes(s)
+    >>> net = sk.Network.two_layer(inputs=1, hidden=1, outputs=1)
+    >>> d = sk.derive(net, task, sk.weights.aligned(net, task, a=a, b=a))
+    >>> t = sp.Symbol("t", nonnegative=True)
+    >>> assert sp.limit(d.result.output, t, sp.oo) == s
+    >>> assert d.result.output.subs(t, 0).equals(a**2)
+    """
+    problem = Problem(network, Curriculum.of(curriculum), weights, loss or SquaredError())
+    chosen = [one for one in LAWS if law in (None, one.name)]
+    if not chosen:
+        raise InvalidArgument(
+            f"Argument 'law' must be one of {', '.join(one.name for one in LAWS)}, not {law!r}."
+        )
+    verdicts: list[Verdict] = []
+    for candidate in chosen:
+        found = candidate.test(problem)
+        verdicts += found
+        if all(verdict.holds for verdict in found):
+            return Derivation(candidate, problem, candidate.derive(problem), tuple(verdicts))
+    failed = [verdict for verdict in verdicts if not verdict.holds]
+    raise NoClosedForm(_refusal(failed), tuple(verdicts))
+
+
+def catalogue() -> tuple[Law, ...]:
+    """Return every law: assumptions, outputs, source.
+
+    Examples
+    --------
+    >>> import symkernel as sk
+    >>> assert sk.catalogue()[0].name == "aligned_modes"
+    """
+    return LAWS

@@ -1,0 +1,173 @@
+"""Errors of symkernel, and the checks of array arguments that every room shares."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+
+class SymkernelError(Exception):
+    """Root of every error that symkernel raises on purpose."""
+
+
+class InvalidArgument(SymkernelError, ValueError):
+    """An argument has a value that cannot be used; the message says which one would do."""
+
+
+class ShapeMismatch(InvalidArgument):
+    """Two arguments do not fit together, or an array has the wrong dimensions."""
+
+
+class MissingValues(InvalidArgument):
+    """Symbols have no numerical value where numbers are needed."""
+
+
+class NoClosedForm(SymkernelError):
+    """No law of the catalogue covers the problem.
+
+    Attributes
+    ----------
+    verdicts : tuple
+        One `Verdict` for each assumption of each law that was tried, with its distance.
+    """
+
+    def __init__(self, message: str, verdicts: tuple = ()) -> None:
+        super().__init__(message)
+        self.verdicts = verdicts
+
+
+class OutsideValidity(SymkernelError):
+    """A quantity was asked for that the law or the data do not determine."""
+
+
+class Diverged(SymkernelError):
+    """Gradient descent left the finite numbers.
+
+    Attributes
+    ----------
+    step : int
+        Step at which the loss stopped being finite or passed the bound.
+    learning_rate : float
+        Learning rate of the run.
+    stable_limit : float
+        Largest learning rate that is stable by linearisation; the message says where.
+    """
+
+    def __init__(self, message: str, step: int, learning_rate: float, stable_limit: float) -> None:
+        super().__init__(message)
+        self.step = step
+        self.learning_rate = learning_rate
+        self.stable_limit = stable_limit
+
+
+class Unlowerable(SymkernelError):
+    """A SymPy node has no numerical translation; the message names the node."""
+
+
+def as_real_array(value: object, name: str, ndim: int) -> np.ndarray:
+    """Return `value` as a C-contiguous float64 array, or say why that is impossible.
+
+    Parameters
+    ----------
+    value : array_like
+        Integers, booleans or floating-point numbers.
+    name : str
+        Name of the argument, for the message.
+    ndim : int
+        Number of dimensions that the array must have.
+
+    Raises
+    ------
+    InvalidArgument
+        For complex, object or text arrays, empty arrays, NaN or infinite entries.
+    ShapeMismatch
+        For a wrong number of dimensions.
+    """
+    if np.ma.is_masked(value):
+        raise InvalidArgument(
+            f"Argument '{name}' must have no masked entries; remove or impute them first."
+        )
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise InvalidArgument(
+            f"Argument '{name}' must be a {ndim}-dimensional array of real numbers, not nested "
+            f"sequences of unequal length."
+        ) from error
+    if array.dtype.kind not in "biuf":
+        kinds = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "bytes"}
+        found = kinds.get(array.dtype.kind, f"dtype {array.dtype}")
+        raise InvalidArgument(
+            f"Argument '{name}' must be an array of real numbers, not of {found}; convert it "
+            f"with numpy.asarray(..., dtype=float) if the conversion is meant."
+        )
+    if array.ndim != ndim:
+        raise ShapeMismatch(
+            f"Argument '{name}' must be {ndim}-dimensional, not of shape {array.shape}."
+        )
+    if array.size == 0:
+        raise InvalidArgument(f"Argument '{name}' must not be empty, but has shape {array.shape}.")
+    result = np.ascontiguousarray(array, dtype=np.float64)
+    if not np.isfinite(result).all():
+        where = tuple(int(i) for i in np.argwhere(~np.isfinite(result))[0])
+        raise InvalidArgument(
+            f"Argument '{name}' must be finite, but entry {where} is {result[where]}; remove or "
+            f"impute such entries first."
+        )
+    return result
+
+
+def as_times(value: object, name: str = "times") -> np.ndarray:
+    """Return flow times: one-dimensional, finite, not negative, in increasing order."""
+    times = as_real_array(value, name, 1)
+    if times[0] < 0 or (np.diff(times) < 0).any():
+        position = 0 if times[0] < 0 else int(np.argmax(np.diff(times) < 0)) + 1
+        raise InvalidArgument(
+            f"Argument '{name}' must be non-negative and in increasing order, but entry "
+            f"{position} is {times[position]:g}; sort the times, and start at 0 or later."
+        )
+    return times
+
+
+def as_positive(value: object, name: str, *, unit: str = "") -> float:
+    """Return a finite positive number."""
+    try:
+        if isinstance(value, (str, bytes, bool, complex, np.complexfloating)):
+            raise TypeError
+        number = float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidArgument(
+            f"Argument '{name}' must be a positive number, not {value!r}."
+        ) from error
+    if not (np.isfinite(number) and number > 0):
+        raise InvalidArgument(
+            f"Argument '{name}' must be a finite positive number{unit}, not {number:g}."
+        )
+    return number
+
+
+def as_seed(value: object, name: str = "seed") -> int:
+    """Return the seed of a random stream: a non-negative integer, so that runs can be repeated."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 0:
+        raise InvalidArgument(f"Argument '{name}' must be a non-negative integer, not {value!r}.")
+    return int(value)
+
+
+def as_values(value: object, symbols: Iterable[Any], owner: str) -> Mapping[Any, Any]:
+    """Return values of symbols if every one of `symbols` has one.
+
+    Text is refused: SymPy would run it as code.
+    """
+    if not isinstance(value, Mapping) or any(isinstance(v, (str, bytes)) for v in value.values()):
+        raise InvalidArgument(
+            f"Argument 'values' must map symbols to numbers, as {{s: 2.0}}, not {value!r}."
+        )
+    missing = sorted(symbol.name for symbol in set(symbols) - set(value))
+    if missing:
+        raise MissingValues(
+            f"Argument 'values' must give a number for every symbol of the {owner}; "
+            f"{', '.join(missing)} {'has' if len(missing) == 1 else 'have'} none."
+        )
+    return value

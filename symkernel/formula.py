@@ -1,0 +1,312 @@
+r"""Pure data: formulas, steps, laws, and reports of checks."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import sympy as sp
+
+from symkernel import notation
+
+
+@dataclass(frozen=True)
+class Formula:
+    r"""A named formula: symbol = expression, where the abbreviations stand for ....
+
+    Parameters
+    ----------
+    name : str
+        What it is, in words.
+    symbol : SymPy object
+        Left-hand side.
+    expression : SymPy object
+        Right-hand side; may use the abbreviations of `where`.
+    where : tuple of (symbol, expression)
+        Abbreviations, each in terms of the ones BEFORE it.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> from symkernel.formula import Formula
+    >>> x, y = sp.symbols("x y")
+    >>> assert Formula("double", y, 2 * x, where=((x, sp.Integer(3)),)).plain == 6
+    """
+
+    name: str
+    symbol: Any
+    expression: Any
+    where: tuple[tuple[Any, Any], ...] = ()
+
+    @property
+    def plain(self) -> Any:
+        """The expression with all abbreviations written out: plain SymPy."""
+        expression = self.expression
+        for abbreviation, meaning in reversed(self.where):
+            expression = expression.subs(abbreviation, meaning)
+        return expression
+
+    def latex(self, names: Mapping[str, str] | None = None) -> str:
+        """Return an ``aligned`` block, the abbreviations on "where" lines."""
+        rows = [_row(self.symbol, self.expression, names)]
+        rows += [
+            (r"\text{where}\quad " if k == 0 else "") + _row(left, right, names)
+            for k, (left, right) in enumerate(self.where)
+        ]
+        body = " \\\\\n".join(rows)
+        return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+
+def _row(left: Any, right: Any, names: Mapping[str, str] | None) -> str:
+    return f"{notation.latex(left, names)} &= {notation.latex(right, names)}"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a machine check found."""
+
+    passed: bool
+    figure: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a derivation: what follows, why, and the check that it does."""
+
+    title: str
+    reason: str
+    equations: tuple[Any, ...]
+    check: Callable[[], Evidence]
+
+    def latex(self, names: Mapping[str, str] | None = None) -> str:
+        """Return the step's equations as an ``aligned`` block."""
+        rows = [_row(e.lhs, e.rhs, names) for e in self.equations]
+        return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
+
+
+class Result(Mapping[str, sp.Expr]):
+    """The derived expressions by name, plain SymPy; also as attributes.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> from symkernel.formula import Result
+    >>> x = sp.Symbol("x")
+    >>> assert Result({"output": x**2}).output.diff(x) == 2 * x
+    """
+
+    def __init__(self, expressions: Mapping[str, sp.Expr]) -> None:
+        self._expressions = dict(expressions)
+
+    def __getitem__(self, name: str) -> sp.Expr:
+        return self._expressions[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._expressions)
+
+    def __len__(self) -> int:
+        return len(self._expressions)
+
+    def __getattr__(self, name: str) -> sp.Expr:
+        try:
+            return self.__dict__["_expressions"][name]
+        except KeyError:
+            known = ", ".join(self.__dict__.get("_expressions", {}))
+            raise AttributeError(f"the law gives {known}, not {name!r}") from None
+
+    def __repr__(self) -> str:
+        return f"Result({', '.join(self)})"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether an assumption holds, and by how much it fails.
+
+    Attributes
+    ----------
+    distance : float
+        Relative distance from the assumption; 0 where it was decided symbolically.
+    tolerance : float
+        Largest distance that counts as holding.
+    """
+
+    law: str
+    assumption: str
+    holds: bool
+    distance: float
+    tolerance: float
+    advice: str = ""
+
+    def __str__(self) -> str:
+        word = "holds" if self.holds else "FAILS"
+        line = (
+            f"{self.law}: {self.assumption}: {word} "
+            f"(distance {self.distance:.2g}, tolerance {self.tolerance:.0e})"
+        )
+        return line if self.holds or not self.advice else f"{line}; {self.advice}"
+
+
+@dataclass(frozen=True)
+class Citation:
+    """A source, with the place of the formula in it."""
+
+    key: str
+    authors: str
+    title: str
+    venue: str
+    year: int
+    place: str = ""
+    arxiv: str = ""
+
+    def bibtex(self) -> str:
+        """Return a BibTeX entry."""
+        rows = {
+            "author": self.authors,
+            "title": f"{{{self.title}}}",
+            "howpublished": self.venue,
+            "year": str(self.year),
+            "note": f"arXiv:{self.arxiv}" if self.arxiv else "",
+        }
+        body = ",\n".join(f"  {key} = {{{value}}}" for key, value in rows.items() if value)
+        return f"@misc{{{self.key},\n{body}\n}}"
+
+    def __str__(self) -> str:
+        place = f", {self.place}" if self.place else ""
+        source = f", arXiv:{self.arxiv}" if self.arxiv else ""
+        return f"{self.authors} ({self.year}). {self.title}. {self.venue}{source}{place}"
+
+
+@dataclass(frozen=True)
+class Law:
+    """A family of closed forms: when it holds, what it gives, where it comes from.
+
+    Attributes
+    ----------
+    name : str
+        Identifier for the command line and `derive(law=...)`.
+    rank : str
+        "exact", "exact ODE", or "leading order in ...".
+    assumptions : tuple of str
+        In words, in the order in which `test` reports them.
+    outputs : tuple of str
+        What the law gives.
+    test : callable
+        Problem -> tuple of Verdict.
+    derive : callable
+        Problem -> Derived.
+    trajectory : callable
+        (Problem with numbers, times) -> Trajectory.
+    example : callable
+        () -> Problem, the law's canonical problem.
+    draw : callable
+        Generator -> Problem, a random problem of the class, for the ladder.
+    """
+
+    name: str
+    title: str
+    rank: str
+    assumptions: tuple[str, ...]
+    outputs: tuple[str, ...]
+    citations: tuple[Citation, ...]
+    test: Callable[[Any], tuple[Verdict, ...]]
+    derive: Callable[[Any], Derived]
+    trajectory: Callable[[Any, Any], Any]
+    example: Callable[[], Any]
+    draw: Callable[[Any], Any]
+
+
+@dataclass(frozen=True)
+class Derived:
+    """What the derivation of a law produced.
+
+    Attributes
+    ----------
+    steps : tuple of Step
+    result : Result
+        Plain SymPy in the law's own symbols.
+    formulas : tuple of Formula
+        The same with abbreviations, in the order in which they are printed.
+    mode : callable
+        Position of a mode -> Result with the problem's own strengths and amplitudes.
+    routine : callable
+        () -> compiled routine of the mode-level law, with its source and its rewriting rules.
+    limits : tuple of (title, callable)
+        Limits and removable singularities, each with a check that returns Evidence.
+    precision : callable
+        (Generator, number of draws) -> Evidence: the routine against 50 digits and more.
+    learning_time : Formula
+        Flow time at which a mode reaches a fraction of its final value.
+    """
+
+    steps: tuple[Step, ...]
+    result: Result
+    formulas: tuple[Formula, ...]
+    mode: Callable[[int], Result]
+    routine: Callable[[], Any]
+    limits: tuple[tuple[str, Callable[[], Evidence]], ...]
+    precision: Callable[[Any, int], Evidence]
+    learning_time: Formula
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One rung of the ladder: passed, failed, or (None) not climbed, with its figure."""
+
+    number: int
+    title: str
+    passed: bool | None
+    figure: str
+    bound: str = ""
+
+    @property
+    def word(self) -> str:
+        return {True: "passed", False: "FAILED", None: "not climbed"}[self.passed]
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """Which rungs were climbed, with what figures.
+
+    Attributes
+    ----------
+    subject : str
+        What was checked.
+    rungs : tuple of Rung
+    derivation : object
+        The derivation that was checked.
+    """
+
+    subject: str
+    rungs: tuple[Rung, ...]
+    derivation: Any = field(default=None, repr=False)
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed and something was climbed."""
+        climbed = [rung.passed for rung in self.rungs if rung.passed is not None]
+        return bool(climbed) and all(climbed)
+
+    def __str__(self) -> str:
+        width = max((len(rung.title) for rung in self.rungs), default=0)
+        lines = [f"Check of {self.subject}"]
+        for rung in self.rungs:
+            bound = f"  [{rung.bound}]" if rung.bound else ""
+            lines.append(
+                f"  {rung.number}  {rung.title:<{width}}  {rung.word:<11}  {rung.figure}{bound}"
+            )
+        lines.append("  all climbed rungs passed" if self.passed else "  NOT passed")
+        return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{r.number}</td><td>{html.escape(r.title)}</td><td>{r.word}</td>"
+            f"<td>{html.escape(r.figure)}</td><td>{html.escape(r.bound)}</td></tr>"
+            for r in self.rungs
+        )
+        head = "<tr><th>rung</th><th>what</th><th></th><th>measured</th><th>bound</th></tr>"
+        return f"<p>Check of {html.escape(self.subject)}</p><table>{head}{rows}</table>"

@@ -1,0 +1,1 @@
+"""Compiled algorithms that know no network: elementary functions, flows, root finding."""

@@ -1,0 +1,1 @@
+"""What is given: network, task, curriculum, initial weights, loss."""

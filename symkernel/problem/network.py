@@ -1,0 +1,262 @@
+r"""The network: one expression, from which both the derivation and the simulation are made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from types import MappingProxyType
+
+import sympy as sp
+
+from symkernel.errors import InvalidArgument, ShapeMismatch
+from symkernel.problem.activation import activation as find_activation
+from symkernel.problem.nodes import (
+    Apply,
+    Bias,
+    Gate,
+    Input,
+    Linear,
+    Node,
+    Parameter,
+    Size,
+    as_size,
+)
+
+PARAMETERISATIONS = ("standard", "ntk")
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """A feed-forward expression of one input, with names for the nodes that matter.
+
+    Use `two_layer`, `mlp` or `build`.
+
+    Attributes
+    ----------
+    output : Node
+        The last node.
+    nodes : mapping of str to Node
+        Named nodes; "input" and "output" are always there, "hidden" is the last hidden one.
+    parameterisation : {"standard", "ntk"}
+        Printed with every result; the scales themselves are in the parameters.
+
+    Examples
+    --------
+    >>> import symkernel as sk
+    >>> net = sk.Network.two_layer(inputs=8, hidden=16, outputs=4)
+    >>> assert [p.shape for p in net.parameters] == [(16, 8), (4, 16)] and net.is_linear
+    """
+
+    output: Node
+    nodes: Mapping[str, Node]
+    parameterisation: str = "standard"
+
+    def __post_init__(self) -> None:
+        inputs = [node for node in self.order if isinstance(node, Input)]
+        if len(inputs) != 1:
+            raise InvalidArgument(
+                f"A network must have exactly one Input node, not {len(inputs)}; build parts of "
+                f"the input with slices, as x[0:3]."
+            )
+        unknown = [name for name, node in self.nodes.items() if node not in self.order]
+        if unknown:
+            raise InvalidArgument(
+                f"Argument 'names' must name nodes that lead to the output, but {unknown[0]!r} "
+                f"does not."
+            )
+        own = {"input": inputs[0], "output": self.output}
+        for name, node in own.items():
+            if self.nodes.get(name, node) is not node:
+                raise InvalidArgument(f"The name {name!r} is taken; choose another one.")
+        named = {**self.nodes, **own}
+        object.__setattr__(self, "nodes", MappingProxyType(named))
+        seen: dict[str, Parameter] = {}
+        for parameter in self.parameters:
+            if seen.setdefault(parameter.name, parameter) is not parameter:
+                raise InvalidArgument(
+                    f"Two different parameters are called {parameter.name!r}; use one Parameter "
+                    f"object to share it, or give them different names."
+                )
+
+    @cached_property
+    def order(self) -> tuple[Node, ...]:
+        """All nodes, children before parents."""
+        done: dict[Node, None] = {}
+
+        def visit(node: Node) -> None:
+            if node not in done:
+                for child in node.children:
+                    visit(child)
+                done[node] = None
+
+        visit(self.output)
+        return tuple(done)
+
+    @cached_property
+    def parameters(self) -> tuple[Parameter, ...]:
+        """Parameters in the order in which the forward pass meets them."""
+        found: dict[Parameter, None] = {}
+        for node in self.order:
+            if isinstance(node, (Linear, Bias)):
+                found[node.parameter] = None
+        return tuple(found)
+
+    @property
+    def inputs(self) -> Size:
+        """Number of inputs."""
+        return self.nodes["input"].size
+
+    @property
+    def outputs(self) -> Size:
+        """Number of outputs."""
+        return self.output.size
+
+    @property
+    def gates(self) -> tuple[str, ...]:
+        """Names of the gates, each to be given per sample."""
+        return tuple(dict.fromkeys(n.name for n in self.order if isinstance(n, Gate)))
+
+    @cached_property
+    def is_linear(self) -> bool:
+        """Whether no node but "linear" activations is nonlinear, and there is no gate or bias."""
+        return not any(
+            (isinstance(node, Apply) and node.activation.name != "linear")
+            or isinstance(node, (Bias, Gate))
+            for node in self.order
+        )
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether all sizes and scales are numbers."""
+        sizes = [sp.sympify(node.size) for node in self.order]
+        return not any(e.free_symbols for e in (*sizes, *(p.scale for p in self.parameters)))
+
+    def node(self, name: str) -> Node:
+        """Return a named node.
+
+        Raises
+        ------
+        InvalidArgument
+            If the network has no node of that name; the message lists the names.
+        """
+        try:
+            return self.nodes[name]
+        except (KeyError, TypeError):
+            raise InvalidArgument(
+                f"The network has no node {name!r}; its nodes are {', '.join(self.nodes)}."
+            ) from None
+
+    @classmethod
+    def build(
+        cls,
+        output: Node,
+        names: Mapping[str, Node] | None = None,
+        parameterisation: str = "standard",
+    ) -> Network:
+        """Return the network of any feed-forward expression.
+
+        Parameters
+        ----------
+        output : Node
+            The expression, see `symkernel.nodes`.
+        names : mapping of str to Node, optional
+            Nodes to be referred to, say {"hidden": h}.
+        parameterisation : str
+            A word for the conventions block.
+
+        Examples
+        --------
+        >>> import symkernel as sk
+        >>> from symkernel.nodes import Apply, Input, Parameter
+        >>> x = Input(3)
+        >>> h = Apply("tanh", Parameter("W1", (5, 3)) @ x + Parameter("b1", (5,), "bias"))
+        >>> net = sk.Network.build(Parameter("W2", (2, 5)) @ h + Parameter("D", (2, 3)) @ x,
+        ...                        names={"hidden": h})
+        >>> assert net.outputs == 2
+        """
+        if not isinstance(output, Node):
+            raise InvalidArgument(
+                f"Argument 'output' must be a node of symkernel.nodes, not {output!r}."
+            )
+        return cls(output, dict(names or {}), parameterisation)
+
+    @classmethod
+    def mlp(
+        cls,
+        sizes: Sequence[Size],
+        activation: str = "tanh",
+        bias: bool = False,
+        parameterisation: str = "standard",
+    ) -> Network:
+        r"""Return a multilayer perceptron with linear output.
+
+        Parameters
+        ----------
+        sizes : sequence of int or symbols
+            Units of input, hidden layers and output.
+        activation : str
+            Name of the activation of every hidden layer.
+        bias : bool
+            Whether each layer has a trained bias.
+        parameterisation : {"standard", "ntk"}
+            With "ntk" each dense weight is multiplied by $1/\sqrt{\text{fan-in}}$ where used.
+
+        Examples
+        --------
+        >>> import symkernel as sk
+        >>> net = sk.Network.mlp([20, 64, 64, 10], activation="tanh", bias=True)
+        >>> assert set(net.nodes) == {"input", "hidden1", "hidden2", "hidden", "output"}
+        """
+        if not isinstance(sizes, Sequence) or len(sizes) < 2:
+            raise ShapeMismatch(
+                f"Argument 'sizes' must hold at least inputs and outputs, not {sizes!r}."
+            )
+        if parameterisation not in PARAMETERISATIONS:
+            raise InvalidArgument(
+                f"Argument 'parameterisation' must be one of {PARAMETERISATIONS}, "
+                f"not {parameterisation!r}."
+            )
+        widths = [as_size(n, "sizes") for n in sizes]
+        phi = find_activation(activation)
+        node: Node = Input(widths[0])
+        names: dict[str, Node] = {}
+        for layer, (fan_in, fan_out) in enumerate(pairwise(widths), 1):
+            scale = 1 / sp.sqrt(fan_in) if parameterisation == "ntk" else sp.Integer(1)
+            node = Parameter(f"W{layer}", (fan_out, fan_in), scale=scale) @ node
+            if bias:
+                node = node + Parameter(f"b{layer}", (fan_out,), "bias")
+            if layer < len(widths) - 1:
+                if phi.name != "linear":
+                    node = Apply(phi, node)
+                names[f"hidden{layer}"] = node
+        if names:
+            names["hidden"] = names[f"hidden{len(widths) - 2}"]
+        return cls(node, names, parameterisation)
+
+    @classmethod
+    def two_layer(
+        cls,
+        inputs: Size,
+        hidden: Size,
+        outputs: Size,
+        activation: str = "linear",
+        bias: bool = False,
+        parameterisation: str = "standard",
+    ) -> Network:
+        r"""Return $f = W_2\,\phi(W_1 x)$: one hidden layer.
+
+        Parameters
+        ----------
+        inputs, hidden, outputs : int or symbols
+            Units of the three layers.
+        activation, bias, parameterisation
+            As in `mlp`.
+        """
+        sizes = [
+            as_size(inputs, "inputs"),
+            as_size(hidden, "hidden"),
+            as_size(outputs, "outputs"),
+        ]
+        return cls.mlp(sizes, activation, bias, parameterisation)

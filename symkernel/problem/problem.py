@@ -1,0 +1,112 @@
+"""The problem: network, curriculum, initial weights and loss, checked against each other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import sympy as sp
+
+from symkernel.errors import InvalidArgument, ShapeMismatch
+from symkernel.problem.curriculum import Curriculum, Phase
+from symkernel.problem.loss import SquaredError
+from symkernel.problem.network import Network
+from symkernel.problem.weights import Weights
+
+CONVENTIONS = (
+    "L = factor x mean over samples of the squared error summed over outputs (factor 1/2 unless "
+    "said otherwise)",
+    "flow time t = learning rate x steps",
+    "X (n_samples, n_inputs), W1 (n_hidden, n_inputs), W2 (n_outputs, n_hidden)",
+)
+HALF = SquaredError()
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """What is to be learned, by what, from where.
+
+    Raises
+    ------
+    ShapeMismatch
+        If the network does not fit the tasks.
+    """
+
+    network: Network
+    curriculum: Curriculum
+    weights: Weights
+    loss: SquaredError = HALF
+
+    def __post_init__(self) -> None:
+        for value, kind, name in (
+            (self.network, Network, "network"),
+            (self.weights, Weights, "weights"),
+            (self.loss, SquaredError, "loss"),
+        ):
+            if not isinstance(value, kind):
+                raise InvalidArgument(
+                    f"Argument '{name}' must be a {kind.__name__}, not {type(value).__name__}."
+                )
+        object.__setattr__(self, "curriculum", Curriculum.of(self.curriculum))
+        task = self.curriculum.phases[0].task
+        for side in ("inputs", "outputs"):
+            mine, theirs = sp.sympify(getattr(self.network, side)), getattr(task, side)
+            if mine.is_Integer and theirs.is_Integer and mine != theirs:
+                raise ShapeMismatch(
+                    f"The network has {mine} {side}, the task has {theirs}; they must agree."
+                )
+        if self.weights.values is not None:
+            for p in self.network.parameters:
+                found = self.weights.values.get(p.name)
+                if found is None or found.shape != tuple(p.shape):
+                    raise ShapeMismatch(
+                        f"Argument 'weights' must hold '{p.name}' of shape {tuple(p.shape)}, not "
+                        f"{'nothing' if found is None else found.shape}."
+                    )
+
+    @property
+    def is_numeric(self) -> bool:
+        """Whether nothing in it is a symbol."""
+        return (
+            self.network.is_numeric
+            and self.curriculum.is_numeric
+            and self.weights.values is not None
+            and not self.loss.factor.free_symbols
+        )
+
+    @property
+    def conventions(self) -> tuple[str, ...]:
+        """The block of conventions that is printed with every result."""
+        tasks = (phase.task for phase in self.curriculum.phases)
+        history = dict.fromkeys(line for task in tasks for line in task.history)
+        return (
+            *CONVENTIONS,
+            f"loss factor {self.loss.factor}; {self.network.parameterisation} parameterisation",
+            *(f"data {line}" for line in history),
+        )
+
+    def with_values(self, values: Mapping[sp.Symbol, object]) -> Problem:
+        """Return the problem with numbers in place of symbols."""
+        phases = tuple(
+            Phase(phase.task.with_values(values), phase.duration)
+            for phase in self.curriculum.phases
+        )
+        network = self.network
+        if not network.is_numeric:
+            network = _sized(network, phases[0], values)
+        weights = self.weights.with_values(network, phases[0].task, values)
+        loss = SquaredError(self.loss.factor.subs(values))
+        return Problem(network, Curriculum(phases), weights, loss)
+
+
+def _sized(network: Network, phase: Phase, values: Mapping[sp.Symbol, object]) -> Network:
+    """Return the chain with its sizes as numbers; symbolic sizes occur in such chains only."""
+    from symkernel.problem.nodes import Apply, Linear
+
+    chain = [node for node in network.order if isinstance(node, Linear)]
+    sizes = [network.inputs, *(node.size for node in chain)]
+    numbers = [int(sp.sympify(n).subs(values)) for n in sizes]
+    kinds = {node.activation.name for node in network.order if isinstance(node, Apply)}
+    bias = any(p.kind == "bias" for p in network.parameters)
+    kind = kinds.pop() if kinds else "linear"
+    return Network.mlp(numbers, kind, bias, network.parameterisation)

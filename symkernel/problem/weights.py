@@ -1,0 +1,324 @@
+"""Initial weights: drawn, aligned with a task, balanced, or given."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import sympy as sp
+
+from symkernel.errors import (
+    InvalidArgument,
+    MissingValues,
+    ShapeMismatch,
+    as_positive,
+    as_real_array,
+    as_seed,
+    as_values,
+)
+from symkernel.problem.modes import singular_basis
+from symkernel.problem.network import Network
+from symkernel.problem.nodes import Linear
+from symkernel.problem.task import Task, as_expressions
+
+
+@dataclass(frozen=True)
+class Amplitudes:
+    """Amplitudes of the input side (a) and the output side (b), per mode; may be symbols."""
+
+    a: tuple[sp.Expr, ...]
+    b: tuple[sp.Expr, ...]
+    seed: int
+
+    @property
+    def free_symbols(self) -> set[sp.Symbol]:
+        """Symbols without a value."""
+        return set().union(*(value.free_symbols for value in (*self.a, *self.b)))
+
+
+@dataclass(frozen=True, eq=False)
+class Weights:
+    """Initial values of all parameters of a network.
+
+    Attributes
+    ----------
+    arrays : mapping of str to ndarray
+        Values by parameter name, shaped like the parameters.
+    amplitudes : Amplitudes or None
+        For weights aligned with a task: the amplitudes, from which `arrays` are made.
+    provenance : str
+        How the weights were made, for the record.
+    """
+
+    values: Mapping[str, np.ndarray] | None
+    provenance: str
+    amplitudes: Amplitudes | None = None
+
+    @property
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """Values by parameter name; raises `MissingValues` where they are symbols yet."""
+        if self.values is None:
+            symbols = self.amplitudes.free_symbols if self.amplitudes else set()
+            names = ", ".join(sorted(q.name for q in symbols)) or "the symbols of the task"
+            raise MissingValues(
+                f"These weights have no numbers yet; give values for {names} with "
+                f"compile(values={{...}})."
+            )
+        return self.values
+
+    @property
+    def free_symbols(self) -> set[sp.Symbol]:
+        """Symbols without a value."""
+        return self.amplitudes.free_symbols if self.amplitudes is not None else set()
+
+    def with_values(self, net: Network, task: Task, values: Mapping[sp.Symbol, object]) -> Weights:
+        """Return the weights with numbers in place of symbols; `task` is numerical already."""
+        if self.amplitudes is None or self.values is not None:
+            return self
+        values = as_values(values, self.free_symbols, "weights")
+        a, b = ([q.subs(values) for q in side] for side in (self.amplitudes.a, self.amplitudes.b))
+        return aligned(net, task, a=a, b=b, seed=self.amplitudes.seed)
+
+
+def _frozen(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    out = {}
+    for name, value in arrays.items():
+        copy = np.array(value, dtype=np.float64, order="C")
+        copy.setflags(write=False)
+        out[name] = copy
+    return MappingProxyType(out)
+
+
+def _require_numeric(net: Network) -> None:
+    if not isinstance(net, Network):
+        raise InvalidArgument(f"Argument 'net' must be a Network, not {net!r}.")
+    if not net.is_numeric:
+        raise MissingValues(
+            "The sizes of the network must be integers before weights can be drawn; it has symbols."
+        )
+
+
+def from_arrays(net: Network, arrays: Sequence[object] | Mapping[str, object]) -> Weights:
+    """Return given weights.
+
+    Parameters
+    ----------
+    net : Network
+        The network.
+    arrays : sequence or mapping of array_like
+        One array for each parameter, in the order of ``net.parameters`` or by name.
+
+    Raises
+    ------
+    ShapeMismatch
+        If their number or shapes do not fit; the message names the parameter.
+
+    Examples
+    --------
+    >>> import numpy as np, symkernel as sk
+    >>> net = sk.Network.two_layer(inputs=2, hidden=3, outputs=1)
+    >>> w0 = sk.weights.from_arrays(net, [np.ones((3, 2)), np.ones((1, 3))])
+    >>> assert w0.arrays["W2"].shape == (1, 3)
+    """
+    _require_numeric(net)
+    names = [p.name for p in net.parameters]
+    if isinstance(arrays, Mapping):
+        given = dict(arrays)
+    else:
+        if not isinstance(arrays, Sequence):
+            raise InvalidArgument(
+                f"Argument 'arrays' must be a sequence or mapping of arrays, not {arrays!r}."
+            )
+        if len(arrays) != len(names):
+            raise ShapeMismatch(
+                f"Argument 'arrays' must hold one array for each of the parameters "
+                f"{', '.join(names)}, not {len(arrays)} arrays."
+            )
+        given = dict(zip(names, arrays, strict=True))
+    if set(given) != set(names):
+        raise ShapeMismatch(
+            f"Argument 'arrays' must name the parameters {', '.join(names)}, "
+            f"not {', '.join(map(str, given))}."
+        )
+    values = {}
+    for p in net.parameters:
+        shape = tuple(int(n) for n in p.shape)
+        value = as_real_array(given[p.name], p.name, len(shape))
+        if value.shape != shape:
+            raise ShapeMismatch(f"Weight '{p.name}' must be of shape {shape}, not {value.shape}.")
+        values[p.name] = value
+    return Weights(_frozen(values), "from arrays")
+
+
+def gaussian(net: Network, scale: float = 1.0, seed: int = 0) -> Weights:
+    r"""Return independent Gaussian weights; biases are zero.
+
+    Entries of dense weights have standard deviation ``scale`` / sqrt(fan-in) in the standard
+    parameterisation and ``scale`` where the parameter carries a scale of its own (NTK
+    parameterisation), so that both give the same function.
+
+    Parameters
+    ----------
+    net : Network
+        The network.
+    scale : float
+        Positive.
+    seed : int
+        Seed of the stream (PCG64).
+    """
+    _require_numeric(net)
+    scale = as_positive(scale, "scale")
+    stream = np.random.default_rng(as_seed(seed))
+    values = {}
+    for p in net.parameters:
+        shape = tuple(int(n) for n in p.shape)
+        if p.kind == "bias":
+            values[p.name] = np.zeros(shape)
+        else:
+            fan_in = shape[1] if p.kind == "dense" else 1
+            spread = scale if p.scale != 1 else scale / np.sqrt(fan_in)
+            values[p.name] = spread * stream.standard_normal(shape)
+    return Weights(_frozen(values), f"Gaussian, scale {scale:g}, seed {seed}")
+
+
+def _linear_chain(net: Network, name: str) -> list[Linear]:
+    chain = [node for node in net.order if isinstance(node, Linear)]
+    plain = len(net.order) == len(chain) + 1 and all(
+        node.parameter.kind == "dense" for node in chain
+    )
+    if not plain or len(net.parameters) < len(chain):
+        raise InvalidArgument(
+            f"{name} weights need a network of dense linear layers in a chain, none of them "
+            f"shared; use gaussian or from_arrays for other networks."
+        )
+    return chain
+
+
+def _orthonormal(stream: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    q, r = np.linalg.qr(stream.standard_normal((rows, columns)))
+    return q * np.sign(np.diag(r))
+
+
+def balanced(net: Network, scale: float = 1.0, seed: int = 0) -> Weights:
+    r"""Return balanced weights, $W_{l+1}^T W_{l+1} = W_l W_l^T$, not aligned with any task.
+
+    The singular values of the end-to-end map are those of a Gaussian matrix with entries of
+    standard deviation ``scale`` / sqrt(n_inputs), cut to the smallest width; each layer carries
+    the same root of them.
+
+    Parameters
+    ----------
+    net : Network
+        A chain of dense linear layers.
+    scale : float
+        Positive.
+    seed : int
+        Seed of the stream (PCG64).
+    """
+    _require_numeric(net)
+    chain = _linear_chain(net, "Balanced")
+    scale = as_positive(scale, "scale")
+    stream = np.random.default_rng(as_seed(seed))
+    n_in, n_out = int(net.inputs), int(net.outputs)
+    widths = [n_in, *(int(node.size) for node in chain)]
+    k = min(widths)
+    draw = scale / np.sqrt(n_in) * stream.standard_normal((n_out, n_in))
+    U, u, Vt = np.linalg.svd(draw, full_matrices=False)
+    root = u[:k] ** (1 / len(chain))
+    frames = [Vt[:k].T, *(_orthonormal(stream, n, k) for n in widths[1:-1]), U[:, :k]]
+    values = {
+        node.parameter.name: (frames[i + 1] * root) @ frames[i].T for i, node in enumerate(chain)
+    }
+    return Weights(_frozen(values), f"balanced, scale {scale:g}, seed {seed}")
+
+
+def aligned(net: Network, task: Task, a: object, b: object, seed: int = 0) -> Weights:
+    r"""Return weights aligned with the task's singular vectors, mode by mode.
+
+    $W_1 = R\,\mathrm{diag}(a)\,V^T$ and $W_2 = U\,\mathrm{diag}(b)\,R^T$, with
+    $\Sigma_{yx} = U S V^T$ and orthonormal columns $R$ drawn from the seed. With fewer hidden
+    units than modes the strongest modes get them, and the others start at zero.
+
+    Parameters
+    ----------
+    net : Network
+        Two dense linear layers.
+    task : Task
+        The task, or the first one of a curriculum.
+    a, b : scalar or sequence
+        Amplitudes of the input and the output side; any signs, numbers or symbols. A sequence
+        holds one for each mode, in the order of `Task.modes` for a task given as modes (or one
+        for each of their repetitions), and by falling strength for other tasks.
+    seed : int
+        Seed for the hidden directions $R$.
+
+    Examples
+    --------
+    >>> import numpy as np, symkernel as sk
+    >>> task = sk.Task.from_modes([2.0, 1.0])
+    >>> net = sk.Network.two_layer(inputs=2, hidden=5, outputs=2)
+    >>> w0 = sk.weights.aligned(net, task, a=0.1, b=0.3)
+    >>> assert np.allclose(w0.arrays["W2"] @ w0.arrays["W1"], 0.03 * np.eye(2))
+    """
+    for value, kind, name in ((net, Network, "net"), (task, Task, "task")):
+        if not isinstance(value, kind):
+            raise InvalidArgument(f"Argument '{name}' must be a {kind.__name__}, not {value!r}.")
+    chain = _linear_chain(net, "Aligned")
+    if len(chain) != 2:
+        raise InvalidArgument(
+            f"Aligned weights are defined for two layers, not {len(chain)}; use from_arrays."
+        )
+    seed = as_seed(seed)
+    sides = Amplitudes(tuple(as_expressions(a, "a")), tuple(as_expressions(b, "b")), seed)
+    if sides.free_symbols or not task.is_numeric or not net.is_numeric:
+        return Weights(None, f"aligned with the task, seed {seed}", sides)
+    if task.inputs != net.inputs or task.outputs != net.outputs:
+        raise ShapeMismatch(
+            f"The network has {net.inputs} inputs and {net.outputs} outputs, the task has "
+            f"{task.inputs} and {task.outputs}; they must agree."
+        )
+    first, second = chain[0].parameter, chain[1].parameter
+    n_hidden = int(first.shape[0])
+    U, V, left, right = _alignment(task, sides, n_hidden)
+    R = _orthonormal(np.random.default_rng(seed), n_hidden, len(left))
+    values = {first.name: (R * left) @ V.T, second.name: (U * right) @ R.T}
+    return Weights(_frozen(values), f"aligned with the task, seed {seed}", sides)
+
+
+def _alignment(
+    task: Task, sides: Amplitudes, n_hidden: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return output and input directions as columns, and the amplitudes of either side."""
+    if task.modes is None:
+        basis = singular_basis(task)
+        k = min(n_hidden, basis.rank_bound)
+        a, b = (_fill(side, (k,), name) for side, name in ((sides.a, "a"), (sides.b, "b")))
+        return basis.U[:, :k], basis.V[:, :k], a, b
+    # The modes themselves are the axes, in the order in which they were given: sorted by
+    # strength, amplitudes would come to other modes than in the same task with symbols.
+    counts = [int(mode.multiplicity) for mode in task.modes]
+    strength = np.repeat([float(mode.s) for mode in task.modes], counts)
+    kept = np.argsort(-strength, kind="stable")[:n_hidden]
+    a, b = (
+        _fill(side, (len(counts), len(strength)), name, counts)[kept]
+        for side, name in ((sides.a, "a"), (sides.b, "b"))
+    )
+    frame = np.eye(len(strength))[:, kept]
+    return frame, frame, a, b
+
+
+def _fill(
+    side: tuple[sp.Expr, ...], lengths: tuple[int, ...], name: str, counts: Sequence[int] = ()
+) -> np.ndarray:
+    """Return one amplitude for each mode; repeated modes share theirs if there is one for all."""
+    numbers = np.array([float(value) for value in side])
+    if len(numbers) not in (1, *lengths):
+        raise ShapeMismatch(
+            f"Argument '{name}' must hold one amplitude or one for each of "
+            f"{' or '.join(map(str, dict.fromkeys(lengths)))} modes, not {len(numbers)}."
+        )
+    if len(numbers) == len(counts):
+        return np.repeat(numbers, counts)
+    return np.broadcast_to(numbers, lengths[-1:])

@@ -1,0 +1,264 @@
+r"""Gradient descent on any network: the judge of the theory.
+
+Each step is $W \leftarrow W - \eta\,\partial L/\partial W$ on all samples (or a mini-batch), in
+float64, by a program compiled for the network's structure. Results are the same to the last bit
+for any number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg  # noqa: F401  # numba's np.dot calls its BLAS; loaded before it is limited
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from symkernel.errors import (
+    InvalidArgument,
+    MissingValues,
+    ShapeMismatch,
+    as_positive,
+    as_real_array,
+)
+from symkernel.problem.curriculum import Curriculum
+from symkernel.problem.loss import SquaredError
+from symkernel.problem.network import Network
+from symkernel.problem.nodes import Gate
+from symkernel.problem.problem import Problem
+from symkernel.problem.task import Task
+from symkernel.problem.weights import Weights
+from symkernel.simulation.engine import Stage
+from symkernel.simulation.layout import Layout, aligned
+from symkernel.simulation.moments import choose_moments
+from symkernel.simulation.reading import Reading
+from symkernel.simulation.run import Run
+from symkernel.simulation.schedule import Schedule, as_count, plan_schedule
+from symkernel.trajectory import Trajectory
+
+Gates = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Setup:
+    """What a run needs, checked.
+
+    Attributes
+    ----------
+    problems : tuple of Problem
+        One for each member; they differ in their weights alone.
+    gates : tuple of mappings
+        Gates of each phase.
+    schedule : Schedule
+        Steps of the run.
+    on_moments : bool
+        Whether the run follows moments.
+    batch_size : int or None
+        Samples of a mini-batch.
+    """
+
+    problems: tuple[Problem, ...]
+    gates: tuple[Gates, ...]
+    schedule: Schedule
+    on_moments: bool
+    batch_size: int | None
+
+    def stage(self, phase: int) -> Stage:
+        """Return what is descended in a phase."""
+        problem = self.problems[0]
+        return Stage(
+            problem.network,
+            problem.curriculum.phases[phase].task,
+            self.gates[phase],
+            self.schedule.learning_rate,
+            float(problem.loss.factor),
+            self.on_moments,
+        )
+
+
+def simulate(
+    net: Network,
+    curriculum: Task | Curriculum,
+    w0: Weights,
+    learning_rate: float,
+    *,
+    steps: int | None = None,
+    record: object = None,
+    batch_size: int | None = None,
+    seed: int = 0,
+    loss: SquaredError | None = None,
+    on: str = "auto",
+    gates: Gates | Sequence[Gates] | None = None,
+    progress: bool = False,
+) -> Trajectory:
+    r"""Train a network by gradient descent.
+
+    Parameters
+    ----------
+    net : Network
+        Any network whose sizes are numbers.
+    curriculum : Task or Curriculum
+        What to train on; phases are rounded to whole steps.
+    w0 : Weights
+        Initial weights.
+    learning_rate : float
+        Flow time of one step.
+    steps : int, optional
+        Length of the run; by default up to the last record, or to the curriculum's end.
+    record : array_like, optional
+        Flow times, each recorded at the nearest step (``times`` of the result are the times of
+        these steps); by default some hundred, evenly.
+    batch_size : int, optional
+        Samples of a mini-batch; all samples in each step if not given.
+    seed : int
+        Seed of the order of mini-batches (PCG64).
+    loss : SquaredError, optional
+        Its factor; 1/2 if not given.
+    on : {"auto", "samples", "moments"}
+        Linear networks can follow the second moments of the task instead of its samples, which
+        is the same descent up to rounding; "auto" does so where there are more samples than
+        inputs.
+    gates : mapping of str to array_like, or a sequence of such, optional
+        For each gate of the network an array (n_samples, size); one mapping for each phase, or
+        one for all.
+    progress : bool
+        Whether to show a progress bar.
+
+    Returns
+    -------
+    Trajectory
+        Weights and loss at the records; all else is computed from the weights on first use.
+
+    Raises
+    ------
+    InvalidArgument, ShapeMismatch, MissingValues
+        For arguments that cannot be used; the message says what would do.
+    Diverged
+        When the weights leave the finite numbers, or the loss exceeds 1e10 times the larger of
+        its initial value and its value for zero output.
+
+    Notes
+    -----
+    BLAS runs on one thread; large problems use several threads over blocks of samples. The
+    result does not depend on their number.
+
+    Examples
+    --------
+    >>> import numpy as np, symkernel as sk
+    >>> net = sk.Network.two_layer(inputs=3, hidden=4, outputs=2)
+    >>> task = sk.Task(np.eye(3), np.eye(3)[:, :2])
+    >>> w0 = sk.weights.gaussian(net, scale=0.5, seed=1)
+    >>> sim = sk.simulate(net, task, w0, learning_rate=0.1, record=[0, 10, 200])
+    >>> assert sim.steps.tolist() == [0, 100, 2000] and sim.loss[-1] < 1e-6
+    """
+    setup = prepare(
+        net, curriculum, [w0], learning_rate, steps, record, batch_size, loss, on, gates
+    )
+    stream = np.random.default_rng(as_count(seed, "seed", 0))
+    return train(setup, stream, progress)[0]
+
+
+def prepare(
+    net: Network,
+    curriculum: Task | Curriculum,
+    members: Sequence[Weights],
+    learning_rate: float,
+    steps: int | None,
+    record: object,
+    batch_size: int | None,
+    loss: SquaredError | None,
+    on: str,
+    gates: Gates | Sequence[Gates] | None,
+) -> Setup:
+    """Return the checked setup of a run; for the arguments see `simulate`."""
+    rate = as_positive(learning_rate, "learning_rate")
+    course = Curriculum.of(curriculum)
+    problems = tuple(Problem(net, course, w0, loss or SquaredError()) for w0 in members)
+    if not all(problem.is_numeric for problem in problems):
+        raise MissingValues(
+            "A simulation needs numbers: give values for the symbols of the network, the task, "
+            "the weights and the loss, as with Problem.with_values."
+        )
+    tasks = [phase.task for phase in course.phases]
+    if batch_size is not None:
+        batch_size = as_count(batch_size, "batch_size", 1)
+    on_moments = choose_moments(net, tasks, on, batch_size is not None)
+    fewest = min((len(task.X) for task in tasks if task.X is not None), default=0)
+    if batch_size is not None and batch_size > fewest:
+        raise InvalidArgument(
+            f"Argument 'batch_size' must not exceed the {fewest} samples of the task, but is "
+            f"{batch_size}; leave it out to train on all samples in each step."
+        )
+    schedule = plan_schedule(course, rate, steps, record)
+    return Setup(problems, _checked_gates(net, tasks, gates), schedule, on_moments, batch_size)
+
+
+def _checked_gates(
+    net: Network, tasks: Sequence[Task], gates: Gates | Sequence[Gates] | None
+) -> tuple[Gates, ...]:
+    one_for_all = gates is None or isinstance(gates, Mapping)
+    given = [gates or {}] * len(tasks) if one_for_all else list(gates)  # type: ignore[arg-type]
+    if len(given) != len(tasks):
+        raise ShapeMismatch(
+            f"Argument 'gates' must hold one mapping for each of the {len(tasks)} phases, "
+            f"not {len(given)}."
+        )
+    sizes = {n.name: int(n.size) for n in net.order if isinstance(n, Gate)}  # type: ignore[arg-type]
+    checked = []
+    for mapping, task in zip(given, tasks, strict=True):
+        if not isinstance(mapping, Mapping) or set(mapping) != set(sizes):
+            raise InvalidArgument(
+                f"Argument 'gates' must be a mapping with the names "
+                f"{', '.join(sizes) or '(none: the network has no gates)'}, not {mapping!r}."
+            )
+        arrays = {name: as_real_array(mapping[name], f"gates[{name!r}]", 2) for name in sizes}
+        for name, array in arrays.items():
+            wanted = (len(task.X), sizes[name])  # type: ignore[arg-type]
+            if array.shape != wanted:
+                raise ShapeMismatch(f"Gate '{name}' must be of shape {wanted}, not {array.shape}.")
+        checked.append(arrays)
+    return tuple(checked)
+
+
+def train(setup: Setup, stream: np.random.Generator, progress: bool) -> tuple[Trajectory, ...]:
+    """Run the descent of all members at once and return their trajectories."""
+    schedule = setup.schedule
+    layout = Layout(setup.problems[0].network, 1)
+    thetas = aligned(len(setup.problems), layout.count)
+    for theta, problem in zip(thetas, setup.problems, strict=True):
+        theta[:] = layout.vector(problem.weights.arrays)
+    records = np.empty((len(thetas), len(schedule.steps), layout.count))
+    losses = np.empty((len(thetas), len(schedule.steps)))
+    with (
+        threadpool_limits(1, user_api="blas"),
+        tqdm(total=schedule.total, disable=not progress, unit="step") as bar,
+    ):
+        step = 0
+        for phase, end in enumerate(schedule.ends):
+            run = Run(setup.stage(phase), thetas, step, setup.batch_size, stream)
+            for k in np.flatnonzero(schedule.phases == phase):
+                losses[:, k] = run.go_to(int(schedule.steps[k]), bar)
+                records[:, k] = thetas
+            run.go_to(end, bar)
+            step = end
+    return tuple(
+        _trajectory(setup, problem, layout, rows, loss)
+        for problem, rows, loss in zip(setup.problems, records, losses, strict=True)
+    )
+
+
+def _trajectory(
+    setup: Setup, problem: Problem, layout: Layout, rows: np.ndarray, loss: np.ndarray
+) -> Trajectory:
+    schedule = setup.schedule
+    reading = Reading(problem, setup.gates, schedule.phases, layout, rows)
+    return Trajectory(
+        times=schedule.times,
+        fields={**reading.fields(), "loss": lambda: loss},
+        steps=schedule.steps,
+        labels=problem.curriculum.phases[0].task.labels,
+        origin="simulation",
+        nodes=reading.nodes(),
+        conventions=problem.conventions,
+    )

@@ -1,0 +1,92 @@
+"""Many networks of one structure at once: the same task, each from its own initial weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import numba
+import numpy as np
+
+from symkernel.errors import InvalidArgument, ShapeMismatch
+from symkernel.problem.curriculum import Curriculum
+from symkernel.problem.loss import SquaredError
+from symkernel.problem.network import Network
+from symkernel.problem.task import Task
+from symkernel.problem.weights import Weights
+from symkernel.simulation.descent import Gates, prepare, simulate, train
+from symkernel.simulation.schedule import as_count
+from symkernel.trajectory import Trajectory
+
+
+def simulate_ensemble(
+    net: Network,
+    curriculum: Task | Curriculum,
+    members: Sequence[Weights],
+    learning_rate: float,
+    *,
+    steps: int | None = None,
+    record: object = None,
+    batch_size: int | None = None,
+    seeds: Sequence[int] | None = None,
+    loss: SquaredError | None = None,
+    on: str = "auto",
+    gates: Gates | Sequence[Gates] | None = None,
+    progress: bool = False,
+) -> tuple[Trajectory, ...]:
+    r"""Train many networks by gradient descent, in parallel.
+
+    Parameters
+    ----------
+    members : sequence of Weights
+        Initial weights of each member.
+    seeds : sequence of int, optional
+        Seed of each member's order of mini-batches; its position if not given.
+    net, curriculum, learning_rate, steps, record, batch_size, loss, on, gates, progress
+        As for `simulate`.
+
+    Returns
+    -------
+    tuple of Trajectory
+        One for each member, the same to the last bit for any number of threads, and the same as
+        from `simulate`.
+
+    Raises
+    ------
+    Diverged
+        If a member diverges; the message names it.
+
+    Examples
+    --------
+    >>> import numpy as np, symkernel as sk
+    >>> net = sk.Network.two_layer(inputs=3, hidden=4, outputs=2, activation="tanh")
+    >>> task = sk.Task(np.eye(3), np.eye(3)[:, :2])
+    >>> w0 = [sk.weights.gaussian(net, seed=k) for k in range(4)]
+    >>> sims = sk.simulate_ensemble(net, task, w0, learning_rate=0.1, steps=100)
+    >>> assert len(sims) == 4 and all(sim.loss[-1] < sim.loss[0] for sim in sims)
+    """
+    if isinstance(members, Weights) or not isinstance(members, Sequence) or not members:
+        raise InvalidArgument(
+            "Argument 'members' must be a non-empty sequence of Weights, one for each member."
+        )
+    setup = prepare(
+        net, curriculum, members, learning_rate, steps, record, batch_size, loss, on, gates
+    )
+    if seeds is not None and len(seeds) != len(members):
+        raise ShapeMismatch(
+            f"Argument 'seeds' must hold one seed for each of the {len(members)} members, "
+            f"not {len(seeds)}."
+        )
+    streams = [as_count(s, "seeds", 0) for s in (range(len(members)) if seeds is None else seeds)]
+    if batch_size is None:
+        return train(setup, np.random.default_rng(0), progress)
+
+    # Each member has an order of its own, so that no block of data is common to two.
+    def one(member: int) -> Trajectory:
+        return simulate(
+            net, curriculum, members[member], learning_rate, steps=steps, record=record,
+            batch_size=batch_size, seed=streams[member], loss=loss, on=on, gates=gates,
+        )  # fmt: skip
+
+    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+        return tuple(pool.map(one, range(len(members))))

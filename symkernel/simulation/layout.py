@@ -1,0 +1,237 @@
+r"""Where everything lies: sizes and offsets of a network's program, and its packed data.
+
+All parameters lie in one vector, in the order of ``net.parameters``; all data of the samples in
+another, part by part, each part by blocks of samples; working arrays in a third.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from symkernel.problem.network import Network
+from symkernel.problem.nodes import Gate, Node
+from symkernel.simulation.plan import Plan, is_dense
+
+# Samples in a block: activities of a block stay in the cache, and products with so many columns
+# reach the speed of large ones. Wide layers reuse their weights more in larger blocks.
+_BLOCK, _WIDE_BLOCK, _WIDE = 250, 500, 768
+# Blocks are dealt to so many shares at most, each with a gradient of its own. A share's blocks,
+# and the order in which shares are added, do not depend on the number of threads.
+_SHARES = 16
+# On moments, products are loops up to this size of a layer and this many multiplications.
+_UNROLLED_SIZE, _UNROLLED_WORK = 16, 8192
+_CACHE_LINE = 8  # numbers; working arrays start on one
+
+
+def aligned(*shape: int) -> np.ndarray:
+    """Return zeros that start on a cache line: vector loads across lines take twice as long."""
+    count = int(np.prod(shape))
+    raw = np.zeros(count + _CACHE_LINE)
+    skip = -(raw.ctypes.data // raw.itemsize) % _CACHE_LINE
+    return raw[skip : skip + count].reshape(shape)
+
+
+def _padded(length: int) -> int:
+    return -(-length // _CACHE_LINE) * _CACHE_LINE
+
+
+def _integers(shape: object) -> tuple[int, ...]:
+    return tuple(int(n) for n in shape)  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Sizes and offsets of the program of one network.
+
+    Parameters
+    ----------
+    net : Network
+        A network whose sizes are numbers.
+    samples : int
+        Number of samples; on moments the number of inputs.
+    on_moments : bool
+        See `Plan`.
+    batch : int, optional
+        Samples in a block; chosen by size if not given.
+    """
+
+    net: Network
+    samples: int
+    on_moments: bool = False
+    batch: int | None = None
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Names and decisions."""
+        return Plan(self.net, self.on_moments)
+
+    @cached_property
+    def block(self) -> int:
+        """Samples in a block; blocks are as equal as possible."""
+        if self.on_moments or self.batch is not None:
+            return self.batch or self.samples
+        widest = max(_integers(node.size for node in self.net.order))
+        most = _WIDE_BLOCK if widest >= _WIDE else _BLOCK
+        return -(-self.samples // -(-self.samples // most))
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks."""
+        return -(-self.samples // self.block)
+
+    @property
+    def shares(self) -> int:
+        """Number of shares into which the blocks are dealt."""
+        return min(self.blocks, _SHARES)
+
+    @cached_property
+    def is_unrolled(self) -> bool:
+        """Whether products are loops: for tiny networks on moments."""
+        shapes = [_integers(p.shape) for p in self.net.parameters if p.kind == "dense"]
+        if not self.on_moments or not shapes:
+            return False
+        n_in, n_out = _integers((self.net.inputs, self.net.outputs))
+        work = n_in * (n_in * n_out + 3 * sum(rows * columns for rows, columns in shapes))
+        return max(map(max, shapes)) <= _UNROLLED_SIZE and work <= _UNROLLED_WORK
+
+    @cached_property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the parameters."""
+        return tuple(_integers(p.shape) for p in self.net.parameters)
+
+    @cached_property
+    def starts(self) -> tuple[int, ...]:
+        """Position of each parameter in the vector of all; last, the length of the vector."""
+        return (0, *_integers(np.cumsum([np.prod(shape, dtype=int) for shape in self.shapes])))
+
+    @property
+    def count(self) -> int:
+        """Number of entries of all parameters."""
+        return self.starts[-1]
+
+    @cached_property
+    def scales(self) -> np.ndarray:
+        """The scale of each parameter."""
+        return np.array([float(p.scale) for p in self.net.parameters])
+
+    @property
+    def parts(self) -> tuple[tuple[str, str], ...]:
+        """Parts of the data (name, name of the number of rows).
+
+        ``x`` inputs and ``y`` targets as (units, samples); ``xs`` inputs as (samples, units),
+        which gradients of weights on the input want; gates. On moments: the identity, Syx, Sxx
+        and the map of least squares.
+        """
+        if self.on_moments:
+            return ("x", "n_in"), ("y", "n_out"), ("sxx", "n_in"), ("best", "n_out")
+        gates = tuple((f"m{g}", f"rows_m{g}") for g in range(len(self.plan.gates)))
+        return (("x", "n_in"), ("y", "n_out"), ("xs", "n_in"), *gates)
+
+    @cached_property
+    def transposes(self) -> tuple[tuple[str, Node], ...]:
+        """Places for transposed values, which unrolled products need (name, node)."""
+        if not self.is_unrolled:
+            return ()
+        plan = self.plan
+        return tuple(
+            (f"u{plan.index[node]}", node.children[0]) for node in plan.stored if is_dense(node)
+        )
+
+    @cached_property
+    def sizes(self) -> Mapping[str, int]:
+        """All integers that the program reads, in the order in which it reads them."""
+        plan = self.plan
+        found = {"n": self.samples, "block": self.block, "blocks": self.blocks}
+        found |= {"shares": self.shares, "count": self.count, "first": 0}
+        found["n_in"], found["n_out"] = _integers((self.net.inputs, self.net.outputs))
+        for node in self.net.order:
+            if isinstance(node, Gate):
+                found[f"rows_m{plan.gates.index(node.name)}"] = int(node.size)  # type: ignore[arg-type]
+        for j, shape in enumerate(self.shapes):
+            found |= {f"start_w{j}": self.starts[j], f"rows_w{j}": shape[0]}
+            found[f"columns_w{j}"] = shape[-1] if len(shape) == 2 else 1
+        for piece in plan.slices:
+            k = plan.index[piece]
+            found[f"z{k}"], found[f"end{k}"] = _integers((piece.start, piece.stop))
+        place = 0
+        for name, rows in self.parts:
+            found[f"at_{name}"] = place
+            place += _padded(found[rows] * self.samples)
+        found["length_data"] = place
+        return found | self._working_sizes(found)
+
+    def _working_sizes(self, known: Mapping[str, int]) -> dict[str, int]:
+        plan, place = self.plan, 0
+        found: dict[str, int] = {}
+        for name, node in (*plan.buffers, *self.transposes):
+            found |= {f"rows_{name}": int(node.size), f"at_{name}": place}  # type: ignore[arg-type]
+            place += _padded(found[f"rows_{name}"] * self.block)
+        for parameter in plan.shared:
+            j = plan.parameter_index[parameter]
+            found[f"at_t{j}"] = place
+            place += _padded(known[f"rows_w{j}"] * known[f"columns_w{j}"])
+        return found | {"length_work": place}
+
+    def pack(
+        self, X: np.ndarray, Y: np.ndarray, gates: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        """Return the data vector of samples."""
+        arrays = {"x": X, "y": Y, "xs": X}
+        arrays |= {f"m{g}": gates[name] for g, name in enumerate(self.plan.gates)}
+        out = aligned(self.sizes["length_data"])
+        for name, _ in self.parts:
+            place = self.sizes[f"at_{name}"]
+            for start in range(0, self.samples, self.block):
+                rows = arrays[name][start : start + self.block]
+                piece = (rows if name == "xs" else rows.T).reshape(-1)
+                out[place : place + piece.size] = piece
+                place += piece.size
+        return out
+
+    def pack_moments(self, Sxx: np.ndarray, Syx: np.ndarray, best: np.ndarray) -> np.ndarray:
+        """Return the data vector of second moments."""
+        out = aligned(self.sizes["length_data"])
+        arrays = {"x": np.eye(len(Sxx)), "y": Syx, "sxx": Sxx, "best": best}
+        for name, array in arrays.items():
+            place = self.sizes[f"at_{name}"]
+            out[place : place + array.size] = array.reshape(-1)
+        return out
+
+    def vector(self, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the vector of all parameters, each times its scale."""
+        pieces = [
+            scale * weights[p.name].reshape(-1)
+            for p, scale in zip(self.net.parameters, self.scales, strict=True)
+        ]
+        return np.concatenate(pieces) if pieces else np.zeros(0)
+
+    def weights(
+        self, vectors: np.ndarray, initial: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Return the parameters, by name, from vectors (n_times, count)."""
+        found = {}
+        for j, (p, scale) in enumerate(zip(self.net.parameters, self.scales, strict=True)):
+            part = vectors[:, self.starts[j] : self.starts[j + 1]]
+            if scale != 1:
+                # As a change of the initial weights: these come back to the last bit, also
+                # where the scale is 0 and nothing ever moves.
+                start = initial[p.name].reshape(-1)
+                part = start + (part - scale * start) / (scale or 1.0)
+            found[p.name] = part.reshape(len(vectors), *self.shapes[j])
+        return found
+
+    def share_of_gradient(self, factor: float) -> float:
+        r"""Return what the program's gradient is to be multiplied with to be the loss's.
+
+        The program's error is that of half the sum of squares over samples, so that it lacks
+        twice the loss's factor and the mean. On moments the mean is in the moments.
+        """
+        return 2 * factor / (1 if self.on_moments else self.batch or self.samples)
+
+    def rates(self, learning_rate: float, factor: float) -> np.ndarray:
+        """Return the rate of each parameter's gradient."""
+        return learning_rate * self.share_of_gradient(factor) * self.scales**2

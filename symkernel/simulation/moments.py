@@ -1,0 +1,84 @@
+r"""Linear networks on second moments: the cost of a step does not depend on the samples.
+
+A linear network $f(x) = A x$ sees the data through $\Sigma_{xx}$, $\Sigma_{yx}$ and $\Sigma_{yy}$
+alone: its loss is
+
+$$L = \kappa\,\mathrm{tr}\big(\Sigma_{yy} - 2 A \Sigma_{yx}^T + A \Sigma_{xx} A^T\big), \qquad
+\partial L/\partial A = 2\kappa\,(A \Sigma_{xx} - \Sigma_{yx}) .$$
+
+The program runs on the identity matrix as its samples, so that its output is $A$ and the gradient
+by the output is the matrix above; the way back is the same as on samples. A weight on the input
+is then a value already, which saves its product and that of its gradient.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from symkernel.errors import InvalidArgument
+from symkernel.problem.network import Network
+from symkernel.problem.nodes import Apply, Bias, Gate
+from symkernel.problem.task import Task
+
+
+def least_squares(task: Task) -> tuple[np.ndarray, float]:
+    r"""Return the map $A^*$ of least squares and what remains of $\langle|y - A x|^2\rangle$.
+
+    The loss is evaluated as $\kappa$ times the remainder plus
+    $\mathrm{tr}\,(A - A^*)\Sigma_{xx}(A - A^*)^T$, a sum of squares: the difference of large
+    numbers in the moments would leave no digits near the minimum.
+    """
+    if task.X is not None and task.Y is not None:
+        best = np.linalg.lstsq(task.X, task.Y, rcond=None)[0].T
+        off = task.Y - task.X @ best.T
+        return best, float((off * off).sum() / len(off))
+    best = task.Syx @ np.linalg.pinv(task.Sxx, hermitian=True)
+    return best, max(float(np.trace(task.Syy) - (best * task.Syx).sum()), 0.0)
+
+
+def why_not(net: Network) -> str | None:
+    """Return what keeps a network off moments, None if nothing does."""
+    for node in net.order:
+        if isinstance(node, Apply) and node.activation.name != "linear":
+            return f"it applies {node.activation.name}"
+        if isinstance(node, Bias):
+            return f"it adds the bias '{node.parameter.name}'"
+        if isinstance(node, Gate):
+            return f"it has the gate '{node.name}'"
+    return None
+
+
+def choose_moments(net: Network, tasks: list[Task], on: str, batches: bool) -> bool:
+    """Return whether to run on moments.
+
+    Parameters
+    ----------
+    net : Network
+        The network.
+    tasks : list of Task
+        Tasks of the curriculum.
+    on : {"auto", "samples", "moments"}
+        What the caller wants; "auto" takes moments where they are possible and cost less.
+    batches : bool
+        Whether mini-batches are drawn, which need samples.
+    """
+    if on not in ("auto", "samples", "moments"):
+        raise InvalidArgument(
+            f"Argument 'on' must be one of 'auto', 'samples' and 'moments', not {on!r}."
+        )
+    reason = why_not(net)
+    if reason is None and batches:
+        reason = "mini-batches are drawn from samples"
+    lacking = any(task.X is None for task in tasks)
+    if on == "moments" and reason is not None:
+        raise InvalidArgument(
+            f"Argument 'on' must not be 'moments' here, because {reason}; use 'samples'."
+        )
+    if lacking and (on == "samples" or reason is not None):
+        raise InvalidArgument(
+            "A task given by moments has no samples to train on"
+            + (f", and they are needed because {reason}." if reason else "; use on='moments'.")
+        )
+    if on != "auto" or reason is not None:
+        return on == "moments"
+    return lacking or all(len(task.X) > int(task.inputs) for task in tasks)

@@ -1,0 +1,263 @@
+r"""The compiled program of a network: gradient descent and loss, written from its expression.
+
+The source names no size (except where products are unrolled): all networks of one structure
+share one compiled module. A parameter's scale is not in the program either: it moves the scaled
+weight $c W$ with the rate of $W$ times $c^2$, which is the same descent.
+"""
+
+from __future__ import annotations
+
+import inspect
+from types import ModuleType
+
+from symkernel.codegen.cache import load
+from symkernel.numerics import elementary
+from symkernel.simulation.layout import Layout
+from symkernel.simulation.statements import Lines, Statements, indented
+
+# `reassoc` lets sums over samples use vector registers, in an order fixed by the compiler.
+_OPTIONS = 'error_model="numpy", fastmath={"contract", "reassoc"}'
+_ARRAYS = "f8[:, ::1], f8[:, ::1], f8[:, ::1], f8[::1], i8[::1]"
+_NAMES = "thetas, grads, works, data, sizes"
+
+_HEAD = """
+import scipy.linalg.cython_blas  # numba's np.dot calls it
+from numba import njit, prange
+"""
+
+# One block: everything in one loop over steps, arrays made once.
+_ALONE = """
+@njit({options})
+def run(theta, grads, work, data, sizes, rates, steps):
+    {unpacked}
+    grad = grads[0]
+    {moving}
+    start = 0
+    m = n
+    {views}
+    for step in range(steps):
+        {gradient}
+        {update}
+"""
+
+# Mini-batches: step k uses block first + k.
+_BATCHES = """
+@njit({options})
+def run(theta, grads, work, data, sizes, rates, steps):
+    {unpacked}
+    grad = grads[0]
+    {moving}
+    m = block
+    for step in range(steps):
+        start = (first + step) * block
+        {views}
+        {gradient}
+        {update}
+"""
+
+# A share's gradient goes to row `row`, that of its further blocks to the row after it.
+_SHARE = """
+@njit({options})
+def one_share(theta, grads, work, data, sizes, share, row):
+    {unpacked}
+    begin = share * blocks // shares
+    for b in range(begin, (share + 1) * blocks // shares):
+        grad = grads[row + (b > begin)]
+        start = b * block
+        m = min(block, n - start)
+        {views}
+        {gradient}
+        if b > begin:
+            grads[row] += grad
+
+
+@njit({options})
+def run(theta, grads, work, data, sizes, rates, steps):
+    {unpacked}
+    grad = grads[0]
+    {moving}
+    for step in range(steps):
+        for share in range(shares):
+            row = 2 if share else 0
+            one_share(theta, grads, work, data, sizes, share, row)
+            if share:
+                grad += grads[2]
+        {update}
+"""
+
+_ONE = """
+@njit("void({arrays}, f8[::1], i8)", cache=True, nogil=True, {options})
+def descend({names}, rates, steps):
+    run(thetas[0], grads, works[0], data, sizes, rates, steps)
+"""
+
+_ONE_BY_SHARES = """
+@njit("void({arrays}, f8[::1], i8)", cache=True, nogil=True, parallel=True, {options})
+def descend({names}, rates, steps):
+    {unpacked}
+    theta = thetas[0]
+    grad = grads[0]
+    {moving}
+    for step in range(steps):
+        for share in prange(shares):
+            one_share(theta, grads, works[share], data, sizes, share, 2 * share)
+        for share in range(1, shares):
+            grad += grads[2 * share]
+        {update}
+"""
+
+_MEMBERS = """
+@njit("void({arrays}, f8[::1], i8)", cache=True, nogil=True, parallel=True, {options})
+def descend({names}, rates, steps):
+    for k in prange(thetas.shape[0]):
+        run(thetas[k], grads[4 * k:4 * k + 4], works[k], data, sizes, rates, steps)
+"""
+
+_SQUARES = """
+@njit("f8({arrays}, i8)", cache=True, nogil=True, {options})
+def squares({names}, member):
+    {unpacked}
+    theta = thetas[member]
+    work = works[0]
+    total = 0.0
+    for b in range(blocks):
+        start = b * block
+        m = min(block, n - start)
+        {views}
+        {forward}
+        {sum}
+    return total
+"""
+
+
+class Source:
+    """The source of a layout's program."""
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+        self.plan = layout.plan
+        self.statements = Statements(layout.plan, layout.is_unrolled)
+
+    def text(self, mode: str) -> str:
+        """Return the module.
+
+        Parameters
+        ----------
+        mode : {"one", "members", "batches"}
+            Descent of one network, of many at once, or of one on mini-batches.
+        """
+        by_shares = self.layout.blocks > 1 and mode != "batches"
+        parts = [_BATCHES if mode == "batches" else _SHARE if by_shares else _ALONE]
+        parts.append(_MEMBERS if mode == "members" else _ONE_BY_SHARES if by_shares else _ONE)
+        blocks = {
+            "unpacked": [f"{name} = sizes[{k}]" for k, name in enumerate(self.layout.sizes)],
+            "views": [*self.data_views(), *self.weight_views(True), *self.work_views()],
+            "gradient": [*self.statements.forward(), *self.statements.backward()],
+            "moving": self.moving(),
+            "update": self.update(),
+        }
+        squares = {
+            **blocks,
+            "views": [*self.data_views(), *self.weight_views(False), *self.work_views()],
+            "forward": self.statements.forward(),
+            "sum": self.summed_squares(),
+        }
+        code = "\n".join(_filled(part, blocks) for part in parts)
+        return f"{inspect.getsource(elementary)}{_HEAD}{code}\n{_filled(_SQUARES, squares)}"
+
+    def data_views(self) -> Lines:
+        """Return the statements for the data of m samples from `start` on."""
+        return [
+            f"{name} = data[at_{name} + {rows} * start:at_{name} + {rows} * (start + m)]"
+            f".reshape({f'm, {rows}' if name == 'xs' else f'{rows}, m'})"
+            for name, rows in self.layout.parts
+        ]
+
+    def weight_views(self, with_gradients: bool) -> Lines:
+        """Return the statements for parameters and their gradients as arrays."""
+        lines = []
+        for j, parameter in enumerate(self.plan.parameters):
+            span = f"[start_w{j}:start_w{j} + rows_w{j} * columns_w{j}]"
+            shape = f".reshape(rows_w{j}, columns_w{j})" if parameter.kind == "dense" else ""
+            lines.append(f"w{j} = theta{span}{shape}")
+            if with_gradients:
+                lines.append(f"g{j} = grad{span}{shape}")
+            if parameter in self.plan.shared:
+                span = f"[at_t{j}:at_t{j} + rows_w{j} * columns_w{j}]"
+                lines.append(f"t{j} = work{span}{shape}")
+        return lines
+
+    def work_views(self) -> Lines:
+        """Return the statements for working arrays and slices of units."""
+        lines = []
+        for name, _ in (*self.plan.buffers, *self.layout.transposes):
+            shape = f"m, rows_{name}" if name.startswith("u") else f"rows_{name}, m"
+            span = f"[at_{name}:at_{name} + rows_{name} * m]"
+            lines.append(f"{name} = work{span}.reshape({shape})")
+        for node in self.plan.stored:
+            if self.plan.is_view(node):
+                k, (child,) = self.plan.index[node], node.children
+                lines.append(f"v{k} = {self.plan.value(child)}[z{k}:end{k}]")
+        return lines
+
+    def moving(self) -> Lines:
+        """Return the statements for trained parameters and their gradients as vectors.
+
+        Loops over a vector from 0 on vectorise; over a part of one, the check for negative
+        positions is in the way.
+        """
+        lines = []
+        for j, parameter in enumerate(self.plan.parameters):
+            if parameter.trained:
+                span = f"[start_w{j}:start_w{j} + rows_w{j} * columns_w{j}]"
+                lines += [f"moved{j} = theta{span}", f"slope{j} = grad{span}"]
+        return lines
+
+    def update(self) -> Lines:
+        """Return the statements of one step down the gradient."""
+        lines = []
+        for j, parameter in enumerate(self.plan.parameters):
+            if parameter.trained:
+                lines += [
+                    f"rate = rates[{j}]",
+                    f"for q in range(moved{j}.size):",
+                    f"    moved{j}[q] -= rate * slope{j}[q]",
+                ]
+        return lines or ["pass"]
+
+    def summed_squares(self) -> Lines:
+        """Return the statements that add a block's squared errors to `total`.
+
+        On moments: what they exceed those of least squares by, without cancellation.
+        """
+        value = self.plan.value(self.plan.net.output)
+        if self.plan.on_moments:
+            return [
+                f"off = {value} - best",
+                "total += np.sum(np.dot(off, sxx) * off)",
+            ]
+        return [
+            f"for r in range({value}.shape[0]):",
+            f"    for c in range({value}.shape[1]):",
+            f"        e = {value}[r, c] - y[r, c]",
+            "        total += e * e",
+        ]
+
+
+def _filled(template: str, blocks: dict[str, Lines]) -> str:
+    words = {"options": _OPTIONS, "arrays": _ARRAYS, "names": _NAMES}
+    lines: Lines = []
+    for line in template.split("\n"):
+        key = line.strip()[1:-1]
+        if key in blocks:
+            lines += indented(blocks[key], (len(line) - len(line.lstrip())) // 4)
+        else:
+            for word, text in words.items():
+                line = line.replace(f"{{{word}}}", text)
+            lines.append(line)
+    return "\n".join(lines)
+
+
+def compiled(layout: Layout, mode: str = "one") -> ModuleType:
+    """Return the module of a layout, with functions ``descend`` and ``squares``."""
+    return load(Source(layout).text(mode), f"descent_{mode}")

@@ -1,0 +1,295 @@
+r"""What is read from recorded weights: activities, kernels, modes; all on demand.
+
+The forward pass and its derivatives are written here a second time, in NumPy and one sample
+axis at once: it is not on the hot path, and it judges the compiled program in the tests.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping
+from functools import cache, cached_property
+from types import MappingProxyType, ModuleType
+
+import numpy as np
+
+from symkernel.codegen.cache import load
+from symkernel.errors import InvalidArgument
+from symkernel.numerics import elementary
+from symkernel.problem.activation import ACTIVATIONS, Activation
+from symkernel.problem.modes import singular_basis
+from symkernel.problem.network import Network
+from symkernel.problem.nodes import Apply, Bias, Gate, Input, Linear, Node, Parameter, Slice, Sum
+from symkernel.problem.problem import Problem
+from symkernel.simulation.layout import Layout
+from symkernel.simulation.moments import why_not
+from symkernel.trajectory import Field, Undetermined
+
+_MOST_BYTES = 2**30
+
+_FILL = """
+
+@numba.njit("void(f8[::1], f8[::1], f8[::1])", cache=True, nogil=True, error_model="numpy")
+def fill_{name}(z, value, slope):
+    for k in range(z.size):
+        value[k], slope[k] = {body}(z[k])
+"""
+
+
+@cache
+def _activations() -> ModuleType:
+    fills = (_FILL.format(name=a.name, body=a.body) for a in ACTIVATIONS.values())
+    return load(inspect.getsource(elementary) + "".join(fills), "activations")
+
+
+def value_and_slope(activation: Activation, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return an activation and its derivative at each entry."""
+    flat = np.ascontiguousarray(z).reshape(-1)
+    value, slope = np.empty_like(flat), np.empty_like(flat)
+    getattr(_activations(), f"fill_{activation.name}")(flat, value, slope)
+    return value.reshape(z.shape), slope.reshape(z.shape)
+
+
+class Pass:
+    """One pass through a network with given weights.
+
+    Parameters
+    ----------
+    net : Network
+        Numerical.
+    weights : mapping of str to ndarray
+        By name, without their scales.
+    X : ndarray, shape (n_samples, n_inputs)
+        Inputs.
+    gates : mapping of str to ndarray
+        Gates of the samples.
+    """
+
+    def __init__(
+        self,
+        net: Network,
+        weights: Mapping[str, np.ndarray],
+        X: np.ndarray,
+        gates: Mapping[str, np.ndarray],
+    ) -> None:
+        self.net, self.gates = net, gates
+        self.effective = {p: float(p.scale) * weights[p.name] for p in net.parameters}
+        self.values: dict[Node, np.ndarray] = {}
+        self.slopes: dict[Node, np.ndarray] = {}
+        for node in net.order:
+            self.values[node] = self._value(node, X)
+
+    def _value(self, node: Node, X: np.ndarray) -> np.ndarray:
+        match node:
+            case Input():
+                return X
+            case Linear():
+                weight, child = self.effective[node.parameter], self.values[node.child]
+                return child @ weight.T if node.parameter.kind == "dense" else child * weight
+            case Bias():
+                return np.broadcast_to(self.effective[node.parameter], (len(X), int(node.size)))  # type: ignore[call-overload]
+            case Apply():
+                value, self.slopes[node] = value_and_slope(
+                    node.activation, self.values[node.child]
+                )
+                return value
+            case Gate():
+                return self.gates[node.name] * self.values[node.child]
+            case Slice():
+                return self.values[node.child][:, int(node.start) : int(node.stop)]  # type: ignore[arg-type]
+            case Sum():
+                return sum(self.values[term] for term in node.terms)  # type: ignore[return-value]
+        raise NotImplementedError(f"node {type(node).__name__}")
+
+    def sensitivities(self, seed: np.ndarray | None = None) -> dict[Node, np.ndarray]:
+        r"""Return the derivative of each output by each node, (n_samples, n_outputs, size).
+
+        `seed` of shape (n_samples, k, n_outputs) asks for k combinations of outputs instead.
+        """
+        output = self.net.output
+        samples, n_out = self.values[output].shape
+        if seed is None:
+            seed = np.broadcast_to(np.eye(n_out), (samples, n_out, n_out))
+        found: dict[Node, np.ndarray] = {output: seed}
+        for node in reversed(self.net.order):
+            for child, part in self._handed(node, found[node]):
+                found[child] = found[child] + part if child in found else part
+        return found
+
+    def _handed(self, node: Node, mine: np.ndarray) -> Iterable[tuple[Node, np.ndarray]]:
+        match node:
+            case Linear():
+                weight = self.effective[node.parameter]
+                yield node.child, mine @ weight if weight.ndim == 2 else mine * weight
+            case Apply():
+                yield node.child, mine * self.slopes[node][:, None]
+            case Gate():
+                yield node.child, mine * self.gates[node.name][:, None]
+            case Slice():
+                part = np.zeros((*mine.shape[:2], int(node.child.size)))  # type: ignore[arg-type]
+                part[:, :, int(node.start) : int(node.stop)] = mine  # type: ignore[arg-type]
+                yield node.child, part
+            case Sum():
+                for term in node.terms:
+                    yield term, mine
+
+    def kernel(self) -> np.ndarray:
+        r"""Return the NTK $\sum_\theta \partial_\theta f_a(x)\,\partial_\theta f_b(x')$.
+
+        Shape (n_samples, n_outputs, n_samples, n_outputs), over trained parameters. A dense
+        weight never has its Jacobian formed: its part is a product of two Gram matrices, for
+        each pair of places in which the weight is used.
+        """
+        back = self.sensitivities()
+        samples, n_out = self.values[self.net.output].shape
+        total = np.zeros((samples * n_out, samples * n_out))
+        for parameter, uses in self._uses().items():
+            part = np.zeros_like(total)
+            for u in uses:
+                for v in uses:
+                    part += self._pair(parameter, u, v, back)
+            total += float(parameter.scale) ** 2 * part
+        return total.reshape(samples, n_out, samples, n_out)
+
+    def _uses(self) -> dict[Parameter, list[Node]]:
+        uses: dict[Parameter, list[Node]] = {}
+        for node in self.net.order:
+            if isinstance(node, (Linear, Bias)) and node.parameter.trained:
+                uses.setdefault(node.parameter, []).append(node)
+        return uses
+
+    def _pair(
+        self, parameter: Parameter, u: Node, v: Node, back: Mapping[Node, np.ndarray]
+    ) -> np.ndarray:
+        samples, n_out, size = back[u].shape
+        left, right = (back[node] for node in (u, v))
+        if parameter.kind == "diagonal":
+            left, right = (back[n] * self.values[n.children[0]][:, None] for n in (u, v))
+        gram = left.reshape(-1, size) @ right.reshape(-1, size).T
+        if parameter.kind != "dense":
+            return gram
+        inputs = self.values[u.children[0]] @ self.values[v.children[0]].T
+        return (
+            gram.reshape(samples, n_out, samples, n_out) * inputs[:, None, :, None]
+        ).reshape(samples * n_out, samples * n_out)
+
+
+class Reading:
+    """Fields of a trajectory, computed from recorded weights when they are asked for.
+
+    Parameters
+    ----------
+    problem : Problem
+        Network and curriculum.
+    gates : sequence of mappings
+        Gates of each phase.
+    phases : ndarray of int, shape (n_times,)
+        Phase of each record: its task gives the samples on which activities are evaluated.
+    layout : Layout
+        By which `rows` are read.
+    rows : ndarray, shape (n_times, n_parameters)
+        Recorded vectors of parameters.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        gates: tuple[Mapping[str, np.ndarray], ...],
+        phases: np.ndarray,
+        layout: Layout,
+        rows: np.ndarray,
+    ) -> None:
+        self.problem, self.gates, self.phases = problem, gates, phases
+        self.layout, self.rows = layout, rows
+        self.net = problem.network
+        self.tasks = [phase.task for phase in problem.curriculum.phases]
+
+    @cached_property
+    def weights(self) -> Mapping[str, np.ndarray]:
+        """Recorded weights by name."""
+        found = self.layout.weights(self.rows, self.problem.weights.arrays)
+        for array in found.values():
+            array.setflags(write=False)
+        return MappingProxyType(found)
+
+    def fields(self) -> dict[str, Field]:
+        """Return all fields but the loss."""
+        hidden: Field = self._no_samples() or Undetermined("the network has no node 'hidden'")
+        gram = hidden
+        if "hidden" in self.net.nodes and self._no_samples() is None:
+            hidden, gram = (lambda: self.activity("hidden")), self.hidden_gram
+        return {
+            "weights": lambda: self.weights,
+            "outputs": self._no_samples() or (lambda: self.activity("output")),
+            "hidden": hidden,
+            "hidden_gram": gram,
+            "ntk": self._no_samples() or self.ntk,
+            "modes": self._no_modes() or self.modes,
+        }
+
+    def nodes(self) -> dict[str, Field]:
+        """Return the activities of named nodes."""
+
+        def of(name: str) -> Callable[[], np.ndarray]:
+            return lambda: self.activity(name)
+
+        return {name: self._no_samples() or of(name) for name in self.net.nodes}
+
+    def _no_samples(self) -> Undetermined | None:
+        if any(task.X is None for task in self.tasks):
+            return Undetermined("the task is given by moments and has no samples")
+        if len({len(task.X) for task in self.tasks}) > 1:  # type: ignore[arg-type]
+            return Undetermined(
+                "the tasks of the curriculum have different numbers of samples; simulate "
+                "phase by phase"
+            )
+        return None
+
+    def _no_modes(self) -> Undetermined | None:
+        if why_not(self.net) is not None:
+            return Undetermined(f"modes belong to linear networks, and {why_not(self.net)}")
+        if len(self.tasks) > 1:
+            return Undetermined("the tasks of the curriculum have a singular basis each")
+        return None
+
+    def _pass(self, k: int) -> Pass:
+        weights = {name: array[k] for name, array in self.weights.items()}
+        phase = int(self.phases[k])
+        return Pass(self.net, weights, self.tasks[phase].X, self.gates[phase])  # type: ignore[arg-type]
+
+    def activity(self, name: str) -> np.ndarray:
+        """Return a node's activity, (n_times, n_samples, size)."""
+        node = self.net.nodes[name]
+        return np.stack([self._pass(k).values[node] for k in range(len(self.rows))])
+
+    def hidden_gram(self) -> np.ndarray:
+        """Return inner products of hidden activities, (n_times, n_samples, n_samples)."""
+        samples = len(self.tasks[0].X)  # type: ignore[arg-type]
+        _refuse_large((len(self.rows), samples, samples), "hidden_gram")
+        hidden = self.activity("hidden")
+        return hidden @ hidden.transpose(0, 2, 1)
+
+    def ntk(self) -> np.ndarray:
+        """Return the NTK at each record."""
+        one = (len(self.tasks[0].X), int(self.net.outputs)) * 2  # type: ignore[arg-type]
+        _refuse_large((len(self.rows), *one), "ntk")
+        return np.stack([self._pass(k).kernel() for k in range(len(self.rows))])
+
+    def modes(self) -> np.ndarray:
+        r"""Return $u_i^T A v_i$ of the end-to-end map $A$ in the task's singular basis."""
+        basis = singular_basis(self.tasks[0])
+        found = np.empty((len(self.rows), basis.rank_bound))
+        for k in range(len(self.rows)):
+            weights = {name: array[k] for name, array in self.weights.items()}
+            image = Pass(self.net, weights, basis.V.T, {}).values[self.net.output]
+            found[k] = [basis.U[:, i] @ image[i] for i in range(basis.rank_bound)]
+        return found
+
+
+def _refuse_large(shape: tuple[int, ...], name: str) -> None:
+    size = 8 * int(np.prod([float(n) for n in shape]))
+    if size > _MOST_BYTES:
+        raise InvalidArgument(
+            f"Field '{name}' of shape {shape} would take {size:,} bytes ({size / 2**30:.1f} GiB), "
+            f"which is more than 1 GiB; record fewer times or use fewer samples."
+        )

@@ -1,0 +1,142 @@
+"""A run through one phase: in short calls, watched for divergence."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from symkernel.errors import Diverged
+from symkernel.simulation.batches import Batches
+from symkernel.simulation.engine import Engine, Stage
+
+# A call of the compiled program lasts between these many seconds, so that Ctrl-C is heard.
+_SHORT, _LONG = 0.01, 0.05
+# The loss is looked at after so many calls, and at records.
+_CALLS = 16
+# The loss that counts as divergence, in units of the larger of the initial loss and the loss of
+# an output that is zero.
+EXPLODED = 1e10
+
+
+class Run:
+    """The descent of all members on one task.
+
+    Parameters
+    ----------
+    stage : Stage
+        Network, task and rate.
+    thetas : ndarray, shape (n_members, n_parameters)
+        Moved in place.
+    step : int
+        Steps taken before.
+    batch_size : int or None
+        Samples of a mini-batch.
+    stream : numpy.random.Generator
+        For the order of mini-batches.
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        thetas: np.ndarray,
+        step: int,
+        batch_size: int | None,
+        stream: np.random.Generator,
+    ) -> None:
+        self.stage, self.thetas, self.step = stage, thetas, step
+        self.engine = Engine(stage, thetas)
+        self.batches = None if batch_size is None else Batches(stage, thetas, batch_size, stream)
+        zero = stage.factor * float(np.trace(stage.task.Syy))
+        self.bounds = [EXPLODED * max(loss, zero, 1e-300) for loss in self.losses()]
+        self.begin = step, thetas.copy()
+        self.length, self.calls = 1, 0
+        self._keep()
+
+    def losses(self) -> list[float]:
+        """Return the losses of the members."""
+        return [self.engine.loss(member) for member in range(len(self.thetas))]
+
+    def go_to(self, target: int, bar: Any) -> list[float]:
+        """Advance to a step and return the losses there.
+
+        Raises
+        ------
+        Diverged
+            Naming the step at which the loss stopped being finite or passed its bound.
+        """
+        while self.step < target:
+            count = min(self.length, target - self.step)
+            begin = time.perf_counter()
+            self._advance(count)
+            seconds = time.perf_counter() - begin
+            bar.update(count)
+            if seconds > _LONG:
+                self.length = max(1, self.length // 2)
+            elif seconds < _SHORT and count == self.length:
+                self.length *= 2
+            self.calls += 1
+            if self.calls % _CALLS == 0 or not np.isfinite(self.thetas).all():
+                self._check(self.losses())
+        losses = self.losses()
+        self._check(losses)
+        return losses
+
+    def _advance(self, count: int) -> None:
+        (self.batches or self.engine).advance(count)
+        self.step += count
+
+    def _keep(self) -> None:
+        place = self.batches.position() if self.batches else None
+        self.kept = self.step, self.thetas.copy(), place
+
+    def _restore(self) -> None:
+        self.step, theta, place = self.kept
+        self.thetas[:] = theta
+        if self.batches:
+            self.batches.go_to(place)
+
+    def _exploded(self, losses: list[float]) -> int | None:
+        """Return the first member that has diverged, None if none has."""
+        for member, (loss, bound) in enumerate(zip(losses, self.bounds, strict=True)):
+            if not (loss <= bound and np.isfinite(self.thetas[member]).all()):
+                return member
+        return None
+
+    def _check(self, losses: list[float]) -> None:
+        if self._exploded(losses) is None:
+            self._keep()
+            return
+        # Halve the span between a sound state and a diverged one until it is one step.
+        span = self.step - self.kept[0]
+        self._restore()
+        while span > 1:
+            self._advance(span // 2)
+            if self._exploded(self.losses()) is None:
+                span -= span // 2
+                self._keep()
+            else:
+                span //= 2
+                self._restore()
+        self._advance(1)
+        raise self._report(self._exploded(self.losses()) or 0)
+
+    def _report(self, member: int) -> Diverged:
+        rate, step = self.stage.rate, self.step
+        limits = {}
+        for where, thetas in (self.begin, self.kept[:2]):
+            engine = Engine(self.stage, thetas[member : member + 1].copy())
+            with np.errstate(all="ignore"):
+                limits[where] = engine.stable_limit(thetas[member])
+        where = min(limits, key=lambda at: (not limits[at] > 0, limits[at]))
+        limit = limits[where]
+        who = f" of member {member}" if len(self.thetas) > 1 else ""
+        return Diverged(
+            f"Gradient descent{who} diverged at step {step} with learning rate {rate:g}. The "
+            f"stable limit is {limit:.3g}, which is 2 / (largest eigenvalue of the loss's "
+            f"Hessian) at step {where}; use a learning rate well below it.",
+            step,
+            rate,
+            limit,
+        )

@@ -1,0 +1,228 @@
+r"""The statements of one gradient: forward in order, back in reverse, over a block of samples.
+
+Elementwise nodes between stored ones are computed in passing: one loop over (unit r, sample c)
+for each stored node, values by substitution, gradients handed down the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from symkernel.problem.nodes import Apply, Bias, Gate, Input, Linear, Node, Slice, Sum
+from symkernel.simulation.plan import Plan, is_dense, is_identity
+
+Lines = list[str]
+
+
+def indented(lines: Iterable[str], levels: int = 1) -> Lines:
+    """Return the lines moved to the right."""
+    return ["    " * levels + line for line in lines]
+
+
+def loop(rows: str, columns: str, body: Iterable[str]) -> Lines:
+    """Return a loop over units r and samples c."""
+    return [
+        f"for r in range({rows}):",
+        f"    for c in range({columns}):",
+        *indented(body, 2),
+    ]
+
+
+class Statements:
+    """Statements for the nodes of one plan.
+
+    Parameters
+    ----------
+    plan : Plan
+        Names and decisions.
+    unrolled : bool
+        Whether products are loops with the contracted index written out, instead of calls of
+        BLAS: for matrices so small that the call takes longer than the product. The number of
+        columns stays a variable on purpose: with literal bounds LLVM unrolls the loop over
+        columns instead of vectorising it, and loses half the speed.
+    """
+
+    def __init__(self, plan: Plan, unrolled: bool = False) -> None:
+        self.plan = plan
+        self.unrolled = unrolled
+
+    def forward(self) -> Lines:
+        """Return the statements that compute all values and slopes."""
+        lines: Lines = []
+        for node in self.plan.stored:
+            if isinstance(node, Input) or self.plan.is_weight(node) or self.plan.is_view(node):
+                continue
+            if is_dense(node):
+                child = node.children[0]
+                weight = f"w{self.plan.parameter_index[node.parameter]}"  # type: ignore[attr-defined]
+                value = self.plan.value(child)
+                lines += self._product("", self.plan.value(node), weight, value, child.size)
+            else:
+                lines += self._evaluate(node)
+        return lines
+
+    def backward(self) -> Lines:
+        """Return the statements that write the error and every gradient."""
+        plan = self.plan
+        lines: Lines = []
+        for j, parameter in enumerate(plan.parameters):
+            if parameter.trained and parameter.kind != "dense":
+                lines.append(f"g{j}[:] = 0.0")
+        output = plan.net.output
+        for node in plan.stored:
+            if node in plan.trained and node is not output and plan.accumulates(node):
+                lines.append(f"{plan.gradient(node)}[:, :] = 0.0")
+        lines += self.error()
+        written: set[int] = set()
+        for node in reversed(plan.stored):
+            if node in plan.trained:
+                lines += self._back_dense(node, written) if is_dense(node) else self._back(node)
+        return lines
+
+    def error(self) -> Lines:
+        """Return the statements for the gradient of half the summed squares by the output."""
+        output = self.plan.net.output
+        target, value = self.plan.gradient(output), self.plan.value(output)
+        shape = f"{target}.shape[0]", f"{target}.shape[1]"
+        if not self.plan.on_moments:
+            return loop(*shape, [f"{target}[r, c] = {value}[r, c] - y[r, c]"])
+        # The input is the identity, so that samples are input directions: f Sxx - Syx.
+        product = self._product("", target, value, "sxx", self.plan.net.inputs)
+        return [*product, *loop(*shape, [f"{target}[r, c] -= y[r, c]"])]
+
+    def _product(self, flip: str, out: str, a: str, b: str, inner: object, k: int = -1) -> Lines:
+        """Return out = a b; `flip` is "a" or "b" for the transpose of one of them."""
+        if not self.unrolled:
+            left, right = (f"{m}.T" if flip == side else m for side, m in (("a", a), ("b", b)))
+            return [f"np.dot({left}, {right}, {out})"]
+        lines: Lines = []
+        if flip == "b":
+            lines += loop(f"{b}.shape[0]", f"{b}.shape[1]", [f"u{k}[c, r] = {b}[r, c]"])
+            b = f"u{k}"
+        span = range(int(inner))  # type: ignore[call-overload]
+        entry = "{a}[{i}, r]" if flip == "a" else "{a}[r, {i}]"
+        return [
+            *lines,
+            f"for r in range({out}.shape[0]):",
+            *(f"    e{i} = {entry.format(a=a, i=i)}" for i in span),
+            f"    for c in range({out}.shape[1]):",
+            f"        {out}[r, c] = " + " + ".join(f"e{i} * {b}[{i}, c]" for i in span),
+        ]
+
+    def _evaluate(self, node: Node) -> Lines:
+        k = self.plan.index[node]
+        rows = f"v{k}.shape[0]", f"v{k}.shape[1]"
+        if isinstance(node, Apply) and not is_identity(node):
+            call = f"{node.activation.body}({self._at(node.child, 'r')})"
+            if node.child in self.plan.trained:
+                return loop(*rows, [f"v{k}[r, c], d{k}[r, c] = {call}"])
+            return loop(*rows, [f"v{k}[r, c] = {call}[0]"])
+        return loop(*rows, [f"v{k}[r, c] = {self._inside(node, 'r')}"])
+
+    def _at(self, node: Node, row: str) -> str:
+        """Return the expression for a node's value at (row, c)."""
+        if self.plan.is_stored(node):
+            return f"{self.plan.value(node)}[{row}, c]"
+        return self._inside(node, row)
+
+    def _inside(self, node: Node, row: str) -> str:
+        """Return the expression for an elementwise node's value by its children's."""
+        match node:
+            case Sum():
+                return "(" + " + ".join(self._at(term, row) for term in node.terms) + ")"
+            case Bias():
+                return f"w{self.plan.parameter_index[node.parameter]}[{row}]"
+            case Linear():
+                weight = f"w{self.plan.parameter_index[node.parameter]}[{row}]"
+                return f"({weight} * {self._at(node.child, row)})"
+            case Gate():
+                gate = self.plan.gates.index(node.name)
+                return f"(m{gate}[{row}, c] * {self._at(node.child, row)})"
+            case Slice():
+                return self._at(node.child, f"{row} + z{self.plan.index[node]}")
+            case Apply():
+                return self._at(node.child, row)
+            case _:
+                raise NotImplementedError(f"node {type(node).__name__}")
+
+    def _back_dense(self, node: Node, written: set[int]) -> Lines:
+        plan, lines = self.plan, []
+        k, (child,) = plan.index[node], node.children
+        parameter = node.parameter  # type: ignore[attr-defined]
+        j, mine = plan.parameter_index[parameter], plan.gradient(node)
+        if parameter.trained and mine != f"g{j}":
+            out = f"t{j}" if j in written else f"g{j}"
+            if plan.is_weight(node):
+                lines += loop(f"g{j}.shape[0]", f"g{j}.shape[1]", [f"{out}[r, c] = {mine}[r, c]"])
+            elif isinstance(child, Input) and not plan.on_moments and not self.unrolled:
+                lines += self._product("", out, mine, "xs", None)
+            else:
+                columns = plan.net.inputs if plan.on_moments else None
+                lines += self._product("b", out, mine, plan.value(child), columns, k)
+            if j in written:
+                lines += loop(f"g{j}.shape[0]", f"g{j}.shape[1]", [f"g{j}[r, c] += t{j}[r, c]"])
+            written.add(j)
+        if child in plan.trained:
+            theirs, many = plan.gradient(child), plan.accumulates(child)
+            out = f"q{k}" if many else theirs
+            lines += self._product("a", out, f"w{j}", mine, node.size)
+            if many:
+                shape = f"{out}.shape[0]", f"{out}.shape[1]"
+                lines += loop(*shape, [f"{theirs}[r, c] += {out}[r, c]"])
+        return lines
+
+    def _back(self, node: Node) -> Lines:
+        """Return the loop that hands an elementwise node's gradient to its children."""
+        k = self.plan.index[node]
+        before: Lines = []
+        inside: Lines = []
+        after: Lines = []
+        mine = f"{self.plan.gradient(node)}[r, c]"
+        if isinstance(node, Apply) and not is_identity(node):
+            inside.append(f"g = {mine} * d{k}[r, c]")
+            self._hand(node.child, "r", "g", before, inside, after)
+        else:
+            inside.append(f"g = {mine}")
+            self._inward(node, "r", "g", before, inside, after)
+        return [
+            f"for r in range({self.plan.gradient(node)}.shape[0]):",
+            *indented(before),
+            f"    for c in range({self.plan.gradient(node)}.shape[1]):",
+            *indented(inside, 2),
+            *indented(after),
+        ]
+
+    def _hand(self, node: Node, row: str, g: str, before: Lines, inside: Lines, after: Lines):
+        """Add a gradient to a child: to its array, or further in where it has none."""
+        if not self.plan.is_stored(node):
+            self._inward(node, row, g, before, inside, after)
+        elif node in self.plan.trained:
+            sign = "+=" if self.plan.accumulates(node) else "="
+            inside.append(f"{self.plan.gradient(node)}[{row}, c] {sign} {g}")
+
+    def _inward(self, node: Node, row: str, g: str, before: Lines, inside: Lines, after: Lines):
+        """Hand a gradient through an elementwise node to its parameter and its children."""
+        rest = (before, inside, after)
+        k = self.plan.index[node]
+        if node not in self.plan.trained:
+            return
+        if isinstance(node, (Bias, Linear)) and node.parameter.trained:
+            j = self.plan.parameter_index[node.parameter]
+            part = g if isinstance(node, Bias) else f"{g} * {self._at(node.child, row)}"
+            before.append(f"s{k} = 0.0")
+            inside.append(f"s{k} += {part}")
+            after.append(f"g{j}[{row}] += s{k}")
+        match node:
+            case Sum():
+                for term in node.terms:
+                    self._hand(term, row, g, *rest)
+            case Linear():
+                weight = f"w{self.plan.parameter_index[node.parameter]}[{row}]"
+                self._hand(node.child, row, f"{g} * {weight}", *rest)
+            case Gate():
+                gate = f"m{self.plan.gates.index(node.name)}[{row}, c]"
+                self._hand(node.child, row, f"{g} * {gate}", *rest)
+            case Slice():
+                self._hand(node.child, f"{row} + z{k}", g, *rest)
+            case Apply():
+                self._hand(node.child, row, g, *rest)

@@ -1,0 +1,6 @@
+"""The laws, in the order in which `derive` tries them."""
+
+from symkernel.formula import Law
+from symkernel.theory import aligned_modes, gram_diagonal
+
+LAWS: tuple[Law, ...] = (aligned_modes.LAW, gram_diagonal.LAW)

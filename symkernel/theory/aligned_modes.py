@@ -1,0 +1,264 @@
+r"""Two-layer linear networks with weights aligned to the task: one scalar law per mode.
+
+$\dot a = b(\sigma - \delta ab)$, $\dot b = a(\sigma - \delta ab)$ with $\sigma = s$,
+$\delta = d$ in the house's conventions; balanced, unbalanced, of any signs.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from symkernel import notation
+from symkernel.errors import InvalidArgument
+from symkernel.formula import Citation, Derived, Evidence, Formula, Law, Result, Step, Verdict
+from symkernel.problem import weights
+from symkernel.problem.curriculum import Curriculum
+from symkernel.problem.network import Network
+from symkernel.problem.problem import Problem
+from symkernel.problem.task import Task
+from symkernel.theory.hyperbolic import ModeSolution, Sides
+from symkernel.theory.mode_checks import check_precision, draw_aligned, mode_limits
+from symkernel.theory.mode_flow import ModeFlow, mode_flow
+from symkernel.theory.mode_observables import observable_step, observables
+from symkernel.theory.mode_state import ModeState, mode_trajectory, mode_verdicts
+from symkernel.theory.solutions import solve_autonomous, vanishes, written_out
+from symkernel.theory.stable_modes import amplitude_routine, side_routine
+from symkernel.trajectory import Trajectory
+
+_NAME = "aligned_modes"
+_A, _B, _A0, _B0, _TIME = notation.a, notation.b, notation.a0, notation.b0, notation.t
+_U0 = notation.register(sp.Symbol("u0", real=True), "u_0", "the mode at t = 0")
+
+
+def _test(problem: Problem) -> tuple[Verdict, ...]:
+    return mode_verdicts(_NAME, problem, aligned=True)
+
+
+class _Derivation:
+    """The derivation for one choice of initial amplitudes (symbols, or equal symbols)."""
+
+    def __init__(self, modes: ModeFlow, a0: sp.Expr, b0: sp.Expr) -> None:
+        self.modes, self.a0, self.b0 = modes, a0, b0
+        self.solution = ModeSolution(
+            modes, Sides(sp.factor((a0 + b0) ** 2), sp.factor((a0 - b0) ** 2))
+        )
+
+    @cached_property
+    def sides(self) -> tuple[sp.Expr, sp.Expr]:
+        """a and b in terms of z."""
+        even, odd = self.solution.even, self.solution.odd
+        return self.a0 * even + self.b0 * odd, self.b0 * even + self.a0 * odd
+
+    @cached_property
+    def textbook(self) -> tuple[sp.Expr, tuple] | None:
+        """For balanced sides: the mode itself, solved by the logistic rule from u0."""
+        if self.solution.sides.Q0 != 0:
+            return None
+        m, u = self.modes, notation.u
+        rate = 2 * u * (m.sigma - m.delta * u / m.scale)
+        solution = solve_autonomous(sp.expand(rate), u, _U0)
+        return solution.expression, solution.where
+
+    def result(self) -> Result:
+        """All mode-level laws as plain SymPy in time."""
+        plain = self.solution.of_growth
+        scale = self.modes.scale
+        u = scale * self.solution.overlap
+        if self.textbook is not None:
+            output = written_out(*self.textbook).subs(_U0, scale * self.a0 * self.b0)
+        else:
+            output = plain(u)
+        a, b = (plain(side) for side in self.sides)
+        return Result({"output": output, **observables(self.modes, output, a, b, self.a0)})
+
+    def formulas(self) -> tuple[Formula, ...]:
+        """The laws with abbreviations, as they are printed."""
+        growth = self.solution.growth
+        z = notation.z
+        where = (*growth.where, (z, growth.expression))
+        out = []
+        if self.textbook is not None:
+            expression, abbreviations = self.textbook
+            out.append(
+                Formula("output mode", notation.u, expression,
+                        ((_U0, self.modes.scale * self.a0 * self.b0), *abbreviations))
+            )
+        else:
+            out.append(Formula("output mode", notation.u,
+                               self.modes.scale * self.solution.overlap, where))
+        out += [
+            Formula("input side", _A, self.sides[0], where),
+            Formula("output side", _B, self.sides[1], where),
+        ]
+        return tuple(out)
+
+    def steps(self) -> tuple[Step, ...]:
+        """All steps, from gradient flow to observables."""
+        rotation, reduced, solved = self.solution.steps()
+        steps = [
+            *self.modes.system.steps(),
+            self.modes.projection_step(),
+            self._mode_step(),
+            rotation,
+            reduced,
+            solved,
+            self._output_step(),
+            observable_step(self.modes),
+        ]
+        return tuple(steps)
+
+    def _mode_step(self) -> Step:
+        a, b = sp.Function("a")(_TIME), sp.Function("b")(_TIME)
+        drive = self.modes.sigma - self.modes.delta * a * b
+        return Step(
+            "Mode equation",
+            "aligned sides p = a r, q = b r along one hidden direction r; a^2 - b^2 is what is "
+            "left of the conserved matrix",
+            (
+                sp.Eq(a.diff(_TIME), b * drive, evaluate=False),
+                sp.Eq(b.diff(_TIME), a * drive, evaluate=False),
+                sp.Eq(a**2 - b**2, self.a0**2 - self.b0**2, evaluate=False),
+            ),
+            self._check_mode,
+        )
+
+    def _check_mode(self) -> Evidence:
+        a, b = self.sides
+        z = notation.z
+        drive = self.modes.sigma - self.modes.delta * a * b
+        rate = self.solution.reduced
+        for side, other in ((a, b), (b, a)):
+            if sp.expand(sp.diff(side, z) * rate - other * drive) != 0:
+                return Evidence(False, "a and b do not solve the mode equation")
+        if sp.expand(a**2 - b**2 - self.a0**2 + self.b0**2) != 0:
+            return Evidence(False, "a^2 - b^2 is not kept")
+        return Evidence(True, "a, b substituted into the mode equation, a^2 - b^2 kept: exactly 0")
+
+    def _output_step(self) -> Step:
+        formula = self.formulas()[0]
+        eqs = [sp.Eq(formula.symbol, formula.expression, evaluate=False)]
+        eqs += [sp.Eq(left, right, evaluate=False) for left, right in formula.where]
+        return Step(
+            "Mode of the end-to-end map",
+            "the overlap of the sides, times the factor of the parameterisation",
+            tuple(eqs),
+            self._check_output,
+        )
+
+    def _check_output(self) -> Evidence:
+        """Substitute the printed law into u' = 2 g u-like equation of the mode."""
+        a, b = self.sides
+        scale = self.modes.scale
+        if self.textbook is None:
+            same = sp.expand(scale * (a * b - self.solution.overlap)) == 0
+            return Evidence(same, "u = c a b exactly" if same else "u differs from c a b")
+        expression, where = self.textbook
+        growth = self.solution.growth
+        through_z = (scale * self.solution.overlap).subs(notation.z, growth.expression)
+        difference = through_z - expression.subs(_U0, scale * self.a0 * self.b0)
+        same = vanishes(difference)
+        return Evidence(same, "textbook form = form in z exactly" if same else "forms differ")
+
+
+def _amplitude_symbols(problem: Problem) -> tuple[sp.Expr, sp.Expr]:
+    """Return (a0, b0) as the law's symbols; equal or opposite where the problem makes them so."""
+    amplitudes = problem.weights.amplitudes
+    if amplitudes is not None and len(amplitudes.a) == len(amplitudes.b):
+        pairs = list(zip(amplitudes.a, amplitudes.b, strict=True))
+        if all(a == b for a, b in pairs):
+            return _A0, _A0
+        if all(a == -b for a, b in pairs):
+            return _A0, -_A0
+    return _A0, _B0
+
+
+def _derive(problem: Problem) -> Derived:
+    modes = mode_flow(problem)
+    derivation = _Derivation(modes, *_amplitude_symbols(problem))
+    return Derived(
+        derivation.steps(),
+        derivation.result(),
+        derivation.formulas(),
+        lambda index: _at_mode(problem, modes, index),
+        lambda: amplitude_routine(modes),
+        mode_limits(modes),
+        lambda stream, draws: check_precision(modes, amplitude_routine(modes), stream, draws),
+        derivation.solution.learning_time,
+    )
+
+
+def _at_mode(problem: Problem, modes: ModeFlow, index: int) -> Result:
+    """Return the laws of one mode of the problem, derived anew so that special cases are exact."""
+    s, d, a, b = mode_values(problem, modes, index)
+    entry = {notation.s: s, notation.d: d}
+    special = ModeFlow(
+        modes.system, modes.first, modes.second, modes.scale,
+        modes.sigma.subs(entry, simultaneous=True), modes.delta.subs(entry, simultaneous=True),
+    )
+    return _Derivation(special, a, b).result()
+
+
+def mode_values(
+    problem: Problem, modes: ModeFlow, index: int
+) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]:
+    """Return (s, d, a0, b0) of one mode of the first phase, as numbers or symbols."""
+    task, amplitudes = problem.curriculum.phases[0].task, problem.weights.amplitudes
+    if problem.is_numeric:
+        state = ModeState.of(problem, modes)
+        a, b = state.amplitudes()
+        rows = np.stack([state.basis.s[0], state.basis.d[0][: state.basis.rank_bound], a, b])
+        columns = [tuple(map(sp.Float, column)) for column in rows.T]
+    else:
+        sides = [amplitudes.a, amplitudes.b] if amplitudes is not None else [(_A0,), (_B0,)]
+        count = len(task.modes or ())
+        a, b = (tuple(v) * count if len(v) == 1 else tuple(v) for v in sides)
+        columns = [(m.s, m.d, a[k], b[k]) for k, m in enumerate(task.modes or ())]
+    if not 0 <= index < len(columns):
+        raise InvalidArgument(
+            f"Argument 'index' must be a mode between 0 and {len(columns) - 1}, not {index}."
+        )
+    return columns[index]  # type: ignore[return-value]
+
+
+def _trajectory(problem: Problem, times: Any) -> Trajectory:
+    state = ModeState.of(problem)
+    return mode_trajectory(state, times, side_routine(state.modes))
+
+
+def _example() -> Problem:
+    task = Task.from_modes([3.0, 1.5, 0.5])
+    net = Network.two_layer(inputs=3, hidden=4, outputs=3)
+    w0 = weights.aligned(net, task, a=[0.05, 0.2, 0.3], b=[0.1, 0.2, -0.1])
+    return Problem(net, Curriculum.of(task), w0)
+
+
+LAW = Law(
+    name=_NAME,
+    title="Two-layer linear network, aligned weights: one law per mode",
+    rank="exact",
+    assumptions=(
+        "two dense linear layers, both trained, squared error",
+        "input covariance and input-output covariance are diagonal in one pair of bases",
+        "different modes do not overlap in the hidden layer",
+        "the two sides of each mode are parallel",
+    ),
+    outputs=("output", "hidden", "hidden_gram", "ntk", "pseudo_kernel", "path_integral", "loss",
+             "weights", "learning_time"),
+    citations=(
+        Citation(
+            "saxe2014", "Saxe, Andrew M. and McClelland, James L. and Ganguli, Surya",
+            "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks",
+            "International Conference on Learning Representations", 2014,
+            "section 1.1 (balanced mode)", "1312.6120",
+        ),
+    ),
+    test=_test,
+    derive=_derive,
+    trajectory=_trajectory,
+    example=_example,
+    draw=draw_aligned,
+)

@@ -1,0 +1,238 @@
+r"""From network and loss to gradient flow: loss as a trace, its gradients, what they conserve."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import sympy as sp
+
+from symkernel.errors import NoClosedForm
+from symkernel.formula import Evidence, Step
+from symkernel.problem.loss import SquaredError
+from symkernel.problem.network import Network
+from symkernel.problem.nodes import Apply, Input, Linear, Slice, Sum
+from symkernel.theory.words import Words, derivative, trace_gradient
+
+# Small unequal sizes on which matrix identities are checked entry by entry.
+_SMALL = {"inputs": 3, "hidden": 2, "outputs": 2}
+
+
+@dataclass(frozen=True)
+class GradientFlow:
+    r"""Gradient flow of a linear network on squared error, at matrix level.
+
+    Attributes
+    ----------
+    network : Network
+    loss : SquaredError
+    """
+
+    network: Network
+    loss: SquaredError
+
+    @cached_property
+    def output(self) -> Words:
+        """The network's output as words that end in the input x."""
+        memo: dict[object, Words] = {}
+        for node in self.network.order:
+            if isinstance(node, Input):
+                memo[node] = Words.of("x")
+            elif isinstance(node, Linear) and node.parameter.kind == "dense":
+                head = Words.of(node.parameter.name, coefficient=node.parameter.scale)
+                memo[node] = head @ memo[node.child]
+            elif isinstance(node, Apply) and node.activation.name == "linear":
+                memo[node] = memo[node.child]
+            elif isinstance(node, Sum):
+                memo[node] = sum((memo[term] for term in node.terms), Words({}))
+            else:
+                kind = type(node).__name__ + (" (diagonal)" if isinstance(node, Linear) else "")
+                raise NoClosedForm(
+                    f"The matrix-level gradient flow covers dense linear layers and sums, not a "
+                    f"node of kind {kind}; simulate the network, or use its kernels."
+                )
+        return memo[self.network.output]
+
+    @cached_property
+    def expected_loss(self) -> Words:
+        """The loss as the trace of words in the weights and the second moments."""
+        residual = Words.of("y") - self.output
+        squared = (residual @ residual.transposed()).scaled(self.loss.factor)
+        moments = {
+            (("y", False), ("y", True)): Words.of("Syy"),
+            (("y", False), ("x", True)): Words.of("Syx"),
+            (("x", False), ("y", True)): Words.of("Syx'"),
+            (("x", False), ("x", True)): Words.of("Sxx"),
+        }
+        return squared.reduced(moments)
+
+    @cached_property
+    def flow(self) -> dict[str, Words]:
+        """Right-hand side of the flow of each trained parameter."""
+        return {
+            p.name: -_symmetric(trace_gradient(self.expected_loss, p.name))
+            for p in self.network.parameters
+            if p.trained
+        }
+
+    @cached_property
+    def conserved(self) -> tuple[Words, ...]:
+        r"""Quadratic forms in the weights that the flow keeps, found as a null space.
+
+        The ansatz is every combination of $W W^T$ and $W^T W$ of one shape.
+        """
+        groups: dict[sp.Expr, list[Words]] = {}
+        for p in self.network.parameters:
+            rows, columns = p.shape
+            groups.setdefault(sp.sympify(rows), []).append(Words.of(p.name, p.name + "'"))
+            groups.setdefault(sp.sympify(columns), []).append(Words.of(p.name + "'", p.name))
+        found = []
+        for candidates in groups.values():
+            rates = [_symmetric(derivative(c, self.flow)) for c in candidates]
+            words = sorted({word for rate in rates for word in rate.terms})
+            table = sp.Matrix(
+                [[rate.terms.get(word, sp.S.Zero) for rate in rates] for word in words]
+            )
+            for vector in table.nullspace():
+                pivot = next(v for v in vector if v != 0)
+                parts = (c.scaled(v / pivot) for c, v in zip(candidates, vector, strict=True))
+                found.append(sum(parts, Words({})))
+        return tuple(found)
+
+    @cached_property
+    def shapes(self) -> dict[str, tuple[sp.Expr, sp.Expr]]:
+        """Shapes of weights and moments."""
+        i, o = sp.sympify(self.network.inputs), sp.sympify(self.network.outputs)
+        weights = {p.name: (p.shape[0], p.shape[1]) for p in self.network.parameters}
+        return {**weights, "Sxx": (i, i), "Syx": (o, i), "Syy": (o, o)}
+
+    def steps(self) -> tuple[Step, ...]:
+        """Gradient flow and conserved quantities, each with its check."""
+        flow_equations = tuple(
+            sp.Eq(_rate(name, self.shapes), words.matrix(self.shapes), evaluate=False)
+            for name, words in self.flow.items()
+        )
+        first = Step(
+            "Gradient flow",
+            "each weight follows minus the gradient of the expected loss, which depends on the "
+            "data through second moments alone",
+            flow_equations,
+            lambda: check_gradients(self.loss, self.network),
+        )
+        kept = tuple(
+            sp.Eq(_rate_of(words.matrix(self.shapes)), sp.ZeroMatrix(*_shape_of(words, self)),
+                  evaluate=False)
+            for words in self.conserved
+        )
+        second = Step(
+            "Conserved quantity",
+            "the combination of squared weights whose rate of change vanishes identically (null "
+            "space of the product rule)",
+            kept,
+            lambda: check_conserved(self),
+        )
+        return first, second
+
+
+_TIME = sp.Symbol("t", nonnegative=True)
+
+
+class _Rate(sp.MatrixExpr):
+    """Time derivative of a matrix expression, for display."""
+
+    def __new__(cls, body: sp.MatrixExpr) -> _Rate:
+        return super().__new__(cls, body)
+
+    @property
+    def shape(self) -> tuple[sp.Expr, sp.Expr]:
+        return self.args[0].shape
+
+    def _latex(self, printer: object) -> str:
+        body = printer._print(self.args[0])  # type: ignore[attr-defined]
+        if isinstance(self.args[0], sp.MatrixSymbol):
+            return rf"\dot{{{body}}}"
+        return rf"\frac{{d}}{{dt}}\left({body}\right)"
+
+    def _sympystr(self, printer: object) -> str:
+        return f"d/dt({printer._print(self.args[0])})"  # type: ignore[attr-defined]
+
+
+def _rate_of(body: sp.MatrixExpr) -> sp.MatrixExpr:
+    return _Rate(body)
+
+
+def _rate(name: str, shapes: Mapping[str, tuple[sp.Expr, sp.Expr]]) -> sp.MatrixExpr:
+    return _Rate(sp.MatrixSymbol(name, *shapes[name]))
+
+
+def _shape_of(words: Words, flow: GradientFlow) -> tuple[sp.Expr, sp.Expr]:
+    return words.matrix(flow.shapes).shape
+
+
+def _symmetric(words: Words) -> Words:
+    """Return the words with the transposes of symmetric moments removed."""
+    return Words.collect(
+        (tuple((n, f and n not in ("Sxx", "Syy")) for n, f in word), c)
+        for word, c in words.terms.items()
+    )
+
+
+def _small_network(network: Network) -> tuple[Network, dict[str, sp.Matrix]]:
+    """Return the chain at small sizes with symbolic entries for weights and moments."""
+    sizes = [_SMALL["inputs"]]
+    depth = len(network.parameters)
+    sizes += [_SMALL["hidden"]] * (depth - 1) + [_SMALL["outputs"]]
+    entries = {
+        p.name: sp.Matrix(
+            sizes[k + 1], sizes[k], lambda i, j, q=p.name: sp.Symbol(f"{q}_{i}{j}", real=True)
+        )
+        for k, p in enumerate(network.parameters)
+    }
+    i, o = sizes[0], sizes[-1]
+    for name, (rows, columns) in {"Sxx": (i, i), "Syx": (o, i), "Syy": (o, o)}.items():
+        symmetric = rows == columns
+        entries[name] = sp.Matrix(
+            rows,
+            columns,
+            lambda r, c, q=name, z=symmetric: sp.Symbol(
+                f"{q}_{min(r, c)}{max(r, c)}" if z else f"{q}_{r}{c}", real=True
+            ),
+        )
+    return network, entries
+
+
+def check_gradients(loss: SquaredError, network: Network) -> Evidence:
+    """Compare the matrix gradients with SymPy's scalar derivatives, entry by entry."""
+    system = GradientFlow(network, loss)
+    _, values = _small_network(network)
+    scalar = system.expected_loss.explicit(values).trace()
+    entries = 0
+    for name, words in system.flow.items():
+        matrix = words.explicit(values)
+        for k, variable in enumerate(values[name]):
+            if sp.expand(matrix[k] + sp.diff(scalar, variable)) != 0:
+                return Evidence(False, f"gradient of {name}, entry {k}, differs")
+            entries += 1
+    return Evidence(True, f"{entries} entries equal scalar derivatives exactly")
+
+
+def check_conserved(system: GradientFlow) -> Evidence:
+    """Differentiate the conserved quantities along the flow on explicit matrices."""
+    _, values = _small_network(system.network)
+    rates = {name: words.explicit(values) for name, words in system.flow.items()}
+    entries = 0
+    for words in system.conserved:
+        body = words.explicit(values)
+        for entry in body:
+            rate = sum(
+                sp.diff(entry, variable) * rates[name][k]
+                for name in rates
+                for k, variable in enumerate(values[name])
+            )
+            if sp.expand(rate) != 0:
+                return Evidence(False, "a conserved quantity moves")
+            entries += 1
+    if not entries:
+        return Evidence(False, "no conserved quantity was found")
+    return Evidence(True, f"{entries} entries have rate of change exactly 0")

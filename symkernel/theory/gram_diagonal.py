@@ -1,0 +1,195 @@
+r"""Two-layer linear networks whose modes do not overlap: arbitrary imbalance, exact weights.
+
+With $p_i = W_1 v_i$, $q_i = W_2^T u_i$ and $p_i\cdot p_j = q_i\cdot q_j = p_i\cdot q_j = 0$ for
+$i \ne j$ the two sides of a mode need not be parallel: $\alpha = |p|^2$, $\beta = |q|^2$ and
+$w = p\cdot q$ are arbitrary. Wide networks that start at the zero map ($w = 0$) are of this class.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import sympy as sp
+
+from symkernel import notation
+from symkernel.errors import InvalidArgument
+from symkernel.formula import Citation, Derived, Evidence, Formula, Law, Result, Step, Verdict
+from symkernel.problem import weights
+from symkernel.problem.curriculum import Curriculum, Phase
+from symkernel.problem.network import Network
+from symkernel.problem.problem import Problem
+from symkernel.problem.task import Task
+from symkernel.theory.hyperbolic import ModeSolution, Sides
+from symkernel.theory.mode_checks import check_precision, draw_gram_diagonal, mode_limits
+from symkernel.theory.mode_flow import ModeFlow, mode_flow
+from symkernel.theory.mode_observables import layer_scales, observable_step
+from symkernel.theory.mode_state import ModeState, mode_trajectory, mode_verdicts
+from symkernel.theory.stable_modes import amplitude_routine, side_routine
+from symkernel.trajectory import Trajectory
+
+_NAME = "gram_diagonal"
+_TIME = notation.t
+_ALPHA = notation.register(
+    sp.Symbol("alpha", nonnegative=True), r"\alpha", "initial squared input side, |p|^2"
+)
+_BETA = notation.register(
+    sp.Symbol("beta", nonnegative=True), r"\beta", "initial squared output side, |q|^2"
+)
+_W = notation.w
+
+
+def _solution(modes: ModeFlow, alpha: sp.Expr, beta: sp.Expr, w: sp.Expr) -> ModeSolution:
+    return ModeSolution(modes, Sides(alpha + beta + 2 * w, alpha + beta - 2 * w))
+
+
+def _result(solution: ModeSolution, alpha: sp.Expr, beta: sp.Expr) -> Result:
+    """Return the mode-level laws as plain SymPy in time."""
+    z, plain = notation.z, solution.of_growth
+    modes = solution.modes
+    inner, outer = layer_scales(modes)
+    mean = (solution.sides.P0 * z + solution.sides.Q0 / z) / 4
+    first, second = mean + (alpha - beta) / 2, mean - (alpha - beta) / 2
+    output = plain(modes.scale * solution.overlap)
+    wanted = modes.scale * modes.sigma / modes.delta
+    even, odd = plain(solution.even), plain(solution.odd)
+    return Result({
+        "output": output,
+        "even": even,
+        "odd": odd,
+        "hidden_gram": inner**2 * plain(first),
+        "readout_gram": plain(second),
+        "ntk": inner**2 * outer**2 * plain(first + second),
+        "loss": modes.system.loss.factor * notation.d * (wanted - output) ** 2,
+    })
+
+
+def _invariance_step(modes: ModeFlow) -> Step:
+    """Show that modes without overlap stay without overlap."""
+    names = [sp.Function(n)(_TIME) for n in ("p_i", "q_i", "p_j", "q_j")]
+    gi, gj = sp.symbols("g_i g_j", real=True)
+    p_i, q_i, p_j, q_j = names
+    rates = {p_i: gi * q_i, q_i: gi * p_i, p_j: gj * q_j, q_j: gj * p_j}
+    pairs = (p_i * p_j, p_i * q_j, q_i * p_j, q_i * q_j)
+
+    def moved(pair: sp.Expr) -> sp.Expr:
+        return sp.expand(pair.diff(_TIME).subs({f.diff(_TIME): r for f, r in rates.items()}))
+
+    def check() -> Evidence:
+        marks = sp.symbols("x0:4")
+        for pair in pairs:
+            rest = moved(pair).subs(dict(zip(pairs, marks, strict=True)), simultaneous=True)
+            linear = rest.subs(dict.fromkeys(marks, 0))
+            if linear != 0:
+                return Evidence(False, "overlaps between modes are driven by something else")
+        return Evidence(True, "rates of the 4 overlaps are linear in them: 0 stays 0 exactly")
+
+    return Step(
+        "Modes stay apart",
+        "the rates of the overlaps between two modes are linear in these overlaps, so they stay 0",
+        tuple(sp.Eq(pair.diff(_TIME), moved(pair), evaluate=False) for pair in pairs[:2]),
+        check,
+    )
+
+
+def _formulas(solution: ModeSolution, modes: ModeFlow) -> tuple[Formula, ...]:
+    growth, z = solution.growth, notation.z
+    where = (*growth.where, (z, growth.expression))
+    p0, q0 = sp.Symbol("p0", real=True), sp.Symbol("q0", real=True)
+    p, q = sp.Symbol("p", real=True), sp.Symbol("q_out", real=True)
+    return (
+        Formula("output mode", notation.u, modes.scale * solution.overlap, where),
+        Formula("input side", p, p0 * solution.even + q0 * solution.odd, where),
+        Formula("output side", q, q0 * solution.even + p0 * solution.odd, where),
+    )
+
+
+def _derive(problem: Problem) -> Derived:
+    modes = mode_flow(problem)
+    solution = _solution(modes, _ALPHA, _BETA, _W)
+    return Derived(
+        (
+            *modes.system.steps(),
+            modes.projection_step(),
+            _invariance_step(modes),
+            *solution.steps(),
+            observable_step(modes, aligned=False),
+        ),
+        _result(solution, _ALPHA, _BETA),
+        _formulas(solution, modes),
+        lambda index: _at_mode(problem, modes, index),
+        lambda: side_routine(modes),
+        mode_limits(modes),
+        lambda stream, draws: check_precision(modes, amplitude_routine(modes), stream, draws),
+        solution.learning_time,
+    )
+
+
+def _at_mode(problem: Problem, modes: ModeFlow, index: int) -> Result:
+    """Return the laws of one mode with its own strength, variance and sides."""
+    if not problem.is_numeric:
+        raise InvalidArgument(
+            "The modes of this law have vectors as sides; give numbers for all symbols, or use "
+            "d.result, which holds for every mode."
+        )
+    state = ModeState.of(problem, modes)
+    r = state.basis.rank_bound
+    if not 0 <= index < r:
+        raise InvalidArgument(
+            f"Argument 'index' must be a mode between 0 and {r - 1}, not {index}."
+        )
+    p, q = state.P[:, index], state.Q[:, index]
+    entry = {notation.s: sp.Float(state.basis.s[0][index]),
+             notation.d: sp.Float(state.basis.d[0][index])}
+    special = ModeFlow(modes.system, modes.first, modes.second, modes.scale,
+                       modes.sigma.subs(entry), modes.delta.subs(entry))
+    sides = [sp.Float(float(value)) for value in (p @ p, q @ q, p @ q)]
+    found = _result(_solution(special, *sides), *sides[:2])
+    return Result({name: value.subs(entry) for name, value in found.items()})
+
+
+def _test(problem: Problem) -> tuple[Verdict, ...]:
+    return mode_verdicts(_NAME, problem, aligned=False)
+
+
+def _trajectory(problem: Problem, times: Any) -> Trajectory:
+    state = ModeState.of(problem)
+    return mode_trajectory(state, times, side_routine(state.modes))
+
+
+def _example() -> Problem:
+    """Return a curriculum of two commuting tasks, learned from sides that are not parallel."""
+    first, second = Task.from_modes([2.0, 1.0]), Task.from_modes([1.0, 2.0])
+    net = Network.two_layer(inputs=2, hidden=5, outputs=2)
+    frame = np.linalg.qr(np.random.default_rng(1000).standard_normal((5, 5)))[0]
+    W1 = frame[:, :2] * [0.1, 0.3]
+    W2 = (frame[:, 2:4] * [0.2, 0.1] + frame[:, :2] * [0.05, -0.1]).T
+    w0 = weights.from_arrays(net, [W1, W2])
+    return Problem(net, Curriculum([Phase(first, duration=3.0), Phase(second)]), w0)
+
+
+LAW = Law(
+    name=_NAME,
+    title="Two-layer linear network, modes that do not overlap: any imbalance, any curriculum",
+    rank="exact",
+    assumptions=(
+        "two dense linear layers, both trained, squared error",
+        "all tasks of the curriculum are diagonal in one pair of bases",
+        "different modes do not overlap in the hidden layer",
+    ),
+    outputs=("output", "hidden", "hidden_gram", "ntk", "pseudo_kernel", "loss", "weights",
+             "learning_time"),
+    citations=(
+        Citation(
+            "saxe2014", "Saxe, Andrew M. and McClelland, James L. and Ganguli, Surya",
+            "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks",
+            "International Conference on Learning Representations", 2014,
+            "the aligned case; the class itself is derived here", "1312.6120",
+        ),
+    ),
+    test=_test,
+    derive=_derive,
+    trajectory=_trajectory,
+    example=_example,
+    draw=draw_gram_diagonal,
+)

@@ -1,0 +1,197 @@
+r"""The solution of $\dot p = g q,\ \dot q = g p$: a hyperbolic rotation with a Riccati clock.
+
+With $\dot\varphi = g$, $p \pm q$ grow as $e^{\pm\varphi}$, so that the overlap is
+$p\cdot q = (P_0 z - Q_0/z)/4$ with $z = e^{2\varphi}$, $P_0 = |p_0+q_0|^2$, $Q_0 = |p_0-q_0|^2$.
+The drive $g = \sigma - \delta\,p\cdot q$ then gives a Riccati equation with constant
+coefficients for z. Nothing here is divided by $\delta$, $P_0$ or $Q_0$: zero modes, balanced and
+opposite sides are no special cases of the reduced equation, only of its solution's rule.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import sympy as sp
+
+from symkernel import notation
+from symkernel.formula import Evidence, Formula, Step
+from symkernel.theory.mode_flow import ModeFlow
+from symkernel.theory.solutions import Solution, solve_autonomous, vanishes, written_out
+
+_TIME = notation.t
+_ANGLE = sp.Function("phi")(_TIME)
+
+
+@dataclass(frozen=True)
+class Sides:
+    r"""Initial state of a mode: what of its two sides enters its law.
+
+    Attributes
+    ----------
+    P0, Q0 : sympy.Expr
+        $|p_0 + q_0|^2$ and $|p_0 - q_0|^2$.
+    """
+
+    P0: sp.Expr
+    Q0: sp.Expr
+
+    @property
+    def overlap(self) -> sp.Expr:
+        return sp.expand((self.P0 - self.Q0) / 4)
+
+    @property
+    def mean_square(self) -> sp.Expr:
+        return sp.expand((self.P0 + self.Q0) / 4)
+
+
+@dataclass(frozen=True)
+class ModeSolution:
+    """The solution of one mode, derived from its flow and its initial state."""
+
+    modes: ModeFlow
+    sides: Sides
+
+    @cached_property
+    def reduced(self) -> sp.Expr:
+        """Right-hand side of the reduced equation for z."""
+        z = notation.z
+        overlap = (self.sides.P0 * z - self.sides.Q0 / z) / 4
+        return sp.expand(2 * z * (self.modes.sigma - self.modes.delta * overlap))
+
+    @cached_property
+    def growth(self) -> Solution:
+        """The solution z(t), z(0) = 1."""
+        return solve_autonomous(_grouped(self.reduced), notation.z, sp.S.One)
+
+    @cached_property
+    def overlap(self) -> sp.Expr:
+        """The overlap p.q of the two sides in terms of z."""
+        return (self.sides.P0 * notation.z - self.sides.Q0 / notation.z) / 4
+
+    def of_growth(self, expression: sp.Expr) -> sp.Expr:
+        """Return an expression in z as plain SymPy in time."""
+        plain = written_out(self.growth.expression, self.growth.where)
+        return expression.subs(notation.z, plain)
+
+    @cached_property
+    def even(self) -> sp.Expr:
+        """cosh of the angle, in z: how much of its own side a hidden direction keeps."""
+        root = sp.sqrt(notation.z)
+        return (root + 1 / root) / 2
+
+    @cached_property
+    def odd(self) -> sp.Expr:
+        """sinh of the angle, in z: how much it takes over from the other side."""
+        root = sp.sqrt(notation.z)
+        return (root - 1 / root) / 2
+
+    @cached_property
+    def learning_time(self) -> Formula:
+        """Flow time at which the mode reaches a fraction of its final value."""
+        modes, sides, q = self.modes, self.sides, notation.fraction
+        target = q * modes.sigma / modes.delta
+        z = notation.z
+        root = sp.sqrt(sp.expand(target**2) + sp.factor(sides.P0 * sides.Q0 / 4))
+        reached = (2 * target + 2 * root) / sides.P0 if sides.P0 != 0 else sides.Q0 / (-4 * target)
+        solution = self.growth
+        clock = sp.solve(sp.Eq(solution.expression, z), solution.clock)[0]
+        clock = sp.factor(clock)
+        if solution.rule == "Riccati":
+            R = notation.R
+            time = 2 * sp.atanh(clock) / R
+            where: tuple = ((R, dict(solution.where)[R]), (z, reached))
+        elif solution.rule == "logistic":
+            reached = sp.cancel(reached.subs(sp.sqrt(target**2), target)) if sides.Q0 == 0 else reached
+            rate = -solution.clock_rate / solution.clock
+            time, where = -sp.log(sp.cancel(clock.subs(z, reached))) / rate, ()
+        else:
+            time, where = sp.oo, ()
+        return Formula("learning time", sp.Symbol("t_q", positive=True), time, where)
+
+    def steps(self) -> tuple[Step, ...]:
+        """Hyperbolic rotation, reduced equation, solution."""
+        z_of_t = sp.Function("z")(_TIME)
+        rotation = Step(
+            "Hyperbolic angle",
+            "p and q feed each other at the common rate g, so p + q and p - q only change their "
+            "length; z = exp(2 phi)",
+            (
+                sp.Eq(sp.Function("p")(_TIME),
+                      _sym("p0") * sp.cosh(_ANGLE) + _sym("q0") * sp.sinh(_ANGLE), evaluate=False),
+                sp.Eq(sp.Function("q_out")(_TIME),
+                      _sym("q0") * sp.cosh(_ANGLE) + _sym("p0") * sp.sinh(_ANGLE), evaluate=False),
+                sp.Eq(_ANGLE.diff(_TIME), self.modes.sigma - self.modes.delta
+                      * _sym("w_t"), evaluate=False),
+            ),
+            self._check_rotation,
+        )
+        reduced = Step(
+            "Reduced equation",
+            "the overlap in terms of z, put into the drive",
+            (
+                sp.Eq(sp.Function("w")(_TIME), self.overlap.subs(notation.z, z_of_t)),
+                sp.Eq(z_of_t.diff(_TIME), _grouped(self.reduced).subs(notation.z, z_of_t),
+                      evaluate=False),
+            ),
+            self._check_reduced,
+        )
+        solved = Step(
+            f"Solution by the {self.growth.rule} rule",
+            "stated, and proven by substitution",
+            (
+                sp.Eq(z_of_t, self.growth.expression, evaluate=False),
+                *(sp.Eq(left, right, evaluate=False) for left, right in self.growth.where),
+            ),
+            self.growth.prove,
+        )
+        return rotation, reduced, solved
+
+    def _check_rotation(self) -> Evidence:
+        p0, q0, g = sp.symbols("p_0 q_0 g", real=True)
+        p = p0 * sp.cosh(_ANGLE) + q0 * sp.sinh(_ANGLE)
+        q = q0 * sp.cosh(_ANGLE) + p0 * sp.sinh(_ANGLE)
+        for side, other in ((p, q), (q, p)):
+            residual = side.diff(_TIME).subs(_ANGLE.diff(_TIME), g) - g * other
+            if sp.expand(residual) != 0:
+                return Evidence(False, "the rotation does not solve p' = g q, q' = g p")
+        return Evidence(True, "substituted into p' = g q, q' = g p: residual exactly 0")
+
+    def _check_reduced(self) -> Evidence:
+        p0, q0, z = *sp.symbols("p_0 q_0", real=True), notation.z
+        root = sp.sqrt(z)
+        p = p0 * (root + 1 / root) / 2 + q0 * (root - 1 / root) / 2
+        q = q0 * (root + 1 / root) / 2 + p0 * (root - 1 / root) / 2
+        sides = {self.sides.P0: (p0 + q0) ** 2, self.sides.Q0: (p0 - q0) ** 2}
+        general = ModeSolution(self.modes, Sides((p0 + q0) ** 2, (p0 - q0) ** 2))
+        drive = self.modes.sigma - self.modes.delta * p * q
+        residual = 2 * z * drive - general.reduced
+        if sp.expand(residual) != 0 or sp.expand(p * q - general.overlap) != 0:
+            return Evidence(False, f"the reduced equation does not follow from {sides}")
+        return Evidence(True, "z' = 2 g z with g of the rotated sides: difference exactly 0")
+
+
+def _sym(name: str) -> sp.Symbol:
+    known = notation.entry(name)
+    return known.symbol if known is not None else sp.Symbol(name, real=True)
+
+
+notation.register(sp.Symbol("p0", real=True), "p_0", "input side of the mode at t = 0")
+notation.register(sp.Symbol("q0", real=True), "q_0", "output side of the mode at t = 0")
+notation.register(sp.Symbol("w_t", real=True), "w(t)", "overlap p.q of the two sides")
+notation.register(sp.Symbol("p", real=True), "p", "input side of the mode, a hidden vector")
+notation.register(sp.Symbol("q_out", real=True), "q", "output side of the mode, a hidden vector")
+
+
+def _grouped(expression: sp.Expr) -> sp.Expr:
+    """Return a polynomial in z with factored coefficients, highest power first."""
+    poly = sp.Poly(sp.expand(expression), notation.z)
+    terms = [
+        sp.factor(c) * notation.z**k for (k,), c in poly.terms()
+    ]
+    return sp.Add(*terms)
+
+
+def same(left: sp.Expr, right: sp.Expr, relations: tuple = ()) -> bool:
+    """Whether two expressions are identical, given values of squares."""
+    return vanishes(left - right, relations)

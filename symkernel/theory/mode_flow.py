@@ -1,0 +1,195 @@
+r"""From the matrix flow of a two-layer linear network to the flow of one mode.
+
+In the singular basis, $\Sigma_{yx} = U S V^T$ and $\Sigma_{xx} = V D V^T$, the two sides of mode
+$i$ are the hidden vectors $p_i = W_1 v_i$ and $q_i = W_2^T u_i$. If different modes do not overlap,
+$p_i \cdot q_j = 0$ for $i \ne j$, the flow is $\dot p = g\,q,\ \dot q = g\,p$ with a scalar drive
+$g = \sigma - \delta\, p\cdot q$. Both $\sigma$ and $\delta$ are read off the derived flow, so that
+loss factor and parameterisation enter by themselves.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sympy as sp
+
+from symkernel import notation
+from symkernel.errors import NoClosedForm
+from symkernel.formula import Evidence, Step
+from symkernel.problem.problem import Problem
+from symkernel.theory.gradient_flow import GradientFlow
+from symkernel.theory.words import Word, Words
+
+_OVERLAP = sp.Symbol("w", real=True)
+
+
+@dataclass(frozen=True)
+class ModeFlow:
+    r"""The flow of one mode: $\dot p = g q$, $\dot q = g p$, $g = \sigma - \delta\,p\cdot q$.
+
+    Attributes
+    ----------
+    system : GradientFlow
+    first, second : str
+        Names of the weight next to the input and of the one next to the output.
+    scale : sympy.Expr
+        Factor between overlap and end-to-end mode, $u = c\,p\cdot q$.
+    sigma, delta : sympy.Expr
+        In the strength s and the input variance d of the mode.
+    """
+
+    system: GradientFlow
+    first: str
+    second: str
+    scale: sp.Expr
+    sigma: sp.Expr
+    delta: sp.Expr
+
+    @property
+    def drive(self) -> sp.Expr:
+        """The drive g as a function of the overlap w."""
+        return self.sigma - self.delta * _OVERLAP
+
+    def projection_step(self) -> Step:
+        """Change to the task's singular basis."""
+        H, r, i, o = sp.symbols("H r I O", integer=True, positive=True)
+        names = {"V": (i, r), "U": (o, r), "S": (r, r), "D": (r, r), "P": (H, r), "Q": (H, r)}
+        m = {name: sp.MatrixSymbol(name, *shape) for name, shape in names.items()}
+        shapes = self.system.shapes
+        syx, sxx = (sp.MatrixSymbol(n, *shapes[n]) for n in ("Syx", "Sxx"))
+        W1, W2 = (sp.MatrixSymbol(n, *shapes[n]) for n in (self.first, self.second))
+        eqs = (
+            sp.Eq(syx, m["U"] * m["S"] * m["V"].T, evaluate=False),
+            sp.Eq(sxx, m["V"] * m["D"] * m["V"].T, evaluate=False),
+            sp.Eq(m["P"], sp.MatMul(W1, m["V"]), evaluate=False),
+            sp.Eq(m["Q"], sp.MatMul(W2.T, m["U"]), evaluate=False),
+        )
+        return Step(
+            "Singular basis of the task",
+            "inputs and outputs are turned into the bases in which the task is diagonal; column i "
+            "of P and Q holds the two sides of mode i in the hidden layer",
+            eqs,
+            lambda: check_projection(self),
+        )
+
+
+def mode_flow(problem: Problem) -> ModeFlow:
+    """Derive the flow of one mode from network and loss.
+
+    Raises
+    ------
+    NoClosedForm
+        If the network is not a product of two trained dense matrices.
+    """
+    system = GradientFlow(problem.network, problem.loss)
+    first, second, scale = two_layer_word(system)
+    images = projected_flow(system, first, second)
+    drives = []
+    for side, other in (("P", "Q"), ("Q", "P")):
+        terms = []
+        for word, coefficient in images[side].terms.items():
+            if word[0] != (other, False):
+                raise NoClosedForm(f"The flow of {side} is not along {other}; no mode equation.")
+            terms.append(coefficient * _scalar(word[1:]))
+        drives.append(sp.expand(sp.Add(*terms)))
+    if sp.expand(drives[0] - drives[1]) != 0:
+        raise NoClosedForm(
+            "The two layers learn at different rates; rescale the weights so that they agree."
+        )
+    poly = sp.Poly(drives[0], _OVERLAP)
+    if poly.degree() > 1:
+        raise NoClosedForm(f"The drive {drives[0]} is not linear in the overlap of the sides.")
+    sigma, delta = poly.coeff_monomial(1), -poly.coeff_monomial(_OVERLAP)
+    return ModeFlow(system, first, second, scale, sigma, delta)
+
+
+def two_layer_word(system: GradientFlow) -> tuple[str, str, sp.Expr]:
+    r"""Return (W1, W2, c) if the output is $c\,W_2 W_1 x$ with both trained, else raise."""
+    terms = list(system.output.terms.items())
+    word, scale = terms[0]
+    trained = {p.name for p in system.network.parameters if p.trained}
+    fits = (
+        len(terms) == 1
+        and len(word) == 3
+        and word[0][0] != word[1][0]
+        and {name for name, _ in word[:2]} == trained
+    )
+    if not fits:
+        raise NoClosedForm(
+            "The output of the network is not a product W2 W1 x of two different trained "
+            "matrices; the mode laws cover no other network."
+        )
+    return word[1][0], word[0][0], scale
+
+
+def projected_flow(system: GradientFlow, first: str, second: str) -> dict[str, Words]:
+    """Return the flow of P = W1 V and Q = W2^T U, modes without overlap between them."""
+    basis = {
+        first: Words.of("P", "V'"),
+        second: Words.of("U", "Q'"),
+        "Syx": Words.of("U", "S", "V'"),
+        "Sxx": Words.of("V", "D", "V'"),
+    }
+    one = Words({(): sp.S.One})
+    rules: dict[Word, Words] = {
+        (("V", True), ("V", False)): one,
+        (("U", True), ("U", False)): one,
+        (("Q", True), ("P", False)): Words.of("w"),
+        (("P", True), ("Q", False)): Words.of("w"),
+    }
+    flow = {name: system.flow[name].substituted(basis) for name in (first, second)}
+    images = {
+        "P": flow[first] @ Words.of("V"),
+        "Q": flow[second].transposed() @ Words.of("U"),
+    }
+    return {name: words.reduced(rules) for name, words in images.items()}
+
+
+def _scalar(word: Word) -> sp.Expr:
+    """Return a product of diagonal matrices as the product of one mode's entries."""
+    meaning = {"S": notation.s, "D": notation.d, "w": _OVERLAP}
+    product = sp.S.One
+    for name, _ in word:
+        if name not in meaning:
+            raise NoClosedForm(f"The flow of a mode still holds the matrix {name}.")
+        product *= meaning[name]
+    return product
+
+
+def _rational_orthogonal(size: int, salt: int) -> sp.Matrix:
+    """Return an exact rational orthogonal matrix by the Cayley transform."""
+    skew = sp.zeros(size)
+    for i in range(size):
+        for j in range(i):
+            skew[i, j] = sp.Rational(i + 2 * j + salt, 3 + salt)
+            skew[j, i] = -skew[i, j]
+    one = sp.eye(size)
+    return (one - skew) * (one + skew).inv()
+
+
+def check_projection(modes: ModeFlow) -> Evidence:
+    """Evaluate the matrix flow on exact orthogonal bases and compare it with the mode flow."""
+    r, hidden = 2, 4
+    U, V, frame = (_rational_orthogonal(k, salt) for k, salt in ((r, 1), (r, 2), (hidden, 3)))
+    s, d = sp.symbols("s_0:2", positive=True), sp.symbols("d_0:2", positive=True)
+    own, across = sp.symbols("alpha_0:2", real=True), sp.symbols("beta_0:2", real=True)
+    extra = sp.symbols("gamma_0:2", real=True)
+    P = sp.Matrix.hstack(*(frame[:, i] * own[i] + frame[:, i + 2] * extra[i] for i in range(r)))
+    Q = sp.Matrix.hstack(*(frame[:, i] * across[i] for i in range(r)))
+    values = {
+        modes.first: P * V.T,
+        modes.second: U * Q.T,
+        "Syx": U * sp.diag(*s) * V.T,
+        "Sxx": V * sp.diag(*d) * V.T,
+    }
+    flow = modes.system.flow
+    moved_p = flow[modes.first].explicit(values) * V
+    moved_q = flow[modes.second].explicit(values).T * U
+    for i in range(r):
+        entry = {notation.s: s[i], notation.d: d[i], _OVERLAP: own[i] * across[i]}
+        g = modes.drive.subs(entry, simultaneous=True)
+        for moved, other in ((moved_p, Q), (moved_q, P)):
+            difference = moved[:, i] - g * other[:, i]
+            if any(sp.expand(value) != 0 for value in difference):
+                return Evidence(False, f"mode {i}: the flow is not the drive times the other side")
+    return Evidence(True, "matrix flow = mode flow exactly, for 2 modes in 4 hidden units")

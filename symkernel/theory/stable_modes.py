@@ -1,0 +1,204 @@
+r"""The mode solution in the form that is computed: no overflow, no cancellation, no 0/0.
+
+Starting from the derived solution of the Riccati equation, named rules lead to
+
+$p\cdot q = \frac{w[(1+T)Z + 8\sigma^2\tau^2] + 4 m \sigma\tau + 2\sigma\delta K\tau^2}{N D}$,
+$N = 1 + (2\sigma + \delta Q_0)\tau$, $D = Z + (C + \delta P_0)\tau$
+
+with $K = P_0 Q_0$, $\tau = \tanh(Rt/2)/R$, $T = R\tau$, $Z = 1 - T$ and
+$C = \delta^2 K/(R + 2\sigma)$. For $w, \sigma \ge 0$ all terms have one sign.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import sympy as sp
+from sympy.codegen.cfunctions import hypot
+
+from symkernel import notation
+from symkernel.codegen import rules
+from symkernel.codegen.elementwise import ElementwiseRoutine, Lowered, compile_elementwise
+from symkernel.codegen.functions import tanhc
+from symkernel.codegen.rules import Rewriting
+from symkernel.theory.mode_flow import ModeFlow
+from symkernel.theory.solutions import solve_autonomous
+
+_P0, _Q0, _W, _M = notation.P0, notation.Q0, notation.w, notation.m
+_R, _T, _TIME = notation.R, notation.T, notation.t
+_SIGMA = notation.register(
+    sp.Symbol("sigma", nonnegative=True), r"\sigma", "constant part of the drive"
+)
+_DELTA = notation.register(
+    sp.Symbol("delta", nonnegative=True), r"\delta", "how fast the drive falls with the overlap"
+)
+_TAU = notation.register(sp.Symbol("tau", nonnegative=True), r"\tau", "tanh(R t / 2) / R")
+_REST = notation.register(sp.Symbol("Z", nonnegative=True), "Z", "1 - T")
+_PAIR = notation.register(sp.Symbol("K", nonnegative=True), "K", "P0 Q0")
+_LAG = notation.register(sp.Symbol("C", nonnegative=True), "C", "R - 2 sigma")
+_FORWARD = notation.register(sp.Symbol("N", positive=True), "N", "numerator of z")
+_BACKWARD = notation.register(sp.Symbol("D_z", positive=True), "D", "denominator of z")
+
+# Smallest value of the denominator of z: sqrt(z) and its reciprocal stay finite.
+_FLOOR = sp.Float(1e-280)
+# Stands for R + 2 sigma where both vanish (a balanced zero mode), so that 0/0 does not occur.
+_TINY = sp.Float(1e-300)
+
+
+@cache
+def stable_form() -> tuple[dict[str, sp.Expr], tuple[Rewriting, ...]]:
+    """Return overlap, numerator and denominator of z in stable form, and the rules used.
+
+    Derived once per process from the solution of the Riccati equation.
+    """
+    log: list[Rewriting] = []
+    z, square = notation.z, ((_R, 4 * _SIGMA**2 + _DELTA**2 * _P0 * _Q0),)
+    overlap = (_P0 * z - _Q0 / z) / 4
+    solution = solve_autonomous(
+        sp.expand(2 * z * (_SIGMA - _DELTA * overlap)), z, sp.S.One
+    ).expression
+
+    scaled = rules.scale_clock(solution, _T, _R, _TAU)
+    log.append(
+        rules.record(
+            "scale the clock", "tau = T/R is finite at R = 0 (a balanced zero mode)",
+            solution, scaled, {_TAU: _T / _R},
+        )
+    )
+    forward, backward = sp.fraction(scaled)
+    before = overlap.subs(z, scaled)
+    top = sp.expand(_P0 * forward**2 - _Q0 * backward**2)
+    fraction = top / (4 * forward * backward)
+    log.append(rules.record("common denominator", "one division", before, fraction))
+
+    named = rules.name_pairs(
+        top, (_P0, _Q0), _PAIR, {_P0: 2 * (_M + _W), _Q0: 2 * (_M - _W)}
+    )
+    meaning = {_PAIR: _P0 * _Q0, _M: (_P0 + _Q0) / 4, _W: (_P0 - _Q0) / 4}
+    log.append(
+        rules.record(
+            "name sums and products",
+            "differences of P0 and Q0 cancel where one side is much larger; w = p.q does not",
+            top, named, meaning,
+        )
+    )
+    folded = rules.use_relation(named, _DELTA**2 * _PAIR, _R**2 - 4 * _SIGMA**2)
+    folded = rules.use_relation(folded, _R**2 * _TAU**2, _T**2)
+    scaled_square = ((_R, 4 * _SIGMA**2 + _DELTA**2 * _PAIR),)
+    log.append(
+        rules.record(
+            "fold the radicand", "the only negative term left is in 1 - T^2",
+            named, folded, {_T: _R * _TAU}, scaled_square,
+        )
+    )
+    complement = rules.collect_terms(
+        sp.expand(folded / 4) - _W * (1 - _T**2), (_TAU,)
+    ) + _W * (1 + _T) * _REST
+    log.append(
+        rules.record(
+            "complement", "1 - T^2 = (1 + T) Z, with Z from a decaying exponential",
+            folded / 4, complement, {_REST: 1 - _T},
+        )
+    )
+    tail = sp.expand(backward - 1 + 2 * _SIGMA * _TAU)
+    conjugate = _REST + sp.factor(tail + _LAG * _TAU)
+    log.append(
+        rules.record(
+            "conjugate", "1 - 2 sigma tau = Z + (R - 2 sigma) tau, R - 2 sigma = delta^2 K "
+            "/ (R + 2 sigma)",
+            backward, conjugate,
+            {_REST: 1 - _R * _TAU, _LAG: _DELTA**2 * _P0 * _Q0 / (_R + 2 * _SIGMA)}, square,
+        )
+    )
+    parts = {
+        "overlap": complement,
+        "forward": rules.collect_terms(forward, (_TAU,)),
+        "backward": conjugate,
+    }
+    return parts, tuple(log)
+
+
+def lower_modes(
+    arguments: tuple[sp.Symbol, ...],
+    sigma: sp.Expr,
+    delta: sp.Expr,
+    initial: dict[str, sp.Expr],
+) -> Lowered:
+    r"""Return overlap, growth and odd part of a mode, ready to compile.
+
+    Parameters
+    ----------
+    arguments : tuple of sympy.Symbol
+        What the routine is called with, per mode.
+    sigma, delta : sympy.Expr
+        The drive $g = \sigma - \delta\,p\cdot q$, in the arguments; sigma of any sign.
+    initial : dict
+        "w", "m", "P0", "Q0" in the arguments.
+
+    Notes
+    -----
+    Outputs: "overlap" $p\cdot q$; "growth" $\sqrt z$; "odd" $\sinh\varphi$.
+    """
+    parts, log = stable_form()
+    raw, side = sp.Symbol("sigma_raw", real=True), sp.Symbol("side", real=True)
+    inner = {name: sp.Symbol(f"{name}_raw", real=True) for name in ("w", "m", "P0", "Q0")}
+    forwards = raw >= 0
+    reach = sp.Symbol("reach", nonnegative=True)
+    decay = sp.Symbol("decay", nonnegative=True)
+    root = sp.Symbol("root", positive=True)
+    where: list[tuple[sp.Symbol, sp.Expr]] = [
+        (raw, sigma),
+        (_DELTA, delta),
+        *((inner[name], initial[name]) for name in inner),
+        (side, sp.Piecewise((sp.S.One, forwards), (sp.S.NegativeOne, True))),
+        (_SIGMA, sp.Abs(raw)),
+        (_W, side * inner["w"]),
+        (_M, inner["m"]),
+        (_P0, sp.Piecewise((inner["P0"], forwards), (inner["Q0"], True))),
+        (_Q0, sp.Piecewise((inner["Q0"], forwards), (inner["P0"], True))),
+        (_PAIR, _P0 * _Q0),
+        (reach, _DELTA * sp.sqrt(_PAIR)),
+        (_R, hypot(2 * _SIGMA, reach)),
+        (_LAG, reach**2 / sp.Max(_R + 2 * _SIGMA, _TINY)),
+        (_TAU, _TIME / 2 * tanhc(_R * _TIME / 2)),
+        (_T, _R * _TAU),
+        (decay, sp.exp(-_R * _TIME)),
+        (_REST, 2 * decay / (1 + decay)),
+        (_FORWARD, parts["forward"]),
+        (_BACKWARD, sp.Max(parts["backward"], _FLOOR)),
+        (root, sp.sqrt(_FORWARD * _BACKWARD)),
+    ]
+    stable = parts["overlap"] / (_FORWARD * _BACKWARD)
+    opposite = (_P0 * _FORWARD / _BACKWARD - _Q0 * _BACKWARD / _FORWARD) / 4
+    away = sp.And(_W < 0, 4 * _P0 < _Q0)
+    overlap = side * sp.Piecewise((opposite, away), (stable, True))
+    growth = sp.Piecewise((_FORWARD / root, forwards), (_BACKWARD / root, True))
+    odd = side * 2 * (_SIGMA - _DELTA * _W) * _TAU / root
+    count = sp.count_ops
+    log = (
+        *log,
+        Rewriting("decaying exponentials", "tanh and 1 - tanh from tanhc(R t/2) and exp(-R t)",
+                  count(parts["overlap"]), count(parts["overlap"])),
+        Rewriting("reflection", "sigma < 0: turn the sign of one side, P0 and Q0 change places",
+                  count(stable), count(side * stable)),
+        Rewriting("opposite sides", "w < 0 with 4 P0 < Q0: the plain form in z has the smaller "
+                  "terms", count(stable), count(overlap)),
+    )
+    outputs = (("overlap", overlap), ("growth", growth), ("odd", odd))
+    return Lowered(arguments, _TIME, tuple(where), outputs, log)
+
+
+def side_routine(modes: ModeFlow) -> ElementwiseRoutine:
+    """Compile the same as functions of (t; s, d, w, m, P0, Q0), for sides that are vectors."""
+    names = (notation.s, notation.d, _W, _M, _P0, _Q0)
+    initial = {"w": _W, "m": _M, "P0": _P0, "Q0": _Q0}
+    return compile_elementwise(lower_modes(names, modes.sigma, modes.delta, initial))
+
+
+def amplitude_routine(modes: ModeFlow) -> ElementwiseRoutine:
+    """Compile the same as functions of (t; s, d, a0, b0), for sides that are parallel."""
+    a, b = notation.a0, notation.b0
+    initial = {"w": a * b, "m": (a**2 + b**2) / 2, "P0": (a + b) ** 2, "Q0": (a - b) ** 2}
+    return compile_elementwise(
+        lower_modes((notation.s, notation.d, a, b), modes.sigma, modes.delta, initial)
+    )

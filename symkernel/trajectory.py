@@ -1,0 +1,143 @@
+"""The one numeric result type: learning through time, from theory or from simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from symkernel.errors import InvalidArgument, OutsideValidity
+
+
+@dataclass(frozen=True)
+class Undetermined:
+    """Stands for a field that the law does not determine, with the reason."""
+
+    reason: str
+
+
+Field = Callable[[], Any] | Undetermined
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """Learning through time. Fields are computed on first use and then kept.
+
+    Attributes
+    ----------
+    times : ndarray, shape (n_times,)
+        Flow time, learning rate x steps.
+    steps : ndarray or None, shape (n_times,)
+        Gradient-descent steps, for simulations.
+    outputs : ndarray, shape (n_times, n_samples, n_outputs)
+    hidden : ndarray, shape (n_times, n_samples, n_hidden)
+        Activity of the node "hidden".
+    hidden_gram : ndarray, shape (n_times, n_samples, n_samples)
+    ntk : ndarray, shape (n_times, n_samples, n_outputs, n_samples, n_outputs)
+    weights : mapping of str to ndarray, (n_times,) + shape of the parameter
+    loss : ndarray, shape (n_times,)
+    modes : ndarray, shape (n_times, n_modes)
+        End-to-end map in the task's singular basis (two-layer linear networks).
+    origin : str
+        "theory" or "simulation".
+    labels : mapping of str to tuple of str
+        Names of samples, inputs and outputs.
+
+    Raises
+    ------
+    OutsideValidity
+        When a field is asked for that the law does not determine; the message says why.
+    """
+
+    times: np.ndarray
+    fields: Mapping[str, Field]
+    steps: np.ndarray | None = None
+    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    origin: str = "theory"
+    nodes: Mapping[str, Field] = field(default_factory=dict)
+    conventions: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "labels", MappingProxyType(dict(self.labels)))
+        object.__setattr__(self, "_kept", {})
+        self.times.setflags(write=False)
+
+    def _compute(self, key: tuple[str, str], source: Mapping[str, Field]) -> Any:
+        kept: dict[tuple[str, str], Any] = self._kept  # type: ignore[attr-defined]
+        if key not in kept:
+            producer = source.get(key[1])
+            if producer is None:
+                raise OutsideValidity(
+                    f"This {self.origin} does not hold '{key[1]}'; it holds "
+                    f"{', '.join(source) or 'nothing of the kind'}."
+                )
+            if isinstance(producer, Undetermined):
+                raise OutsideValidity(f"'{key[1]}' is not determined: {producer.reason}.")
+            value = producer()
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+            kept[key] = value
+        return kept[key]
+
+    @cached_property
+    def available(self) -> tuple[str, ...]:
+        """Names of the fields that are determined."""
+        return tuple(k for k, v in self.fields.items() if not isinstance(v, Undetermined))
+
+    @property
+    def outputs(self) -> np.ndarray:
+        return self._compute(("field", "outputs"), self.fields)
+
+    @property
+    def hidden(self) -> np.ndarray:
+        return self._compute(("field", "hidden"), self.fields)
+
+    @property
+    def hidden_gram(self) -> np.ndarray:
+        return self._compute(("field", "hidden_gram"), self.fields)
+
+    @property
+    def ntk(self) -> np.ndarray:
+        return self._compute(("field", "ntk"), self.fields)
+
+    @property
+    def weights(self) -> Mapping[str, np.ndarray]:
+        return self._compute(("field", "weights"), self.fields)
+
+    @property
+    def loss(self) -> np.ndarray:
+        return self._compute(("field", "loss"), self.fields)
+
+    @property
+    def modes(self) -> np.ndarray:
+        return self._compute(("field", "modes"), self.fields)
+
+    def node(self, name: str) -> np.ndarray:
+        """Activity of a named node, shape (n_times, n_samples, size)."""
+        return self._compute(("node", name), self.nodes)
+
+    def to_xarray(self) -> Any:
+        """Return the determined fields as an ``xarray.Dataset`` with labelled axes."""
+        try:
+            import xarray
+        except ImportError as error:
+            raise InvalidArgument(
+                "to_xarray() needs the package xarray; install it with 'pip install xarray'."
+            ) from error
+        axes = {
+            "outputs": ("time", "sample", "output"),
+            "hidden": ("time", "sample", "unit"),
+            "hidden_gram": ("time", "sample", "sample2"),
+            "loss": ("time",),
+            "modes": ("time", "mode"),
+        }
+        data = {k: (axes[k], getattr(self, k)) for k in axes if k in self.available}
+        coordinates: dict[str, Any] = {"time": self.times}
+        for key, axis in (("samples", "sample"), ("outputs", "output")):
+            if key in self.labels:
+                coordinates[axis] = list(self.labels[key])
+        return xarray.Dataset(data, coords=coordinates)

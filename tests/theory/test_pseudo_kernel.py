@@ -1,0 +1,470 @@
+"""The pseudo-kernel against Jacobians by complex steps, scalar derivatives, and gradient descent."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+import sympy as sp
+from hypothesis import event, given
+from hypothesis import strategies as st
+
+import symkernel as sk
+from symkernel.codegen.matrix_nodes import Diagonal, Elementwise, InnerProduct
+from symkernel.errors import InvalidArgument, MissingValues, ShapeMismatch, Unlowerable
+from symkernel.nodes import Apply, Gate, Input, Parameter
+from symkernel.problem.activation import ARGUMENT
+from tests.oracles import forward_pass
+from tests.oracles.interpreted import interpreted
+from tests.theory.drawn_networks import numbers, problems
+
+I, H, O = sp.symbols("I H O", integer=True, positive=True)
+# Relative to the largest entry or 1. Complex steps are exact to rounding; measured: 8e-16.
+TOLERANCE = 1e-13
+
+
+def without_numba(formula):
+    routine = formula.compile()
+    routine.__dict__["_kernel"] = interpreted(routine.source).kernel
+    return routine
+
+
+def call(routine, d):
+    return routine(d.X, d.X2, d.weights, d.gates or None, d.gates2 or None)
+
+
+def oracle(d, of, by):
+    return forward_pass.kernel(d.net, of, by, d.X, d.X2, d.weights, d.gates, d.gates2)
+
+
+def error(got, want):
+    return np.abs(got - want).max() / max(1.0, np.abs(want).max())
+
+
+def shared_net():
+    """One weight used three times, each time behind a skip; a diagonal and a gate between."""
+    x, W = Input(3), Parameter("W", (3, 3), scale=sp.Rational(1, 2))
+    first = Apply("tanh", W @ x) + x
+    second = Gate("g", Apply("tanh", W @ first)) + Parameter("d", (3,), "diagonal") @ first
+    third = Apply("erf", W @ second + Parameter("b", (3,), "bias"))
+    output = Parameter("V", (2, 3)) @ third
+    return sk.Network.build(output, {"first": first, "hidden": third})
+
+
+def two_pathways():
+    """Slices of the input, fixed and trained parts, a nonlinear output, a direct pathway."""
+    x = Input(5)
+    a = Parameter("Ws", (4, 3)) @ x[:3] + Parameter("Wt", (4, 2), trained=False) @ x[3:]
+    a = a + Parameter("b", (4,), "bias", trained=False)
+    h = Apply("relu", a)
+    f = Parameter("W2", (2, 4)) @ h + Parameter("Wo", (2, 2)) @ x[3:] + Parameter("c", (2,), "bias")
+    return sk.Network.build(Apply("tanh", f), {"pre": a, "hidden": h})
+
+
+COMPILED = [
+    (sk.Network.two_layer(3, 5, 2), "hidden", "output"),
+    (sk.Network.two_layer(3, 5, 2), "output", "output"),
+    (sk.Network.two_layer(3, 4, 2, "tanh", bias=True, parameterisation="ntk"), "hidden", "output"),
+    (sk.Network.mlp([3, 4, 3, 3, 2], "erf", bias=True), "output", "output"),
+    (shared_net(), "first", "hidden"),
+    (shared_net(), "hidden", "output"),
+    (two_pathways(), "output", "output"),
+    (two_pathways(), "hidden", "pre"),
+]
+
+
+# ---- against Jacobians that know no rule of differentiation
+
+
+@pytest.mark.parametrize(("net", "of", "by"), COMPILED)
+def test_compiled_kernel_is_product_of_jacobians(net, of, by):
+    d = numbers(net, seed=1000)
+    formula = sk.pseudo_kernel(net, of, by)
+    got = call(formula.compile(), d)
+    want = oracle(d, of, by)
+    assert np.abs(want).max() > 0.01
+    assert error(got, want) < TOLERANCE
+    assert error(got, call(without_numba(formula), d)) < TOLERANCE
+
+
+@given(problems(), st.sampled_from(["hidden", "output"]), st.sampled_from(["hidden", "output"]))
+def test_any_network(d, of, by):
+    of, by = (name if name in d.net.nodes else "output" for name in (of, by))
+    formula = sk.pseudo_kernel(d.net, of, by)
+    want = oracle(d, of, by)
+    event("zero kernel" if not want.any() else "kernel")
+    event("named Jacobian" if any(s.name[0] == "J" for s in symbols(formula)) else "products only")
+    assert formula.latex().count("&=") == formula.latex().count("\\\\\n") + 1 - formula.latex().count("&\\quad")
+    assert error(call(without_numba(formula), d), want) < TOLERANCE
+
+
+def symbols(formula):
+    return [s for s, _ in formula.where if isinstance(s, sp.MatrixSymbol)]
+
+
+# ---- against scalar derivatives, exactly
+
+
+SYMBOLIC = {
+    "linear": lambda z: z,
+    "tanh": np.vectorize(sp.tanh, otypes=[object]),
+    "erf": np.vectorize(lambda z: sp.erf(z / sp.sqrt(2)), otypes=[object]),
+}
+
+
+def entries(name, shape):
+    count = int(np.prod([int(n) for n in shape]))
+    return np.array(sp.symbols(f"{name}_:{count}", real=True), dtype=object).reshape(
+        tuple(map(int, shape))
+    )
+
+
+def recurrent_net():
+    x, W = Input(2), Parameter("W", (2, 2), scale=sp.Rational(1, 3))
+    h = Apply("tanh", W @ x)
+    output = W @ (h + x) + Parameter("d", (2,), "diagonal") @ h[0:2]
+    return sk.Network.build(output, {"hidden": h})
+
+
+@pytest.mark.parametrize(
+    ("net", "of", "by"),
+    [
+        (sk.Network.two_layer(2, 3, 2, "tanh"), "hidden", "output"),
+        (sk.Network.two_layer(2, 3, 2, "tanh"), "output", "output"),
+        (sk.Network.two_layer(2, 3, 2, bias=True, parameterisation="ntk"), "output", "output"),
+        (sk.Network.mlp([2, 2, 2, 1], "erf"), "hidden1", "output"),
+        (sk.Network.mlp([2, 2, 2, 2]), "output", "hidden1"),
+        (recurrent_net(), "output", "output"),
+        (recurrent_net(), "hidden", "output"),
+    ],
+)
+def test_equals_scalar_derivatives_symbol_by_symbol(net, of, by):
+    """Every entry: formula minus derivatives expands to the number 0, symbols for all weights."""
+    weights = {p.name: entries(p.name, p.shape) for p in net.parameters}
+    x, y = entries("x", (net.inputs,)), entries("y", (net.inputs,))
+    p, q = (
+        forward_pass.values(net, v, weights, functions=SYMBOLIC, scale=sp.sympify)[net.nodes[name]]
+        for v, name in ((x, of), (y, by))
+    )
+    trained = [w for array in weights.values() for w in array.flat]
+    formula = sk.pseudo_kernel(net, of, by)
+    arrays = {"x": x, "x'": y, **weights}
+    values = {
+        s: sp.ImmutableMatrix(*map(int, s.shape), list(arrays[s.name].flat))
+        for s in formula.plain.free_symbols
+    }
+    matrix = formula.plain.subs(values).as_explicit().doit()
+    assert matrix.shape == (len(p), len(q)) and not matrix.is_zero_matrix
+    for i, j in np.ndindex(len(p), len(q)):
+        want = sp.Add(*(sp.diff(p[i], w) * sp.diff(q[j], w) for w in trained))
+        assert sp.expand(matrix[i, j] - want) == 0
+
+
+# ---- what is printed
+
+
+def test_textbook_formulas():
+    linear, tanh = sk.Network.two_layer(I, H, O), sk.Network.two_layer(I, H, O, activation="tanh")
+    assert sk.pseudo_kernel(linear).latex() == (
+        "\\begin{aligned}\n"
+        r"K_{h, f}(x, x') &= \left(x \cdot x'\right) W_{2}^{T}"
+        "\n\\end{aligned}"
+    )
+    assert sk.pseudo_kernel(tanh).latex() == (
+        "\\begin{aligned}\n"
+        r"K_{h, f}(x, x') &= \left(x \cdot x'\right) \operatorname{diag}\left(\phi'\left(a\right)"
+        r"\right) \operatorname{diag}\left(\phi'\left(a'\right)\right) W_{2}^{T} \\" "\n"
+        r"\text{where}\quad a &= W_{1} x,\qquad a' = W_{1} x' \\" "\n"
+        r"\phi'(z) &= 1 - \tanh^{2}{\left(z \right)}"
+        "\n\\end{aligned}"
+    )
+    assert sk.ntk(linear).latex().splitlines()[1] == (
+        r"K_{f, f}(x, x') &= \left(x \cdot x'\right) W_{2} W_{2}^{T} + "
+        r"\left(h \cdot h'\right) \mathbb{I} \\"
+    )
+    assert sk.ntk(tanh).latex().splitlines()[1] == (
+        r"K_{f, f}(x, x') &= \left(x \cdot x'\right) W_{2} \operatorname{diag}\left(\phi'\left(a"
+        r"\right)\right) \operatorname{diag}\left(\phi'\left(a'\right)\right) W_{2}^{T} + "
+        r"\left(h \cdot h'\right) \mathbb{I} \\"
+    )
+
+
+def test_erf_is_printed_with_its_root_two():
+    text = sk.ntk(sk.Network.two_layer(I, H, O, activation="erf")).latex()
+    assert r"\phi(z) &= \operatorname{erf}{\left(\frac{z}{\sqrt{2}} \right)}" in text
+
+
+def test_names_of_the_user_serve_both_samples():
+    text = sk.ntk(sk.Network.two_layer(I, H, O)).latex(names={"h": r"\eta", "W1": "A"})
+    assert r"\left(\eta \cdot \eta'\right)" in text and r"\eta &= A x,\qquad \eta' = A x'" in text
+
+
+def test_parameterisation_changes_the_formula_by_itself():
+    standard, scaled = (
+        sk.ntk(sk.Network.two_layer(I, H, O, parameterisation=word)) for word in ("standard", "ntk")
+    )
+    assert str(standard.expression) == "(h . h')*I + (x . x')*W2*W2.T"
+    assert str(scaled.expression) == "((h . h')/H)*I + ((x . x')/(H*I))*W2*W2.T"
+
+
+def test_untrained_parameters_contribute_nothing():
+    x = Input(I)
+    h = Parameter("W1", (H, I), trained=False) @ x
+    net = sk.Network.build(Parameter("W2", (O, H)) @ h, {"hidden": h})
+    assert str(sk.ntk(net).expression) == "(h . h')*I"
+    assert sk.pseudo_kernel(net).expression == sp.ZeroMatrix(H, O)
+    assert not sk.pseudo_kernel(net, of="input").where
+
+
+def test_names_do_not_clash_with_those_of_parameters():
+    x = Input(2)
+    h = Apply("tanh", Parameter("a", (3, 2)) @ x + Parameter("h", (3,), "bias"))
+    net = sk.Network.build(Parameter("x", (2, 3)) @ h, {"hidden": h})
+    d = numbers(net, seed=1000)
+    got = call(without_numba(sk.ntk(net)), d)
+    assert error(got, oracle(d, "output", "output")) < TOLERANCE
+
+
+# ---- sizes
+
+
+@pytest.mark.parametrize("activation", ["linear", "tanh"])
+@pytest.mark.parametrize("parameterisation", ["standard", "ntk"])
+def test_formula_does_not_depend_on_width(activation, parameterisation):
+    formulas = [
+        sk.ntk(sk.Network.mlp([7, n, n + 1, 3], activation, True, parameterisation))
+        for n in (8, 8192, H)
+    ]
+    assert len({skeleton(f.expression) for f in formulas}) == 1
+    assert len({tuple((str(s), skeleton(m)) for s, m in f.where) for f in formulas}) == 1
+    assert len({f.compile().source.replace(str(f.expression), "") for f in formulas[:2]}) == 1
+    if parameterisation == "standard":
+        assert len({f.latex() for f in formulas}) == 1
+        assert len({sp.count_ops(f.expression) for f in formulas}) == 1
+        assert len({f.compile().source for f in formulas}) == 1
+
+
+def skeleton(e):
+    """Return the operations of an expression, without sizes and numbers."""
+    if isinstance(e, sp.MatrixSymbol):
+        return e.name
+    parts = [a for a in e.args if getattr(a, "is_Matrix", False) or a.has(InnerProduct)]
+    return (type(e).__name__, *map(skeleton, parts))
+
+
+def test_symbolic_sizes_are_read_off_the_arrays():
+    net = sk.Network.two_layer(I, H, O, "tanh", parameterisation="ntk")
+    d = numbers(sk.Network.two_layer(3, 4, 2, "tanh", parameterisation="ntk"), seed=1000)
+    got = sk.pseudo_kernel(net).compile()(d.X, d.X2, d.weights)
+    assert error(got, oracle(d, "hidden", "output")) < TOLERANCE
+
+
+def test_formula_grows_with_nodes_not_with_paths():
+    """A chain of k skips has 2^k paths; formula and definitions grow at most quadratically."""
+
+    def length(k):
+        v = Input(I)
+        for layer in range(k):
+            v = Apply("tanh", Parameter(f"W{layer}", (I, I)) @ v) + v
+        formula = sk.ntk(sk.Network.build(v))
+        return len(formula.expression.args), sum(len(str(m)) for _, m in formula.where)
+
+    terms, text = zip(*(length(k) for k in (4, 8, 16)), strict=True)
+    assert terms == (4, 8, 16) and text[2] < 4.2 * text[1] / 2
+
+
+# ---- structure
+
+
+@given(problems(), st.integers(0, 2**32 - 1))
+def test_ntk_is_symmetric_and_positive_semidefinite(d, seed):
+    X = np.random.default_rng(seed).standard_normal((4, d.X.shape[1]))
+    gates = {g: np.random.default_rng(seed).standard_normal((4, v.shape[1])) for g, v in d.gates.items()}
+    K = without_numba(sk.ntk(d.net))(X, None, d.weights, gates)
+    matrix = K.reshape(4 * K.shape[1], -1)
+    largest = max(1.0, np.abs(matrix).max())
+    assert np.abs(matrix - matrix.T).max() <= 1e-13 * largest
+    assert np.linalg.eigvalsh(matrix).min() >= -1e-13 * largest * len(matrix)
+
+
+@given(problems())
+def test_exchange_of_nodes_transposes(d):
+    if "hidden" not in d.net.nodes:
+        return
+    forward = call(without_numba(sk.pseudo_kernel(d.net, "hidden", "output")), d)
+    swapped = exchanged(d)
+    backward = call(without_numba(sk.pseudo_kernel(d.net, "output", "hidden")), swapped)
+    assert error(forward, backward.transpose(2, 3, 0, 1)) < TOLERANCE
+
+
+def exchanged(d):
+    return type(d)(
+        net=d.net, weights=d.weights, X=d.X2, X2=d.X, gates=d.gates2, gates2=d.gates
+    )
+
+
+# ---- gradient descent obeys it
+
+
+@pytest.mark.parametrize("build", [shared_net, two_pathways])
+def test_gradient_step_moves_hidden_layer_by_pseudo_kernel(build):
+    r"""$h(\eta) - h(0) + \eta \sum_i K_{h,f} \partial L/\partial f_i$ falls as $\eta^2$."""
+    net = build()
+    d = numbers(net, seed=1001, samples=(6, 6))
+    Y = np.random.default_rng(1002).standard_normal((6, int(net.outputs)))
+
+    def at(weights, name):
+        return np.stack([
+            forward_pass.values(net, x, weights, {g: v[i] for g, v in d.gates.items()})[net.nodes[name]]
+            for i, x in enumerate(d.X)
+        ]).real
+
+    complex_ = {name: w.astype(complex) for name, w in d.weights.items()}
+    slope = (at(complex_, "output") - Y) / len(Y)
+    gradient = {p.name: 0.0 for p in net.parameters if p.trained}
+    for i, x in enumerate(d.X):
+        gates = {g: v[i] for g, v in d.gates.items()}
+        for name, J in forward_pass.jacobians(net, net.output, x, d.weights, gates).items():
+            gradient[name] = gradient[name] + (slope[i] @ J).reshape(d.weights[name].shape)
+    K = sk.pseudo_kernel(net).compile()(d.X, None, d.weights, d.gates or None)
+    predicted = -np.einsum("ipjq,jq->ip", K, slope)
+    rates = 10.0 ** np.arange(-5, -2.4, 0.5)
+    errors = [
+        np.abs(
+            at({n: w - eta * gradient.get(n, 0.0) for n, w in complex_.items()}, "hidden")
+            - at(complex_, "hidden") - eta * predicted
+        ).max()
+        for eta in rates
+    ]
+    order = np.polyfit(np.log(rates), np.log(errors), 1)[0]
+    assert np.abs(predicted).max() > 0.01
+    assert abs(order - 2) < 0.05
+
+
+# ---- the checks can fail
+
+
+def flipped_slope(formula):
+    """Return the formula with the sign of one slope turned around."""
+    slope = next(e for e in sp.preorder_traversal(formula.expression) if is_slope(e))
+    turned = Elementwise(sp.Lambda(ARGUMENT, -slope.function(ARGUMENT)), slope.argument, "psi")
+    return formula.expression.xreplace({slope: turned})
+
+
+def wrong_slope(formula):
+    """Return the formula with tanh in place of its derivative."""
+    slope = next(e for e in sp.preorder_traversal(formula.expression) if is_slope(e))
+    return formula.expression.xreplace(
+        {slope: Elementwise(sp.Lambda(ARGUMENT, sp.tanh(ARGUMENT)), slope.argument, "psi")}
+    )
+
+
+def is_slope(e):
+    return isinstance(e, Elementwise) and e.label.endswith("'")
+
+
+@pytest.mark.parametrize(
+    "mutation",
+    [
+        flipped_slope,
+        wrong_slope,
+        lambda formula: sp.MatAdd(*formula.expression.args[1:]),
+        lambda formula: sp.MatAdd(formula.expression.args[0], -formula.expression.args[1]),
+        lambda formula: sp.MatMul(2, formula.expression.args[0]),
+    ],
+)
+def test_mutation_is_caught(mutation):
+    net = sk.Network.two_layer(3, 4, 2, activation="tanh")
+    d = numbers(net, seed=1000)
+    formula = sk.ntk(net)
+    want = oracle(d, "output", "output")
+    assert error(call(without_numba(formula), d), want) < TOLERANCE
+    mutant = dataclasses.replace(formula, expression=mutation(formula))
+    assert error(call(without_numba(mutant), d), want) > 1e-3
+
+
+# ---- refusals
+
+
+@pytest.fixture
+def gated():
+    net = shared_net()
+    return without_numba(sk.pseudo_kernel(net)), numbers(net, seed=1000)
+
+
+def test_refuses_what_is_not_a_network_or_node():
+    with pytest.raises(InvalidArgument, match="Argument 'net' must be a Network, not int"):
+        sk.pseudo_kernel(3)
+    with pytest.raises(InvalidArgument, match="no node 'hiden'; its nodes are hidden1, hidden"):
+        sk.pseudo_kernel(sk.Network.two_layer(2, 3, 1), of="hiden")
+    with pytest.raises(InvalidArgument, match="no node 'readout'"):
+        sk.ntk(sk.Network.two_layer(2, 3, 1), by="readout")
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"),
+    [
+        ({"X": np.ones((2, 4))}, ShapeMismatch, r"'X' must be of shape \(2, 3\), not \(2, 4\)"),
+        ({"X2": np.ones(3)}, ShapeMismatch, r"'X2' must be 2-dimensional"),
+        ({"X": np.full((2, 3), np.nan)}, InvalidArgument, r"'X' must be finite"),
+        ({"weights": [1, 2]}, InvalidArgument, r"'weights' must be Weights or a mapping"),
+        ({"gates": None}, MissingValues, r"'gates' must hold g, but g is missing"),
+        ({"gates2": {}}, MissingValues, r"'gates2' must hold g"),
+        ({"gates": {"g": np.ones((3, 3))}}, ShapeMismatch, r"Gate 'g' of argument 'gates' must"),
+        ({"gates": {"g": np.ones((2, 3)), "k": 1}}, InvalidArgument, r"must hold g only, not k"),
+        ({"X2": None}, InvalidArgument, r"'gates2' must be given together with 'X2'"),
+    ],
+)
+def test_routine_refuses(gated, change, kind, message):
+    routine, d = gated
+    keys = ("X", "X2", "weights", "gates", "gates2")
+    arguments = {key: change.get(key, getattr(d, key)) for key in keys}
+    with pytest.raises(kind, match=message):
+        routine(**arguments)
+
+
+def test_routine_refuses_weights(gated):
+    routine, d = gated
+    for change, kind, message in [
+        ({"V": np.ones((3, 3))}, ShapeMismatch, r"Weight 'V' must be of shape \(2, 3\)"),
+        ({"V": np.full((2, 3), np.inf)}, InvalidArgument, r"'V' must be finite"),
+        ({"U": np.ones(2)}, InvalidArgument, r"must hold W, d, b, V only, not U"),
+    ]:
+        with pytest.raises(kind, match=message):
+            routine(d.X, d.X2, {**d.weights, **change}, d.gates, d.gates2)
+    with pytest.raises(MissingValues, match="but W is missing"):
+        routine(d.X, d.X2, {n: w for n, w in d.weights.items() if n != "W"}, d.gates, d.gates2)
+
+
+def test_symbols_without_numbers_are_refused():
+    c = sp.Symbol("c", positive=True)
+    net = sk.Network.build(Parameter("W", (2, 3), scale=c) @ Input(3))
+    d = numbers(sk.Network.build(Parameter("W", (2, 3)) @ Input(3)), seed=1000)
+    with pytest.raises(MissingValues, match=r"without a number: c\. Give their values"):
+        sk.ntk(net).compile()(d.X, d.X2, d.weights)
+    routine = sk.ntk(net).compile(values={c: 3})
+    routine.__dict__["_kernel"] = interpreted(routine.source).kernel
+    want = 9 * oracle(d, "output", "output")
+    assert error(routine(d.X, d.X2, d.weights), want) < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("expression", "message"),
+    [
+        (lambda W, x, y: W * sp.Inverse(W), "The node Inverse in"),
+        (lambda W, x, y: W * sp.MatrixSymbol("unknown", 3, 3), "The node MatrixSymbol in 'unknown'"),
+        (lambda W, x, y: Diagonal(y) * Diagonal(x), "a factor of x' before one of x"),
+        (lambda W, x, y: Diagonal(sp.HadamardProduct(x, y)), "mixes both samples"),
+        (
+            lambda W, x, y: Diagonal(Elementwise(sp.Lambda(ARGUMENT, sp.gamma(ARGUMENT)), x, "g")),
+            "The node gamma in",
+        ),
+    ],
+)
+def test_what_has_no_translation_is_named(expression, message):
+    net = sk.Network.build(Parameter("W", (3, 3)) @ Input(3))
+    W, x, y = sp.MatrixSymbol("W", 3, 3), sp.MatrixSymbol("x", 3, 1), sp.MatrixSymbol("x'", 3, 1)
+    changed = dataclasses.replace(sk.ntk(net), expression=expression(W, x, y))
+    with pytest.raises(Unlowerable, match=message):
+        changed.compile()
