@@ -38,12 +38,16 @@ class Basis:
         Signed mode strengths $u_i^T \Sigma_{yx} v_i$ of each task, $r = \min$(inputs, outputs).
     d : ndarray, shape (n_tasks, n_inputs)
         Input variances $v_i^T \Sigma_{xx} v_i$ of each task.
+    rounding : float
+        By what share of a vector the directions are uncertain: rounding over the smallest gap
+        between singular values, with a margin.
     """
 
     U: np.ndarray
     V: np.ndarray
     s: np.ndarray
     d: np.ndarray
+    rounding: float
 
     @property
     def rank_bound(self) -> int:
@@ -87,7 +91,11 @@ def common_basis(
     mixed = sum(_MIX**k * syx for k, syx in enumerate(cross))
     U, sigma, Vt = np.linalg.svd(mixed)
     V = Vt.T
-    for block in _blocks(sigma, max(U.shape[0], V.shape[0])):
+    blocks = _blocks(sigma, max(U.shape[0], V.shape[0]))
+    levels = np.append([sigma[block.start] for block in blocks if block.start < len(sigma)], 0.0)
+    gaps = -np.diff(levels)
+    gap = float(gaps[gaps > _BLOCK * sigma[0]].min(initial=sigma[0]))
+    for block in blocks:
         nonzero = block.stop <= len(sigma) and sigma[block.start] > _BLOCK * sigma[0]
         if nonzero and block.stop - block.start > 1:
             U[:, block], V[:, block] = _refine_pair(U[:, block], V[:, block], inputs, W1, W2)
@@ -102,7 +110,8 @@ def common_basis(
     flip = np.where(strengths[first, np.arange(r)] < 0, -1.0, 1.0)
     U[:, :r] *= flip
     variances = np.array([np.einsum("ij,ik,kj->j", V, sxx, V) for sxx in inputs])
-    return Basis(U, V, strengths * flip, np.maximum(variances, 0.0))
+    rounding = 64.0 * np.finfo(float).eps * (float(sigma[0]) / gap if gap > 0 else 1.0)
+    return Basis(U, V, strengths * flip, np.maximum(variances, 0.0), rounding)
 
 
 def _blocks(sigma: np.ndarray, full: int) -> list[slice]:

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numba
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from symkernel.errors import InvalidArgument, ShapeMismatch
 from symkernel.problem.curriculum import Curriculum
@@ -88,5 +89,6 @@ def simulate_ensemble(
             batch_size=batch_size, seed=streams[member], loss=loss, on=on, gates=gates,
         )  # fmt: skip
 
-    with ThreadPoolExecutor(numba.get_num_threads()) as pool:
+    # The limit is set here too, since the first member to finish lifts the one it has set.
+    with threadpool_limits(1, "blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:
         return tuple(pool.map(one, range(len(members))))

@@ -71,7 +71,7 @@ class _Chain:
 
 
 def integrate_flow(
-    problem: Problem, times: object, *, rtol: float = 1e-11, atol: float = 1e-14, seed: int = 0
+    problem: Problem, times: object, *, rtol: float = 1e-13, atol: float = 1e-16, seed: int = 0
 ) -> FlowSolution:
     """Integrate the flow with DOP853, together with one tangent vector.
 

@@ -27,8 +27,7 @@ from numba import njit, prange
 
 # One block: everything in one loop over steps, arrays made once.
 _ALONE = """
-@njit({options})
-def run(theta, grads, work, data, sizes, rates, steps):
+{head}
     {unpacked}
     grad = grads[0]
     {moving}
@@ -42,8 +41,7 @@ def run(theta, grads, work, data, sizes, rates, steps):
 
 # Mini-batches: step k uses block first + k.
 _BATCHES = """
-@njit({options})
-def run(theta, grads, work, data, sizes, rates, steps):
+{head}
     {unpacked}
     grad = grads[0]
     {moving}
@@ -69,10 +67,10 @@ def one_share(theta, grads, work, data, sizes, share, row):
         {gradient}
         if b > begin:
             grads[row] += grad
+"""
 
-
-@njit({options})
-def run(theta, grads, work, data, sizes, rates, steps):
+_IN_TURN = """
+{head}
     {unpacked}
     grad = grads[0]
     {moving}
@@ -85,10 +83,16 @@ def run(theta, grads, work, data, sizes, rates, steps):
         {update}
 """
 
-_ONE = """
+# How the descent of one network begins: as the entry, or as what the entry calls for each member.
+_ENTRY = """
 @njit("void({arrays}, f8[::1], i8)", cache=True, nogil=True, {options})
 def descend({names}, rates, steps):
-    run(thetas[0], grads, works[0], data, sizes, rates, steps)
+    theta = thetas[0]
+    work = works[0]
+"""
+_CALLED = """
+@njit({options})
+def run(theta, grads, work, data, sizes, rates, steps):
 """
 
 _ONE_BY_SHARES = """
@@ -146,9 +150,14 @@ class Source:
         mode : {"one", "members", "batches"}
             Descent of one network, of many at once, or of one on mini-batches.
         """
-        by_shares = self.layout.blocks > 1 and mode != "batches"
-        parts = [_BATCHES if mode == "batches" else _SHARE if by_shares else _ALONE]
-        parts.append(_MEMBERS if mode == "members" else _ONE_BY_SHARES if by_shares else _ONE)
+        if mode == "batches":
+            parts = [_BATCHES]
+        elif self.layout.blocks == 1:
+            parts = [_ALONE] if mode == "one" else [_ALONE, _MEMBERS]
+        else:
+            parts = [_SHARE, _ONE_BY_SHARES] if mode == "one" else [_SHARE, _IN_TURN, _MEMBERS]
+        head = _CALLED if mode == "members" else _ENTRY
+        parts = [part.replace("\n{head}\n", head) for part in parts]
         blocks = {
             "unpacked": [f"{name} = sizes[{k}]" for k, name in enumerate(self.layout.sizes)],
             "views": [*self.data_views(), *self.weight_views(True), *self.work_views()],

@@ -124,13 +124,10 @@ class Run:
 
     def _report(self, member: int) -> Diverged:
         rate, step = self.stage.rate, self.step
-        limits = {}
-        for where, thetas in (self.begin, self.kept[:2]):
-            engine = Engine(self.stage, thetas[member : member + 1].copy())
-            with np.errstate(all="ignore"):
-                limits[where] = engine.stable_limit(thetas[member])
-        where = min(limits, key=lambda at: (not limits[at] > 0, limits[at]))
-        limit = limits[where]
+        # The start explains most failures; where it does not, the curvature has grown since.
+        limit, where = self._stable_limit(*self.begin, member)
+        if not rate > limit:
+            limit, where = self._stable_limit(*self.kept[:2], member)
         who = f" of member {member}" if len(self.thetas) > 1 else ""
         return Diverged(
             f"Gradient descent{who} diverged at step {step} with learning rate {rate:g}. The "
@@ -140,3 +137,8 @@ class Run:
             rate,
             limit,
         )
+
+    def _stable_limit(self, step: int, thetas: np.ndarray, member: int) -> tuple[float, int]:
+        engine = Engine(self.stage, thetas[member : member + 1].copy())
+        with np.errstate(all="ignore"):
+            return engine.stable_limit(thetas[member]), step

@@ -88,6 +88,8 @@ class Statements:
             return loop(*shape, [f"{target}[r, c] = {value}[r, c] - y[r, c]"])
         # The input is the identity, so that samples are input directions: f Sxx - Syx.
         product = self._product("", target, value, "sxx", self.plan.net.inputs)
+        if self.unrolled:
+            return [*product[:-1], f"{product[-1]} - y[r, c]"]
         return [*product, *loop(*shape, [f"{target}[r, c] -= y[r, c]"])]
 
     def _product(self, flip: str, out: str, a: str, b: str, inner: object, k: int = -1) -> Lines:

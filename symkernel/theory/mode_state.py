@@ -50,7 +50,8 @@ class ModeState:
         W1, W2 = arrays[flow.first], arrays[flow.second]
         tasks = [phase.task for phase in problem.curriculum.phases]
         basis = common_basis(tasks, W1, W2)
-        return cls(problem, flow, basis, W1 @ basis.V, W2.T @ basis.U)
+        P, Q = _cleared(W1 @ basis.V, basis), _cleared(W2.T @ basis.U, basis)
+        return cls(problem, flow, basis, P, Q)
 
     @cached_property
     def commuting(self) -> float:
@@ -72,14 +73,15 @@ class ModeState:
 
     @cached_property
     def crossing(self) -> float:
-        r"""Largest overlap between sides of DIFFERENT modes, relative to the largest square.
+        r"""Largest cosine between sides of DIFFERENT modes, after rounding is taken off.
 
         Input directions that never vary ($d = 0$) carry no signal and are exempt.
         """
         r, P, Q = self.basis.rank_bound, self.P, self.Q
         active = self.basis.d.max(0) > TOLERANCE * max(self.basis.d.max(), np.finfo(float).tiny)
-        scale = max((P**2).sum(0).max(), (Q**2).sum(0).max(), np.finfo(float).tiny)
-        PP, QQ, QP = P.T @ P, Q.T @ Q, Q.T @ P
+        PP, QQ, QP = (
+            _cosines(left, right, self.basis) for left, right in ((P, P), (Q, Q), (Q, P))
+        )
         for gram in (PP, QQ, QP):
             k = min(gram.shape)
             gram[np.arange(k), np.arange(k)] = 0.0
@@ -87,21 +89,24 @@ class ModeState:
         QQ[r:, r:] = 0.0
         PP[~active, :] = PP[:, ~active] = 0.0
         QP[:, ~active] = 0.0
-        return float(max(np.abs(g).max(initial=0.0) for g in (PP, QQ, QP)) / scale)
+        return float(max(g.max(initial=0.0) for g in (PP, QQ, QP)))
 
     @cached_property
     def skewness(self) -> float:
-        """Largest part of a mode's one side that is not along its other side, relative."""
+        """Largest sine between the two sides of a mode, after rounding is taken off."""
         r = self.basis.rank_bound
         p, q = self.P[:, :r], self.Q[:, :r]
-        pp, qq, pq = (p**2).sum(0), (q**2).sum(0), (p * q).sum(0)
-        longer = np.maximum(pp, qq)
+        lengths = [np.linalg.norm(side, axis=0) for side in (p, q)]
+        first = lengths[0] >= lengths[1]
+        longer, shorter = np.where(first, p, q), np.where(first, q, p)
         tiny = np.finfo(float).tiny
-        ahead = np.where(pp >= qq, 1.0, 0.0)
-        along = pq / np.maximum(longer, tiny)
-        aside = np.where(ahead, q - p * along, p - q * along)
-        scale = np.sqrt(max(pp.max(initial=0.0), qq.max(initial=0.0), tiny))
-        return float(np.linalg.norm(aside, axis=0).max(initial=0.0) / scale)
+        unit = longer / np.maximum(np.linalg.norm(longer, axis=0), tiny)
+        aside = np.linalg.norm(shorter - unit * (unit * shorter).sum(0), axis=0)
+        rounding = np.where(
+            first, _rounding(self.Q, self.basis), _rounding(self.P, self.basis)
+        )
+        size = np.maximum(np.linalg.norm(shorter, axis=0), tiny)
+        return float((np.maximum(aside - rounding, 0.0) / size).max(initial=0.0))
 
     def amplitudes(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the signed amplitudes (a, b) of aligned modes, a along the longer side."""
@@ -110,6 +115,27 @@ class ModeState:
         longer = np.where((p**2).sum(0) >= (q**2).sum(0), p, q)
         unit = longer / np.maximum(np.linalg.norm(longer, axis=0), np.finfo(float).tiny)
         return (p * unit).sum(0), (q * unit).sum(0)
+
+
+def _rounding(sides: np.ndarray, basis: Basis) -> float:
+    """Return what rounding of weights and basis does to one column of the sides."""
+    return basis.rounding * float(np.linalg.norm(sides, axis=0).max(initial=0.0))
+
+
+def _cleared(sides: np.ndarray, basis: Basis) -> np.ndarray:
+    """Return the sides with columns that are mere rounding set to 0.
+
+    A mode that starts at exactly 0 stays there; rounding would grow like a real seed.
+    """
+    return np.where(np.linalg.norm(sides, axis=0) <= _rounding(sides, basis), 0.0, sides)
+
+
+def _cosines(left: np.ndarray, right: np.ndarray, basis: Basis) -> np.ndarray:
+    """Return absolute cosines between columns, with what rounding can do taken off."""
+    one, two = np.linalg.norm(left, axis=0)[:, None], np.linalg.norm(right, axis=0)[None, :]
+    noise = _rounding(left, basis) * two + _rounding(right, basis) * one
+    excess = np.maximum(np.abs(left.T @ right) - noise, 0.0)
+    return excess / np.maximum(one * two, np.finfo(float).tiny)
 
 
 def network_verdict(law: str, problem: Problem) -> tuple[Verdict, str]:

@@ -1,0 +1,229 @@
+r"""The ladder: what a derived law must climb, and the judging of a user's own conjectures.
+
+Theory and simulation meet here and nowhere else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from symkernel.derivation import Derivation
+from symkernel.errors import InvalidArgument
+from symkernel.formula import CheckReport, Rung
+from symkernel.ladder_structure import horizon, structure_rung
+from symkernel.problem.problem import Problem
+
+_TITLES = {
+    1: "symbolic: residuals exactly 0",
+    2: "limits and removable singularities",
+    3: "high precision: routine against 60 digits",
+    4: "flow: weights against DOP853",
+    5: "gradient descent: slope in the learning rate",
+    6: "structure",
+}
+_FLOW_BOUND = 1e-9
+_SENSITIVE = 1e-10
+_SLOPE, _SLOPE_MARGIN = 1.0, 0.05
+_HALVINGS = 4
+
+
+def check(
+    derivation: Derivation,
+    *,
+    draws: int = 12,
+    precision_draws: int = 60,
+    seed: int = 1000,
+    progress: bool = False,
+) -> CheckReport:
+    r"""Climb the ladder with a derivation.
+
+    Parameters
+    ----------
+    derivation : Derivation
+        What `derive` returned.
+    draws : int
+        Random problems of the law's class for rungs 4 and 6, besides the problem itself.
+    precision_draws : int
+        Curves for rung 3.
+    seed : int
+        Seed of all draws.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    CheckReport
+        Every rung with its figure; it holds the derivation, so that ``report.latex()`` and
+        ``report.derivation.latex()`` carry the table.
+
+    Raises
+    ------
+    InvalidArgument
+        If a number of draws is negative.
+
+    Examples
+    --------
+    >>> import symkernel as sk
+    >>> task = sk.Task.from_modes([2.0, 1.0])
+    >>> net = sk.Network.two_layer(inputs=2, hidden=3, outputs=2)
+    >>> d = sk.derive(net, task, sk.weights.aligned(net, task, a=0.1, b=0.3))
+    >>> assert sk.check(d, draws=1, precision_draws=3).passed
+    """
+    if not isinstance(derivation, Derivation):
+        raise InvalidArgument(
+            f"Argument 'derivation' must be what sk.derive returns, not {derivation!r}; to judge "
+            f"a formula of your own use sk.check_claim."
+        )
+    if draws < 0 or precision_draws < 0:
+        raise InvalidArgument("Arguments 'draws' and 'precision_draws' must not be negative.")
+    climbs: list[tuple[int, Callable[[], Rung]]] = [
+        (1, lambda: _symbolic(derivation)),
+        (2, lambda: _limits(derivation)),
+        (3, lambda: _precision(derivation, precision_draws, seed)),
+        (4, lambda: _flow(derivation, draws, seed)),
+        (5, lambda: _descent(derivation)),
+        (6, lambda: structure_rung(_problems(derivation, min(draws, 3), seed), derivation.law)),
+    ]
+    rungs = tuple(climb() for _, climb in _shown(climbs, progress))
+    report = CheckReport(derivation.law.title, rungs)
+    return replace(report, derivation=replace(derivation, report=report))
+
+
+def _shown(
+    climbs: list[tuple[int, Callable[[], Rung]]], progress: bool
+) -> Iterable[tuple[int, Callable[[], Rung]]]:
+    if not progress:
+        return climbs
+    from tqdm import tqdm
+
+    return tqdm(climbs, desc="rungs", unit="rung", leave=False)
+
+
+def _symbolic(derivation: Derivation) -> Rung:
+    found = [(step.title, step.check()) for step in derivation.steps]
+    failed = [f"{title}: {e.figure}" for title, e in found if not e.passed]
+    figure = "; ".join(failed) or f"{len(found)} of {len(found)} steps proven"
+    return Rung(1, _TITLES[1], not failed, figure, "exact")
+
+
+def _limits(derivation: Derivation) -> Rung:
+    found = [(title, test()) for title, test in derivation.derived.limits]
+    failed = [f"{title}: {e.figure}" for title, e in found if not e.passed]
+    names = ", ".join(title for title, _ in found)
+    return Rung(2, _TITLES[2], not failed, "; ".join(failed) or names, "exact")
+
+
+def _precision(derivation: Derivation, draws: int, seed: int) -> Rung:
+    if not draws:
+        return Rung(3, _TITLES[3], None, "no draws asked for")
+    evidence = derivation.derived.precision(np.random.default_rng(seed), draws)
+    return Rung(3, _TITLES[3], evidence.passed, evidence.figure, "1e-12")
+
+
+def _problems(derivation: Derivation, draws: int, seed: int) -> list[Problem]:
+    """Return the problem itself, if it has numbers, and draws of the law's class."""
+    own = [derivation.problem] if derivation.problem.is_numeric else []
+    return own + [derivation.law.draw(np.random.default_rng(seed + k)) for k in range(draws)]
+
+
+@dataclass(frozen=True)
+class _FlowError:
+    error: float
+    cut: bool
+
+
+def flow_error(derivation: Derivation, problem: Problem) -> _FlowError:
+    """Compare all weights with the integrated flow, up to where rounding decides the flow."""
+    from symkernel.simulation.flow import integrate_flow
+
+    times = horizon(problem)
+    flow = integrate_flow(problem, times)
+    theory = derivation.law.trajectory(problem, times)
+    certain = flow.sensitivity * 2.0**-52 < _SENSITIVE
+    scale = max(1.0, *(float(np.abs(w).max()) for w in flow.weights.values()))
+    errors = (np.abs(flow.weights[n] - theory.weights[n])[certain].max() for n in flow.weights)
+    return _FlowError(float(max(errors)) / scale, not certain.all())
+
+
+def _flow(derivation: Derivation, draws: int, seed: int) -> Rung:
+    problems = _problems(derivation, draws, seed)
+    if not problems:
+        return Rung(4, _TITLES[4], None, "the problem has symbols and no draws were asked for")
+    accepted = [p for p in problems if all(v.holds for v in derivation.law.test(p))]
+    found = [flow_error(derivation, p) for p in accepted]
+    worst = max((f.error for f in found), default=np.inf)
+    cut = sum(f.cut for f in found)
+    refused = len(problems) - len(accepted)
+    figure = f"worst error {worst:.1e} of max(1, |W|) over {len(found)} problems"
+    if cut:
+        figure += f", {cut} of them up to the time where rounding decides the flow"
+    if refused:
+        figure += f", {refused} draws refused by the law's own test"
+    return Rung(4, _TITLES[4], worst <= _FLOW_BOUND, figure, f"{_FLOW_BOUND:.0e}")
+
+
+def _descent(derivation: Derivation) -> Rung:
+    problem = derivation.problem if derivation.problem.is_numeric else derivation.law.example()
+    rates, errors = descent_errors(derivation, problem)
+    if not errors.min() > 0:
+        return Rung(5, _TITLES[5], None, "nothing moves, there is no error to fit")
+    slope = float(np.polyfit(np.log(rates), np.log(errors), 1)[0])
+    passed = abs(slope - _SLOPE) <= _SLOPE_MARGIN
+    figure = (
+        f"slope {slope:.3f}; error {errors[0]:.1e} to {errors[-1]:.1e} of the largest mode for "
+        f"learning rates {rates[0]:.2g} to {rates[-1]:.2g}"
+    )
+    return Rung(5, _TITLES[5], passed, figure, f"{_SLOPE:.0f} +- {_SLOPE_MARGIN}")
+
+
+def descent_errors(
+    derivation: Derivation, problem: Problem
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return learning rates, halved each time, and the largest error of the end-to-end map."""
+    from symkernel.simulation import simulate
+
+    task = problem.curriculum.phases[-1].task
+    squares = sum(float(np.linalg.norm(w, 2)) ** 2 for w in problem.weights.arrays.values())
+    strongest = float(np.linalg.norm(task.Syx, 2))
+    fastest = 2 * strongest + squares * float(np.linalg.norm(task.Sxx, 2))
+    start = _round_down(0.04 / fastest)
+    durations = [phase.duration for phase in problem.curriculum.phases[:-1]]
+    end = (sum(d for d in durations if d) + 8.0 / strongest) if strongest else 1.0
+    rates = _compatible(start, durations) * 0.5 ** np.arange(_HALVINGS)
+    times = np.unique(np.round(np.linspace(0.0, end, 17) / rates[0])) * rates[0]
+    exact = end_to_end(problem, derivation.law.trajectory(problem, times).weights)
+    errors = []
+    for rate in rates:
+        run = simulate(
+            problem.network, problem.curriculum, problem.weights, learning_rate=float(rate),
+            record=times, loss=problem.loss,
+        )
+        gap = np.abs(end_to_end(problem, run.weights) - exact).max()
+        errors.append(float(gap / np.abs(exact).max()))
+    return rates, np.array(errors)
+
+
+def _round_down(value: float) -> float:
+    """Return the next smaller power of two, so that multiples of it are exact."""
+    return float(2.0 ** np.floor(np.log2(value)))
+
+
+def _compatible(rate: float, durations: list[float | None]) -> float:
+    """Return a rate of which the first duration is a whole multiple."""
+    first = next((d for d in durations if d), None)
+    return rate if first is None else first / np.ceil(first / rate)
+
+
+def end_to_end(problem: Problem, weights: Any) -> np.ndarray:
+    """Return the product of all layers at every time, (n_times, n_outputs, n_inputs)."""
+    product = None
+    for p in problem.network.parameters:
+        layer = float(p.scale) * weights[p.name]
+        product = layer if product is None else layer @ product
+    return product  # type: ignore[return-value]
+
+
