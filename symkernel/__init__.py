@@ -26,7 +26,7 @@ _FACE = {
     "simulate": "symkernel.simulation",
     "simulate_ensemble": "symkernel.simulation",
     "check": "symkernel.ladder",
-    "check_claim": "symkernel.ladder",
+    "check_claim": "symkernel.claims",
 }
 _ROOMS = {
     "weights": "symkernel.problem.weights",

@@ -50,9 +50,9 @@ class Formula:
 
     def latex(self, names: Mapping[str, str] | None = None) -> str:
         """Return an ``aligned`` block, the abbreviations on "where" lines."""
-        rows = [_row(self.symbol, self.expression, names)]
+        rows = [notation.equation(self.symbol, self.expression, names)]
         rows += [
-            (r"\text{where}\quad " if k == 0 else "") + _row(left, right, names)
+            (r"\text{where}\quad " if k == 0 else "") + notation.equation(left, right, names)
             for k, (left, right) in enumerate(self.where)
         ]
         body = " \\\\\n".join(rows)
@@ -60,10 +60,6 @@ class Formula:
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
-
-
-def _row(left: Any, right: Any, names: Mapping[str, str] | None) -> str:
-    return f"{notation.latex(left, names)} &= {notation.latex(right, names)}"
 
 
 @dataclass(frozen=True)
@@ -85,7 +81,9 @@ class Step:
 
     def latex(self, names: Mapping[str, str] | None = None) -> str:
         """Return the step's equations as an ``aligned`` block."""
-        rows = [_row(e.lhs, e.rhs, names) for e in self.equations]
+        # Differential equations are written without the argument of their functions.
+        explicit = not any(e.has(sp.Derivative) for e in self.equations)
+        rows = [notation.equation(e.lhs, e.rhs, names, explicit) for e in self.equations]
         return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
 
 
@@ -241,6 +239,9 @@ class Derived:
         (Generator, number of draws) -> Evidence: the routine against 50 digits and more.
     learning_time : Formula
         Flow time at which a mode reaches a fraction of its final value.
+    equation : callable
+        Position of a mode -> (u, right-hand side of u' = f(u), initial value): the closed
+        equation of the end-to-end mode, against which conjectures are judged.
     """
 
     steps: tuple[Step, ...]
@@ -251,6 +252,7 @@ class Derived:
     limits: tuple[tuple[str, Callable[[], Evidence]], ...]
     precision: Callable[[Any, int], Evidence]
     learning_time: Formula
+    equation: Callable[[int], tuple[sp.Symbol, sp.Expr, sp.Expr]]
 
 
 @dataclass(frozen=True)
@@ -301,6 +303,12 @@ class CheckReport:
             )
         lines.append("  all climbed rungs passed" if self.passed else "  NOT passed")
         return "\n".join(lines)
+
+    def latex(self) -> str:
+        """Return the table of rungs as a LaTeX ``tabular``; it needs no package."""
+        from symkernel.report.latex import check_table
+
+        return check_table(self)
 
     def _repr_html_(self) -> str:
         rows = "".join(

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 
 from symkernel.derivation import Derivation
 from symkernel.errors import InvalidArgument
 from symkernel.formula import CheckReport, Rung
-from symkernel.ladder_structure import horizon, structure_rung
+from symkernel.ladder_structure import end_to_end, horizon, structure_rung
 from symkernel.problem.problem import Problem
 
 _TITLES = {
@@ -216,14 +215,3 @@ def _compatible(rate: float, durations: list[float | None]) -> float:
     """Return a rate of which the first duration is a whole multiple."""
     first = next((d for d in durations if d), None)
     return rate if first is None else first / np.ceil(first / rate)
-
-
-def end_to_end(problem: Problem, weights: Any) -> np.ndarray:
-    """Return the product of all layers at every time, (n_times, n_outputs, n_inputs)."""
-    product = None
-    for p in problem.network.parameters:
-        layer = float(p.scale) * weights[p.name]
-        product = layer if product is None else layer @ product
-    return product  # type: ignore[return-value]
-
-

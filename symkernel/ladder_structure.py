@@ -36,6 +36,15 @@ def horizon(problem: Problem, strength: float = 50.0) -> np.ndarray:
     return np.concatenate([[0.0], problem.curriculum.starts[-1] + np.geomspace(1e-3, 1, 14) * end])
 
 
+def end_to_end(problem: Problem, weights: Any) -> np.ndarray:
+    """Return the product of all layers at every time, (n_times, n_outputs, n_inputs)."""
+    product = None
+    for p in problem.network.parameters:
+        layer = float(p.scale) * weights[p.name]
+        product = layer if product is None else layer @ product
+    return product  # type: ignore[return-value]
+
+
 def structure_rung(problems: list[Problem], law: Law) -> Rung:
     """Measure symmetry, conservation, equivariance and composition of a law's trajectories."""
     if not problems:

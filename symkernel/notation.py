@@ -6,10 +6,12 @@ alone keeps that from happening. The LaTeX name is kept apart from the identifie
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import sympy as sp
+from sympy.core.function import AppliedUndef
 from sympy.printing.latex import LatexPrinter
 
 from symkernel.errors import InvalidArgument
@@ -25,6 +27,12 @@ class Entry:
 
 
 _TABLE: dict[str, Entry] = {}
+# What moves in time stands behind what does not, as in "2 s z".
+_MOVING = frozenset({"t", "z", "T", "u", "a", "b", "phi", "p", "q_out", "E", "F", "t_phase"})
+# LaTeX of functions of time whose identifier in the table is that of their initial value.
+_FUNCTIONS = {"w": "w"}
+# Letters, as `width` counts them, that fit on a line of a printed page.
+LINE = 62.0
 
 
 def _scalar(identifier: str, latex: str, meaning: str, **assumptions: bool) -> sp.Symbol:
@@ -46,11 +54,12 @@ phi = _scalar("phi", r"\varphi", "hyperbolic angle of the mode", real=True)
 rate = _scalar("g", "g", "drive of the mode: the common rate at which a and b feed each other")
 P0 = _scalar("P0", "P_0", "initial |p + q|^2", nonnegative=True)
 Q0 = _scalar("Q0", "Q_0", "initial |p - q|^2", nonnegative=True)
-w = _scalar("w", "w", "initial overlap p.q of the two sides of the mode", real=True)
+w = _scalar("w", "w_0", "initial overlap p.q of the two sides of the mode", real=True)
 m = _scalar("m", "m", "initial mean square (|p|^2 + |q|^2)/2 of the two sides", nonnegative=True)
 R = _scalar("R", "R", "rate of the Riccati equation", positive=True)
 T = _scalar("T", "T", "hyperbolic clock tanh(R t / 2)", nonnegative=True)
-fraction = _scalar("q", "q", "fraction of the final value", positive=True)
+fraction = _scalar("q", r"\rho", "fraction of the final value", positive=True)
+_scalar("t_q", r"t_{\rho}", "time at which the mode reaches that fraction", positive=True)
 B = _scalar("B", "B", "branching of the tree", integer=True, positive=True)
 L = _scalar("L", "L", "depth of the tree", integer=True, positive=True)
 for _name, _latex, _meaning in (
@@ -85,19 +94,77 @@ def register(symbol: sp.Symbol, latex: str, meaning: str) -> sp.Symbol:
 
 
 class _Printer(LatexPrinter):
-    """LaTeX with the table's names, functions of time without brackets around names."""
+    """LaTeX as textbooks set it: the table's names, and an order that reads well.
+
+    Factors: numbers, parameters, brackets, then what moves in time (``2 s z``). Terms: positive
+    ones first, then by degree in what moves (``s - d a b``). A bracket of negative terms gives
+    its sign to the product.
+    """
+
+    def __init__(self, names: Mapping[sp.Basic, str], show_time: bool) -> None:
+        super().__init__(
+            {"symbol_names": dict(names), "inv_trig_style": "full", "ln_notation": True}
+        )
+        self.show_time = show_time
+
+    def terms(self, expression: sp.Expr) -> list[str]:
+        """Return the terms of a sum in the order in which they are set, negative ones as "- x"."""
+        if not isinstance(expression, sp.Add):
+            return [self._print(expression)]
+        ordered = self._as_ordered_terms(expression)
+        texts = [(self._print(term), term) for term in ordered]
+        return [text for text, _ in sorted(texts, key=lambda pair: _place_of_term(*pair))]
+
+    def _print_Add(self, expr: sp.Add, order: str | None = None) -> str:
+        return joined(self.terms(expr))
+
+    def _print_Mul(self, expr: sp.Expr) -> str:
+        literal = isinstance(expr, sp.Mul) and (
+            expr.args[0] is sp.S.One or any(isinstance(f, sp.Number) for f in expr.args[1:])
+        )
+        if literal or not expr.is_commutative:
+            return super()._print_Mul(expr)
+        factors = expr.as_ordered_factors() if isinstance(expr, sp.Mul) else [expr]
+        negative, above, below = _parts(factors)
+        text = self._product(above)
+        if below:
+            text = rf"\frac{{{text}}}{{{self._product(below)}}}"
+        return f"- {text}" if negative else text
+
+    def _product(self, factors: list[sp.Expr]) -> str:
+        if len(factors) == 1:
+            return self._print(factors[0])
+        text = ""
+        for k, factor in enumerate(sorted(factors, key=_place_of_factor)):
+            last = k + 1 == len(factors)
+            part = self._print(factor)
+            if self._needs_mul_brackets(factor, first=k == 0, last=last):
+                part = rf"\left({part}\right)"
+            # Two numbers side by side would read as one.
+            text += (r" \cdot " if part[0].isdigit() else " ") * bool(text) + part
+        return text or "1"
+
+    def _print_Function(self, expr: sp.Function, exp: str | None = None) -> str:
+        if not isinstance(expr, AppliedUndef):
+            return super()._print_Function(expr, exp)
+        power = "" if exp is None else f"^{{{exp}}}"
+        name = self._deal_with_name(expr)
+        if expr.args == (t,) and not self.show_time:
+            return name + power
+        return f"{name}({', '.join(map(self._print, expr.args))}){power}"
 
     def _print_Derivative(self, expr: sp.Derivative) -> str:
         function, variable = expr.expr, expr.variables
-        if variable == (t,) and isinstance(function, sp.core.function.AppliedUndef):
-            return rf"\dot{{{self._deal_with_name(function)}}}"
+        if variable == (t,) and isinstance(function, AppliedUndef):
+            letter, mark, index = self._deal_with_name(function).partition("_")
+            return rf"\dot{{{letter}}}{mark}{index}"
         return super()._print_Derivative(expr)
 
     def _deal_with_name(self, function: sp.Function) -> str:
         name = function.func.__name__
-        known = _TABLE.get(name)
+        known = _FUNCTIONS.get(name, _TABLE[name].latex if name in _TABLE else None)
         return self._settings["symbol_names"].get(
-            sp.Symbol(name), known.latex if known is not None else sp.latex(sp.Symbol(name))
+            sp.Symbol(name), known if known is not None else sp.latex(sp.Symbol(name))
         )
 
     def _print_MatrixSymbol(self, expr: sp.MatrixSymbol) -> str:
@@ -111,21 +178,70 @@ class _Printer(LatexPrinter):
         return super()._hprint_Function(func)
 
 
-def latex(expression: object, names: Mapping[str, str] | None = None) -> str:
-    r"""Return LaTeX of an expression or equation, with the table's names or the user's.
+def _parts(factors: list[sp.Expr]) -> tuple[bool, list[sp.Expr], list[sp.Expr]]:
+    """Return the sign of a product, and what stands above and below its fraction line."""
+    negative, above, below = False, [], []
+    for factor in factors:
+        if factor.is_Rational:
+            negative ^= bool(factor < 0)
+            above += [sp.Integer(abs(factor.p))] * (abs(factor.p) != 1)
+            below += [sp.Integer(factor.q)] * (factor.q != 1)
+            continue
+        if factor.is_Number and factor.is_negative:
+            negative, factor = not negative, -factor
+        base, power = (factor.base, factor.exp) if factor.is_Pow else (factor, sp.S.One)
+        if power.is_Integer and _mostly_negative(base):
+            negative ^= bool(power % 2)
+            base = -base
+        if power.is_Rational and power.is_negative:
+            below.append(base**-power)
+        else:
+            above.append(factor if factor.is_Pow and base is factor.base else base**power)
+    return negative, above, below
 
-    Parameters
-    ----------
-    expression : SymPy object
-        What to print.
-    names : mapping of str to str, optional
-        LaTeX for identifiers, say ``{"s": r"\sigma"}``.
 
-    Examples
-    --------
-    >>> from symkernel import notation
-    >>> assert notation.latex(notation.s / 2, {"s": r"\sigma"}) == r"\frac{\sigma}{2}"
-    """
+def _mostly_negative(base: sp.Expr) -> bool:
+    """Whether a sum has more negative terms than positive ones."""
+    if not isinstance(base, sp.Add):
+        return False
+    negative = sum(term.could_extract_minus_sign() for term in base.args)
+    return 2 * negative > len(base.args)
+
+
+def _moves(expression: sp.Basic) -> bool:
+    return any(symbol.name in _MOVING for symbol in expression.free_symbols) or bool(
+        expression.atoms(AppliedUndef)
+    )
+
+
+def _place_of_factor(factor: sp.Expr) -> int:
+    base = factor.base if factor.is_Pow else factor
+    simple = base.is_Symbol or isinstance(base, (AppliedUndef, sp.Derivative))
+    if not factor.free_symbols:
+        return 0
+    if _moves(factor):
+        return 3 if simple else 4
+    return 1 if simple else 2
+
+
+def _place_of_term(text: str, term: sp.Expr) -> tuple[bool, float, int, int, bool]:
+    factors = sp.Mul.make_args(term)
+    degree = 0.0
+    for factor in factors:
+        base, power = (factor.base, factor.exp) if factor.is_Pow else (factor, sp.S.One)
+        if _moves(factor):
+            degree += abs(float(power)) if power.is_number and power.is_real else 1.0
+    brackets = sum(bool(factor.atoms(sp.Add)) for factor in factors)
+    return text.startswith("-"), degree, brackets, text.count("- "), bool(term.atoms(sp.sinh))
+
+
+def joined(texts: Sequence[str]) -> str:
+    """Return terms as one sum, with a plus sign before those that bring no sign."""
+    signs = (("- " if text.startswith("-") else "+ ", text.lstrip("- ")) for text in texts[1:])
+    return " ".join([*texts[:1], *(sign + text for sign, text in signs)])
+
+
+def _printer(expression: object, names: Mapping[str, str] | None, show_time: bool) -> _Printer:
     chosen: dict[sp.Basic, str] = {e.symbol: e.latex for e in _TABLE.values()}
     for identifier, tex in (names or {}).items():
         known = _TABLE.get(identifier)
@@ -136,5 +252,101 @@ def latex(expression: object, names: Mapping[str, str] | None = None) -> str:
             tex = (names or {}).get(getattr(symbol, "name", ""))
             if tex is not None:
                 chosen[symbol] = tex
-    printer = _Printer({"symbol_names": chosen, "fold_short_frac": False})
-    return printer.doprint(expression)
+    return _Printer(chosen, show_time)
+
+
+def latex(
+    expression: object, names: Mapping[str, str] | None = None, show_time: bool = True
+) -> str:
+    r"""Return LaTeX of an expression or equation, with the table's names or the user's.
+
+    Parameters
+    ----------
+    expression : SymPy object
+        What to print.
+    names : mapping of str to str, optional
+        LaTeX for identifiers, say ``{"s": r"\sigma"}``.
+    show_time : bool
+        Whether functions of time are printed with their argument, as $z(t)$.
+
+    Examples
+    --------
+    >>> from symkernel import notation
+    >>> assert notation.latex(notation.s / 2, {"s": r"\sigma"}) == r"\frac{\sigma}{2}"
+    >>> assert notation.latex(2 * notation.z * notation.s) == "2 s z"
+    """
+    return _printer(expression, names, show_time).doprint(expression)
+
+
+def equation(
+    left: object, right: object, names: Mapping[str, str] | None = None, show_time: bool = True
+) -> str:
+    r"""Return rows of an ``aligned`` block; a long sum continues on rows of its own.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> from symkernel import notation
+    >>> x = sp.Symbol("x")
+    >>> assert notation.equation(x, x + 1) == "x &= x + 1"
+    """
+    head = latex(left, names, show_time)
+    if not isinstance(right, sp.Add):
+        return f"{head} &= {latex(right, names, show_time)}"
+    texts = _printer(right, names, show_time).terms(right)
+    rows: list[list[str]] = [[]]
+    for text in texts:
+        if rows[-1] and width(head) + width(joined([*rows[-1], text])) > LINE:
+            rows.append([])
+        rows[-1].append(text)
+    lines = [joined(row) for row in rows]
+    lines[1:] = [line if line.startswith("-") else f"+ {line}" for line in lines[1:]]
+    return f"{head} &= " + " \\\\\n&\\quad ".join(lines)
+
+
+_TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[{}^_]|\S")
+# Commands that leave nothing, or next to nothing, on the page.
+_SILENT = {r"\left", r"\right", r"\quad", r"\text", r"\operatorname", r"\mathrm", r"\dot", r"\,"}
+_FUNCTION = re.compile(r"\\(tanh|sinh|cosh|exp|log|ln|max|min)$")
+
+
+def width(tex: str) -> float:
+    r"""Return about how wide LaTeX mathematics is set, in letters.
+
+    Examples
+    --------
+    >>> from symkernel.notation import width
+    >>> assert width(r"\frac{a + b}{c}") == width("a + b") > width("a_{b}")
+    """
+    tokens = _TOKEN.findall(tex)
+    return _width(tokens)
+
+
+def _width(tokens: list[str], until: str | None = None) -> float:
+    """Consume tokens up to a closing brace; return the width of what they set."""
+    total = 0.0
+    while tokens:
+        token = tokens.pop(0)
+        if token == until:
+            break
+        if token == r"\frac":
+            total += max(_group(tokens), _group(tokens))
+        elif token in "^_":
+            total += 0.7 * _group(tokens)
+        elif token == "{":
+            total += _width(tokens, "}")
+        elif token in "+-=":
+            total += 2.0
+        elif _FUNCTION.match(token):
+            total += 0.8 * (len(token) - 1)
+        elif token not in _SILENT and token != "}":
+            total += 1.0
+    return total
+
+
+def _group(tokens: list[str]) -> float:
+    """Return the width of an argument: one token, or a group in braces."""
+    if not tokens:
+        return 0.0
+    token = tokens.pop(0)
+    return _width(tokens, "}") if token == "{" else _width([token])

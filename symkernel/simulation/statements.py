@@ -39,7 +39,7 @@ class Statements:
         Whether products are loops with the contracted index written out, instead of calls of
         BLAS: for matrices so small that the call takes longer than the product. The number of
         columns stays a variable on purpose: with literal bounds LLVM unrolls the loop over
-        columns instead of vectorising it, and loses half the speed.
+        columns instead of vectorising it, and is half as fast.
     """
 
     def __init__(self, plan: Plan, unrolled: bool = False) -> None:
@@ -56,7 +56,7 @@ class Statements:
                 child = node.children[0]
                 weight = f"w{self.plan.parameter_index[node.parameter]}"  # type: ignore[attr-defined]
                 value = self.plan.value(child)
-                lines += self._product("", self.plan.value(node), weight, value, child.size)
+                lines += self._product("", self.plan.value(node), weight, value, node, child)
             else:
                 lines += self._evaluate(node)
         return lines
@@ -87,25 +87,31 @@ class Statements:
         if not self.plan.on_moments:
             return loop(*shape, [f"{target}[r, c] = {value}[r, c] - y[r, c]"])
         # The input is the identity, so that samples are input directions: f Sxx - Syx.
-        product = self._product("", target, value, "sxx", self.plan.net.inputs)
+        product = self._product("", target, value, "sxx", output, self.plan.net.nodes["input"])
         if self.unrolled:
             return [*product[:-1], f"{product[-1]} - y[r, c]"]
         return [*product, *loop(*shape, [f"{target}[r, c] -= y[r, c]"])]
 
-    def _product(self, flip: str, out: str, a: str, b: str, inner: object, k: int = -1) -> Lines:
-        """Return out = a b; `flip` is "a" or "b" for the transpose of one of them."""
+    def _product(
+        self, flip: str, out: str, a: str, b: str, rows: Node, inner: Node, between: str = ""
+    ) -> Lines:
+        """Return out = a b, with `flip` "a" or "b" for the transpose of one of them.
+
+        Unrolled: `rows` and `inner` are the nodes whose sizes out's rows and the contracted
+        index have, and `between` is a place for the transpose of b.
+        """
         if not self.unrolled:
             left, right = (f"{m}.T" if flip == side else m for side, m in (("a", a), ("b", b)))
             return [f"np.dot({left}, {right}, {out})"]
         lines: Lines = []
         if flip == "b":
-            lines += loop(f"{b}.shape[0]", f"{b}.shape[1]", [f"u{k}[c, r] = {b}[r, c]"])
-            b = f"u{k}"
-        span = range(int(inner))  # type: ignore[call-overload]
+            lines += loop(f"{b}.shape[0]", f"{b}.shape[1]", [f"{between}[c, r] = {b}[r, c]"])
+            b = between
+        span = range(int(inner.size))  # type: ignore[arg-type]
         entry = "{a}[{i}, r]" if flip == "a" else "{a}[r, {i}]"
         return [
             *lines,
-            f"for r in range({out}.shape[0]):",
+            f"for r in range({rows.size}):",
             *(f"    e{i} = {entry.format(a=a, i=i)}" for i in span),
             f"    for c in range({out}.shape[1]):",
             f"        {out}[r, c] = " + " + ".join(f"e{i} * {b}[{i}, c]" for i in span),
@@ -156,18 +162,19 @@ class Statements:
             out = f"t{j}" if j in written else f"g{j}"
             if plan.is_weight(node):
                 lines += loop(f"g{j}.shape[0]", f"g{j}.shape[1]", [f"{out}[r, c] = {mine}[r, c]"])
-            elif isinstance(child, Input) and not plan.on_moments and not self.unrolled:
-                lines += self._product("", out, mine, "xs", None)
+            elif isinstance(child, Input):
+                lines += self._product("", out, mine, "xs", node, child)
             else:
-                columns = plan.net.inputs if plan.on_moments else None
-                lines += self._product("b", out, mine, plan.value(child), columns, k)
+                # On moments there are as many columns as inputs.
+                columns = plan.net.nodes["input"]
+                lines += self._product("b", out, mine, plan.value(child), node, columns, f"u{k}")
             if j in written:
                 lines += loop(f"g{j}.shape[0]", f"g{j}.shape[1]", [f"g{j}[r, c] += t{j}[r, c]"])
             written.add(j)
         if child in plan.trained:
             theirs, many = plan.gradient(child), plan.accumulates(child)
             out = f"q{k}" if many else theirs
-            lines += self._product("a", out, f"w{j}", mine, node.size)
+            lines += self._product("a", out, f"w{j}", mine, child, node)
             if many:
                 shape = f"{out}.shape[0]", f"{out}.shape[1]"
                 lines += loop(*shape, [f"{theirs}[r, c] += {out}[r, c]"])

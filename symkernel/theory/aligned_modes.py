@@ -183,23 +183,24 @@ def _derive(problem: Problem) -> Derived:
         derivation.steps(),
         derivation.result(),
         derivation.formulas(),
-        lambda index: _at_mode(problem, modes, index),
+        lambda index: _mode_derivation(problem, modes, index).result(),
         lambda: amplitude_routine(modes),
         mode_limits(modes),
         lambda stream, draws: check_precision(modes, amplitude_routine(modes), stream, draws),
         derivation.solution.learning_time,
+        lambda index: _mode_derivation(problem, modes, index).solution.closed_equation(),
     )
 
 
-def _at_mode(problem: Problem, modes: ModeFlow, index: int) -> Result:
-    """Return the laws of one mode of the problem, derived anew so that special cases are exact."""
+def _mode_derivation(problem: Problem, modes: ModeFlow, index: int) -> _Derivation:
+    """Return the derivation of one mode of the problem, anew, so that special cases are exact."""
     s, d, a, b = mode_values(problem, modes, index)
     entry = {notation.s: s, notation.d: d}
     special = ModeFlow(
         modes.system, modes.first, modes.second, modes.scale,
         modes.sigma.subs(entry, simultaneous=True), modes.delta.subs(entry, simultaneous=True),
     )
-    return _Derivation(special, a, b).result()
+    return _Derivation(special, a, b)
 
 
 def mode_values(

@@ -122,11 +122,14 @@ def _derive(problem: Problem) -> Derived:
         mode_limits(modes),
         lambda stream, draws: check_precision(modes, amplitude_routine(modes), stream, draws),
         solution.learning_time,
+        lambda index: _mode_solution(problem, modes, index)[0].closed_equation(),
     )
 
 
-def _at_mode(problem: Problem, modes: ModeFlow, index: int) -> Result:
-    """Return the laws of one mode with its own strength, variance and sides."""
+def _mode_solution(
+    problem: Problem, modes: ModeFlow, index: int
+) -> tuple[ModeSolution, dict[sp.Symbol, sp.Expr], list[sp.Expr]]:
+    """Return the solution of one mode, its strength and variance, and (alpha, beta)."""
     if not problem.is_numeric:
         raise InvalidArgument(
             "The modes of this law have vectors as sides; give numbers for all symbols, or use "
@@ -144,7 +147,13 @@ def _at_mode(problem: Problem, modes: ModeFlow, index: int) -> Result:
     special = ModeFlow(modes.system, modes.first, modes.second, modes.scale,
                        modes.sigma.subs(entry), modes.delta.subs(entry))
     sides = [sp.Float(float(value)) for value in (p @ p, q @ q, p @ q)]
-    found = _result(_solution(special, *sides), *sides[:2])
+    return _solution(special, *sides), entry, sides[:2]
+
+
+def _at_mode(problem: Problem, modes: ModeFlow, index: int) -> Result:
+    """Return the laws of one mode with its own strength, variance and sides."""
+    solution, entry, lengths = _mode_solution(problem, modes, index)
+    found = _result(solution, *lengths)
     return Result({name: value.subs(entry) for name, value in found.items()})
 
 

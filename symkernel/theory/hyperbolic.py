@@ -74,6 +74,18 @@ class ModeSolution:
         plain = written_out(self.growth.expression, self.growth.where)
         return expression.subs(notation.z, plain)
 
+    def closed_equation(self) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
+        r"""Return (u, f, u0) of $\dot u = f(u)$ for the end-to-end mode $u = c\,p\cdot q$.
+
+        The rate of the overlap is $g(|p|^2 + |q|^2)$, and
+        $(|p|^2 + |q|^2)^2 = 4 (p\cdot q)^2 + P_0 Q_0$ along the rotation.
+        """
+        u, modes = notation.u, self.modes
+        overlap = u / modes.scale
+        length = sp.sqrt(4 * overlap**2 + self.sides.P0 * self.sides.Q0)
+        rate = modes.scale * (modes.sigma - modes.delta * overlap) * length
+        return u, rate, modes.scale * self.sides.overlap
+
     @cached_property
     def even(self) -> sp.Expr:
         """cosh of the angle, in z: how much of its own side a hidden direction keeps."""
