@@ -16,7 +16,8 @@ from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.modes import common_basis
 from symkernel.problem.problem import Problem
-from symkernel.theory.solutions import vanishes
+from symkernel.identities import vanishes
+
 from symkernel.trajectory import Trajectory
 
 _DIGITS = 30

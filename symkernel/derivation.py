@@ -81,21 +81,26 @@ class Derivation:
     assumptions: tuple[Verdict, ...]
     report: CheckReport | None = field(default=None)
 
-    @property
+    @cached_property
     def steps(self) -> tuple[Step, ...]:
-        return self.derived.steps
+        return self.derived.steps()
+
+    @property
+    def _only_mode(self) -> int | None:
+        """0 if the problem has symbols and one mode, whose symbols are then used throughout."""
+        modes = self.problem.curriculum.phases[0].task.modes
+        single = not self.problem.is_numeric and modes is not None and len(modes) == 1
+        return 0 if single else None
 
     @cached_property
     def result(self) -> Result:
-        modes = self.problem.curriculum.phases[0].task.modes
-        symbolic = not self.problem.is_numeric
-        if symbolic and modes is not None and len(modes) == 1:
-            return self.derived.mode(0)
-        return self.derived.result
+        if self._only_mode is not None:
+            return self.derived.mode(self._only_mode)
+        return self.derived.result()
 
-    @property
+    @cached_property
     def formulas(self) -> tuple[Formula, ...]:
-        return self.derived.formulas
+        return self.derived.formulas()
 
     @property
     def conventions(self) -> tuple[str, ...]:
@@ -106,12 +111,14 @@ class Derivation:
         """Return the laws of one mode with the problem's own strengths and amplitudes."""
         return self.derived.mode(index)
 
-    def learning_time(self, fraction: Any) -> sp.Expr:
+    def learning_time(self, fraction: Any, mode: int | None = None) -> sp.Expr:
         """Return the flow time at which a mode reaches a fraction of its final value.
 
         Parameters
         ----------
         fraction : number in (0, 1) or SymPy expression
+        mode : int, optional
+            A mode of the problem; without it the formula is in the law's own symbols.
 
         Raises
         ------
@@ -126,7 +133,7 @@ class Derivation:
                 f"Argument 'fraction' must lie between 0 and 1, not {fraction}; the final value "
                 f"itself is reached only in the limit."
             )
-        time = self.derived.learning_time.plain
+        time = self.derived.learning_time(self._only_mode if mode is None else mode).plain
         if time == sp.oo:
             raise OutsideValidity(
                 "A mode whose sides are exactly opposite falls to the saddle at 0 and never learns."

@@ -220,39 +220,41 @@ class Law:
 
 @dataclass(frozen=True)
 class Derived:
-    """What the derivation of a law produced.
+    """What the derivation of a law produces; each part is worked out when it is asked for.
 
     Attributes
     ----------
-    steps : tuple of Step
-    result : Result
-        Plain SymPy in the law's own symbols.
-    formulas : tuple of Formula
-        The same with abbreviations, in the order in which they are printed.
+    steps : callable
+        () -> tuple of Step.
+    result : callable
+        () -> Result, plain SymPy in the law's own symbols.
+    formulas : callable
+        () -> tuple of Formula, the same with abbreviations, in the order of printing.
     mode : callable
         Position of a mode -> Result with the problem's own strengths and amplitudes.
+    learning_time : callable
+        Position of a mode, or None for the law's own symbols -> Formula: the flow time at which
+        a mode reaches a fraction of its final value.
+    equation : callable
+        Position of a mode -> (u, right-hand side of u' = f(u), initial value): the closed
+        equation of the end-to-end mode, against which conjectures are judged.
     routine : callable
         () -> compiled routine of the mode-level law, with its source and its rewriting rules.
     limits : tuple of (title, callable)
         Limits and removable singularities, each with a check that returns Evidence.
     precision : callable
         (Generator, number of draws) -> Evidence: the routine against 50 digits and more.
-    learning_time : Formula
-        Flow time at which a mode reaches a fraction of its final value.
-    equation : callable
-        Position of a mode -> (u, right-hand side of u' = f(u), initial value): the closed
-        equation of the end-to-end mode, against which conjectures are judged.
     """
 
-    steps: tuple[Step, ...]
-    result: Result
-    formulas: tuple[Formula, ...]
+    steps: Callable[[], tuple[Step, ...]]
+    result: Callable[[], Result]
+    formulas: Callable[[], tuple[Formula, ...]]
     mode: Callable[[int], Result]
+    learning_time: Callable[[int | None], Formula]
+    equation: Callable[[int], tuple[sp.Symbol, sp.Expr, sp.Expr]]
     routine: Callable[[], Any]
     limits: tuple[tuple[str, Callable[[], Evidence]], ...]
     precision: Callable[[Any, int], Evidence]
-    learning_time: Formula
-    equation: Callable[[int], tuple[sp.Symbol, sp.Expr, sp.Expr]]
 
 
 @dataclass(frozen=True)

@@ -103,9 +103,13 @@ def _shown(
 
 
 def _symbolic(derivation: Derivation) -> Rung:
-    found = [(step.title, step.check()) for step in derivation.steps]
-    failed = [f"{title}: {e.figure}" for title, e in found if not e.passed]
-    figure = "; ".join(failed) or f"{len(found)} of {len(found)} steps proven"
+    steps = [(step.title, step.check()) for step in derivation.steps]
+    rules = [(r.rule, r.prove()) for r in derivation.derived.routine().lowered.rewritings]
+    failed = [f"{title}: {e.figure}" for title, e in (*steps, *rules) if not e.passed]
+    figure = "; ".join(failed) or (
+        f"{len(steps)} of {len(steps)} steps and {len(rules)} of {len(rules)} rewriting rules "
+        f"proven"
+    )
     return Rung(1, _TITLES[1], not failed, figure, "exact")
 
 

@@ -19,7 +19,8 @@ _CHUNK = 2048
 # With fewer values than this a parallel region costs more than it saves.
 _SERIAL = 8192
 
-_TEMPLATE = '''
+_BODY = '''
+
 def _body(times, parameters, out, k, start, stop):
 {prelude}
     for i in range(start, stop):
@@ -28,23 +29,27 @@ def _body(times, parameters, out, k, start, stop):
 
 
 _body = numba.njit(error_model="numpy", fastmath={{"contract"}}, forceinline=True)(_body)
+'''
 
+_SERIAL_LOOP = '''
 
 @numba.njit("void(float64[::1], float64[:, ::1], float64[:, :, ::1])", cache=True, nogil=True,
-            error_model="numpy", fastmath={{"contract"}})
+            error_model="numpy", fastmath={"contract"})
 def evaluate(times, parameters, out):
     for k in range(parameters.shape[1]):
         _body(times, parameters, out, k, 0, times.size)
+'''
 
+_PARALLEL_LOOP = f'''
 
 @numba.njit("void(float64[::1], float64[:, ::1], float64[:, :, ::1])", cache=True, nogil=True,
             error_model="numpy", fastmath={{"contract"}}, parallel=True)
-def evaluate_parallel(times, parameters, out):
-    chunks = (times.size + {chunk} - 1) // {chunk}
+def evaluate(times, parameters, out):
+    chunks = (times.size + {_CHUNK} - 1) // {_CHUNK}
     for job in numba.prange(parameters.shape[1] * chunks):
         k = job // chunks
-        start = (job % chunks) * {chunk}
-        _body(times, parameters, out, k, start, min(start + {chunk}, times.size))
+        start = (job % chunks) * {_CHUNK}
+        _body(times, parameters, out, k, start, min(start + {_CHUNK}, times.size))
 '''
 
 
@@ -90,20 +95,26 @@ class ElementwiseRoutine:
     ----------
     lowered : Lowered
     source : str
-        The module that was compiled.
+        The module that is compiled; for large calls its loop runs in parallel.
     """
 
     lowered: Lowered
 
     @cached_property
     def source(self) -> str:
-        return _module_source(self.lowered)
+        return _formulas_source(self.lowered) + _SERIAL_LOOP
 
     @cached_property
-    def _module(self) -> Any:
+    def _serial(self) -> Any:
         from symkernel.codegen.cache import load
 
-        return load(self.source, "modes")
+        return load(self.source, "modes").evaluate
+
+    @cached_property
+    def _parallel(self) -> Any:
+        from symkernel.codegen.cache import load
+
+        return load(_formulas_source(self.lowered) + _PARALLEL_LOOP, "modes_parallel").evaluate
 
     def __call__(self, times: Any, *arguments: Any) -> dict[str, np.ndarray]:
         """Return each output as an array (n_times, n_modes).
@@ -131,8 +142,7 @@ class ElementwiseRoutine:
         table = np.ascontiguousarray(np.stack(columns))
         out = np.empty((len(self.lowered.outputs), table.shape[1], len(clock)))
         small = clock.size * table.shape[1] < _SERIAL
-        run = self._module.evaluate if small else self._module.evaluate_parallel
-        run(clock, table, out)
+        (self._serial if small else self._parallel)(clock, table, out)
         return {name: out[k].T for k, (name, _) in enumerate(self.lowered.outputs)}
 
 
@@ -160,7 +170,7 @@ def compile_elementwise(lowered: Lowered) -> ElementwiseRoutine:
     return ElementwiseRoutine(lowered)
 
 
-def _module_source(lowered: Lowered) -> str:
+def _formulas_source(lowered: Lowered) -> str:
     from symkernel.numerics import elementary
 
     moving = {lowered.time}
@@ -177,8 +187,8 @@ def _module_source(lowered: Lowered) -> str:
         f"        out[{k}, k, i] = {source_of(expression)}"
         for k, (_, expression) in enumerate(lowered.outputs)
     ]
-    body = _TEMPLATE.format(
-        prelude="\n".join(prelude), loop="\n".join(loop), time=variable(lowered.time), chunk=_CHUNK
+    body = _BODY.format(
+        prelude="\n".join(prelude), loop="\n".join(loop), time=variable(lowered.time)
     )
-    return inspect.getsource(elementary) + "\n" + body
+    return inspect.getsource(elementary) + body
 

@@ -36,14 +36,15 @@ class InnerProduct(sp.Expr):
         return sp.Expr.__new__(cls, sp.sympify(left), sp.sympify(right))
 
     def doit(self, **hints: Any) -> sp.Expr:
-        """Return the sum over entries where the length is a number."""
-        left, right = self.args
-        size = left.shape[0]
-        if not isinstance(size, (int, sp.Integer)):
-            return self
-        terms = (left[k, 0] * right[k, 0] for k in range(int(size)))
-        total = sp.Add(*terms)
-        return total.doit(**hints) if hints.get("deep", True) else total
+        """Return the sum over entries if both columns are explicit matrices.
+
+        Not if merely their length is known: SymPy's printers call this on the way, and the sum
+        over a layer of thousands of units takes minutes.
+        """
+        columns = [v.doit(**hints) if hints.get("deep", True) else v for v in self.args]
+        if not all(isinstance(v, sp.MatrixBase) for v in columns):
+            return InnerProduct(*columns)
+        return sp.Add(*(a * b for a, b in zip(*columns, strict=True)))
 
     def _latex(self, printer: Any) -> str:
         left, right = (printer.parenthesize(v, PRECEDENCE["Mul"]) for v in self.args)
@@ -126,7 +127,8 @@ class Diagonal(DiagMatrix):
     --------
     >>> import sympy as sp
     >>> from symkernel.codegen.matrix_nodes import Diagonal
-    >>> assert sp.latex(Diagonal(sp.MatrixSymbol("v", 3, 1))) == r"\operatorname{diag}\left(v\right)"
+    >>> v = sp.MatrixSymbol("v", 3, 1)
+    >>> assert sp.latex(Diagonal(v)) == r"\operatorname{diag}\left(v\right)"
     """
 
     @property

@@ -255,7 +255,8 @@ class _Lowering:
                 inner = self.vector(node.args[0])
                 return _Stack(inner.code, inner.side, "diagonal")
             case sp.Identity():
-                return _Stack(self.emit(f"np.ones((1, {self.size(node.shape[0])}))"), NONE, "diagonal")
+                code = self.emit(f"np.ones((1, {self.size(node.shape[0])}))")
+                return _Stack(code, NONE, "diagonal")
             case sp.ZeroMatrix():
                 rows, columns = map(self.size, node.shape)
                 return _Stack(self.emit(f"np.zeros((1, {rows}, {columns}))"), NONE, "dense")
@@ -437,4 +438,5 @@ def _module(writer: _Lowering, leaves: Mapping[sp.MatrixSymbol, Leaf]) -> Lowere
             body="\n".join("    " + line for line in writer.lines),
         )
     )
-    return LoweredKernel("\n".join(texts), tuple(leaves), tuple(writer.sizes), tuple(writer.numbers))
+    source = "\n".join(texts)
+    return LoweredKernel(source, tuple(leaves), tuple(writer.sizes), tuple(writer.numbers))

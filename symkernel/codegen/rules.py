@@ -1,7 +1,7 @@
 r"""Named, bounded rewriting rules: from the formula a reader wants to the one a machine needs.
 
-Each rule states why it is applied, is proven to be an identity when it is applied, and reports the
-number of operations before and after. `simplify` is not used: it turns stable forms back into
+Each application is recorded with its reason and the number of operations before and after, and can
+be proven to be an identity: `check` proves them all. `simplify` is not used: it turns stable forms back into
 overflowing ones (sympy/sympy#23923).
 """
 
@@ -12,17 +12,38 @@ from dataclasses import dataclass
 
 import sympy as sp
 
-from symkernel.errors import SymkernelError
+from symkernel.formula import Evidence
+from symkernel.identities import vanishes
 
 
 @dataclass(frozen=True)
 class Rewriting:
-    """The record of one applied rule."""
+    """The record of one applied rule, with what its proof needs.
+
+    Attributes
+    ----------
+    rule, reason : str
+    before, after : sympy.Expr
+        The expression on both sides of the rule.
+    meaning : tuple of (symbol, expression)
+        New names in `after` in terms of the symbols of `before`.
+    relations : tuple of (symbol, value of its square)
+    """
 
     rule: str
     reason: str
-    operations_before: int
-    operations_after: int
+    before: sp.Expr
+    after: sp.Expr
+    meaning: tuple[tuple[sp.Symbol, sp.Expr], ...] = ()
+    relations: tuple[tuple[sp.Symbol, sp.Expr], ...] = ()
+
+    @property
+    def operations_before(self) -> int:
+        return int(sp.count_ops(self.before))
+
+    @property
+    def operations_after(self) -> int:
+        return int(sp.count_ops(self.after))
 
     def __str__(self) -> str:
         return (
@@ -30,46 +51,13 @@ class Rewriting:
             f"{self.reason}"
         )
 
-
-def numerator_of(
-    expression: sp.Expr, relations: Sequence[tuple[sp.Symbol, sp.Expr]] = ()
-) -> sp.Expr:
-    """Return the expanded numerator of a rational expression, reduced by values of squares."""
-    numerator = sp.expand(sp.fraction(sp.cancel(sp.together(expression)))[0])
-    for root, square in relations:
-        numerator = sp.expand(sp.rem(numerator, root**2 - square, root))
-    return numerator
-
-
-def record(
-    rule: str,
-    reason: str,
-    before: sp.Expr,
-    after: sp.Expr,
-    meaning: Mapping[sp.Symbol, sp.Expr] | None = None,
-    relations: Sequence[tuple[sp.Symbol, sp.Expr]] = (),
-) -> Rewriting:
-    """Prove that a rule was an identity, and return its record.
-
-    Parameters
-    ----------
-    before, after : sympy.Expr
-        The expression on both sides of the rule.
-    meaning : mapping, optional
-        New names in `after` in terms of the symbols of `before`.
-    relations : sequence of (symbol, value of its square)
-
-    Raises
-    ------
-    SymkernelError
-        If the rule changed the value.
-    """
-    written = after
-    for symbol, value in reversed(list((meaning or {}).items())):
-        written = written.subs(symbol, value)
-    if numerator_of(before - written, relations) != 0:
-        raise SymkernelError(f"The rewriting rule '{rule}' changed the value of {before}.")
-    return Rewriting(rule, reason, sp.count_ops(before), sp.count_ops(after))
+    def prove(self) -> Evidence:
+        """Reduce the difference of the two sides to 0, exactly."""
+        written = self.after
+        for symbol, value in reversed(self.meaning):
+            written = written.subs(symbol, value)
+        same = vanishes(self.before - written, self.relations)
+        return Evidence(same, f"{self.rule}: {'an identity' if same else 'CHANGES the value'}")
 
 
 def scale_clock(fraction: sp.Expr, clock: sp.Symbol, rate: sp.Symbol, tau: sp.Symbol) -> sp.Expr:
@@ -95,21 +83,17 @@ def name_pairs(
 
 def use_relation(expression: sp.Expr, monomial: sp.Expr, value: sp.Expr) -> sp.Expr:
     """Replace a monomial by its value in every term that it divides."""
+    symbols = sorted(monomial.free_symbols, key=str)
+    powers = sp.Poly(monomial, *symbols).monoms()[0]
     total = sp.S.Zero
-    for term in sp.Add.make_args(sp.expand(expression)):
-        quotient = sp.cancel(term / monomial)
-        divides = sp.fraction(quotient)[1].is_number
-        total += quotient * value if divides else term
+    for found, coefficient in sp.Poly(expression, *symbols).terms():
+        times = min(have // need for have, need in zip(found, powers, strict=True))
+        rest = [q ** (have - times * need)
+                for q, have, need in zip(symbols, found, powers, strict=True)]
+        total += coefficient * sp.Mul(*rest) * value**times
     return sp.expand(total)
 
 
 def collect_terms(expression: sp.Expr, symbols: Sequence[sp.Symbol]) -> sp.Expr:
     """Return the polynomial collected in some symbols, each coefficient factored."""
     return sp.collect(sp.expand(expression), symbols, func=sp.factor)
-
-
-def operations(expressions: Sequence[sp.Expr]) -> int:
-    """Return the number of operations of several expressions together."""
-    return sum(sp.count_ops(e) for e in expressions)
-
-

@@ -8,6 +8,7 @@ weight $c W$ with the rate of $W$ times $c^2$, which is the same descent.
 from __future__ import annotations
 
 import inspect
+import re
 from types import ModuleType
 
 from symkernel.codegen.cache import load
@@ -95,19 +96,26 @@ _CALLED = """
 def run(theta, grads, work, data, sizes, rates, steps):
 """
 
+# The sum and the update are a function of their own: what stands in a parallel one is turned
+# into parallel loops, each of which takes seconds to compile.
 _ONE_BY_SHARES = """
+@njit({options})
+def finish(theta, grads, sizes, rates):
+    {unpacked}
+    grad = grads[0]
+    {moving}
+    for share in range(1, shares):
+        grad += grads[2 * share]
+    {update}
+
+
 @njit("void({arrays}, f8[::1], i8)", cache=True, nogil=True, parallel=True, {options})
 def descend({names}, rates, steps):
     {unpacked}
-    theta = thetas[0]
-    grad = grads[0]
-    {moving}
     for step in range(steps):
         for share in prange(shares):
-            one_share(theta, grads, works[share], data, sizes, share, 2 * share)
-        for share in range(1, shares):
-            grad += grads[2 * share]
-        {update}
+            one_share(thetas[0], grads, works[share], data, sizes, share, 2 * share)
+        finish(thetas[0], grads, sizes, rates)
 """
 
 _MEMBERS = """
@@ -159,7 +167,6 @@ class Source:
         head = _CALLED if mode == "members" else _ENTRY
         parts = [part.replace("\n{head}\n", head) for part in parts]
         blocks = {
-            "unpacked": [f"{name} = sizes[{k}]" for k, name in enumerate(self.layout.sizes)],
             "views": [*self.data_views(), *self.weight_views(True), *self.work_views()],
             "gradient": [*self.statements.forward(), *self.statements.backward()],
             "moving": self.moving(),
@@ -171,8 +178,23 @@ class Source:
             "forward": self.statements.forward(),
             "sum": self.summed_squares(),
         }
-        code = "\n".join(_filled(part, blocks) for part in parts)
-        return f"{inspect.getsource(elementary)}{_HEAD}{code}\n{_filled(_SQUARES, squares)}"
+        code = [*(self._filled(part, blocks) for part in parts), self._filled(_SQUARES, squares)]
+        return inspect.getsource(elementary) + _HEAD + "\n".join(code)
+
+    def _filled(self, template: str, blocks: dict[str, Lines]) -> str:
+        """Return a template with blocks of statements in place of their names."""
+        text = template
+        for word, value in (("options", _OPTIONS), ("arrays", _ARRAYS), ("names", _NAMES)):
+            text = text.replace(f"{{{word}}}", value)
+        text = _with_blocks(text, blocks)
+        functions = re.split(r"(?=^@njit)", text, flags=re.MULTILINE)
+        return "".join(
+            _with_blocks(function, {"unpacked": self._unpacked(function)}) for function in functions
+        )
+
+    def _unpacked(self, function: str) -> Lines:
+        words = set(re.findall(r"\w+", function))
+        return [f"{name} = sizes[{k}]" for k, name in enumerate(self.layout.sizes) if name in words]
 
     def data_views(self) -> Lines:
         """Return the statements for the data of m samples from `start` on."""
@@ -253,17 +275,14 @@ class Source:
         ]
 
 
-def _filled(template: str, blocks: dict[str, Lines]) -> str:
-    words = {"options": _OPTIONS, "arrays": _ARRAYS, "names": _NAMES}
+def _with_blocks(text: str, blocks: dict[str, Lines]) -> str:
     lines: Lines = []
-    for line in template.split("\n"):
-        key = line.strip()[1:-1]
-        if key in blocks:
-            lines += indented(blocks[key], (len(line) - len(line.lstrip())) // 4)
-        else:
-            for word, text in words.items():
-                line = line.replace(f"{{{word}}}", text)
+    for line in text.split("\n"):
+        block = blocks.get(line.strip()[1:-1]) if line.strip().startswith("{") else None
+        if block is None:
             lines.append(line)
+        else:
+            lines += indented(block, (len(line) - len(line.lstrip())) // 4)
     return "\n".join(lines)
 
 

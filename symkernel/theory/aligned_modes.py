@@ -25,7 +25,8 @@ from symkernel.theory.mode_checks import check_precision, draw_aligned, mode_lim
 from symkernel.theory.mode_flow import ModeFlow, mode_flow
 from symkernel.theory.mode_observables import observable_step, observables
 from symkernel.theory.mode_state import ModeState, mode_trajectory, mode_verdicts
-from symkernel.theory.solutions import solve_autonomous, vanishes, written_out
+from symkernel.identities import vanishes
+from symkernel.theory.solutions import solve_autonomous, written_out
 from symkernel.theory.stable_modes import amplitude_routine, side_routine
 from symkernel.trajectory import Trajectory
 
@@ -95,6 +96,10 @@ class _Derivation:
             Formula("output side", _B, self.sides[1], where),
         ]
         return tuple(out)
+
+    def learning_time(self) -> Formula:
+        """Flow time at which the mode reaches a fraction of its final value."""
+        return self.solution.learning_time
 
     def steps(self) -> tuple[Step, ...]:
         """All steps, from gradient flow to observables."""
@@ -179,16 +184,22 @@ def _amplitude_symbols(problem: Problem) -> tuple[sp.Expr, sp.Expr]:
 def _derive(problem: Problem) -> Derived:
     modes = mode_flow(problem)
     derivation = _Derivation(modes, *_amplitude_symbols(problem))
+
+    def at(index: int) -> _Derivation:
+        return _mode_derivation(problem, modes, index)
+
     return Derived(
-        derivation.steps(),
-        derivation.result(),
-        derivation.formulas(),
-        lambda index: _mode_derivation(problem, modes, index).result(),
-        lambda: amplitude_routine(modes),
-        mode_limits(modes),
-        lambda stream, draws: check_precision(modes, amplitude_routine(modes), stream, draws),
-        derivation.solution.learning_time,
-        lambda index: _mode_derivation(problem, modes, index).solution.closed_equation(),
+        steps=derivation.steps,
+        result=derivation.result,
+        formulas=derivation.formulas,
+        mode=lambda index: at(index).result(),
+        learning_time=lambda index: (derivation if index is None else at(index)).learning_time(),
+        equation=lambda index: at(index).solution.closed_equation(),
+        routine=lambda: amplitude_routine(modes),
+        limits=mode_limits(modes),
+        precision=lambda stream, draws: check_precision(
+            modes, amplitude_routine(modes), stream, draws
+        ),
     )
 
 

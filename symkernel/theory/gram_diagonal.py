@@ -107,22 +107,31 @@ def _formulas(solution: ModeSolution, modes: ModeFlow) -> tuple[Formula, ...]:
 def _derive(problem: Problem) -> Derived:
     modes = mode_flow(problem)
     solution = _solution(modes, _ALPHA, _BETA, _W)
-    return Derived(
-        (
+
+    def at(index: int) -> ModeSolution:
+        return _mode_solution(problem, modes, index)[0]
+
+    def steps() -> tuple[Step, ...]:
+        return (
             *modes.system.steps(),
             modes.projection_step(),
             _invariance_step(modes),
             *solution.steps(),
             observable_step(modes, aligned=False),
+        )
+
+    return Derived(
+        steps=steps,
+        result=lambda: _result(solution, _ALPHA, _BETA),
+        formulas=lambda: _formulas(solution, modes),
+        mode=lambda index: _at_mode(problem, modes, index),
+        learning_time=lambda index: (solution if index is None else at(index)).learning_time,
+        equation=lambda index: at(index).closed_equation(),
+        routine=lambda: side_routine(modes),
+        limits=mode_limits(modes),
+        precision=lambda stream, draws: check_precision(
+            modes, amplitude_routine(modes), stream, draws
         ),
-        _result(solution, _ALPHA, _BETA),
-        _formulas(solution, modes),
-        lambda index: _at_mode(problem, modes, index),
-        lambda: side_routine(modes),
-        mode_limits(modes),
-        lambda stream, draws: check_precision(modes, amplitude_routine(modes), stream, draws),
-        solution.learning_time,
-        lambda index: _mode_solution(problem, modes, index)[0].closed_equation(),
     )
 
 

@@ -17,7 +17,7 @@ import sympy as sp
 from symkernel import notation
 from symkernel.formula import Evidence, Formula, Step
 from symkernel.theory.mode_flow import ModeFlow
-from symkernel.theory.solutions import Solution, solve_autonomous, vanishes, written_out
+from symkernel.theory.solutions import Solution, solve_autonomous, written_out
 
 _TIME = notation.t
 _ANGLE = sp.Function("phi")(_TIME)
@@ -107,18 +107,18 @@ class ModeSolution:
         root = sp.sqrt(sp.expand(target**2) + sp.factor(sides.P0 * sides.Q0 / 4))
         reached = (2 * target + 2 * root) / sides.P0 if sides.P0 != 0 else sides.Q0 / (-4 * target)
         solution = self.growth
-        clock = sp.solve(sp.Eq(solution.expression, z), solution.clock)[0]
-        clock = sp.factor(clock)
+        clock = sp.factor(_clock_at(solution, z))
+        where: tuple = ()
         if solution.rule == "Riccati":
             R = notation.R
             time = 2 * sp.atanh(clock) / R
-            where: tuple = ((R, dict(solution.where)[R]), (z, reached))
+            where = ((R, dict(solution.where)[R]), (z, reached))
         elif solution.rule == "logistic":
-            reached = sp.cancel(reached.subs(sp.sqrt(target**2), target)) if sides.Q0 == 0 else reached
+            reached = sp.cancel(reached.subs(sp.sqrt(target**2), target))
             rate = -solution.clock_rate / solution.clock
-            time, where = -sp.log(sp.cancel(clock.subs(z, reached))) / rate, ()
+            time = sp.log(sp.factor(1 / clock.subs(z, reached))) / rate
         else:
-            time, where = sp.oo, ()
+            time = sp.oo
         return Formula("learning time", sp.Symbol("t_q", positive=True), time, where)
 
     def steps(self) -> tuple[Step, ...]:
@@ -183,6 +183,13 @@ class ModeSolution:
         return Evidence(True, "z' = 2 g z with g of the rotated sides: difference exactly 0")
 
 
+def _clock_at(solution: Solution, value: sp.Expr) -> sp.Expr:
+    """Return the clock at which a solution, a ratio linear in the clock, has a value."""
+    top, bottom = sp.fraction(sp.cancel(sp.together(solution.expression)))
+    equation = sp.Poly(top - value * bottom, solution.clock)
+    return -equation.coeff_monomial(1) / equation.coeff_monomial(solution.clock)
+
+
 def _sym(name: str) -> sp.Symbol:
     known = notation.entry(name)
     return known.symbol if known is not None else sp.Symbol(name, real=True)
@@ -203,7 +210,3 @@ def _grouped(expression: sp.Expr) -> sp.Expr:
     ]
     return sp.Add(*terms)
 
-
-def same(left: sp.Expr, right: sp.Expr, relations: tuple = ()) -> bool:
-    """Whether two expressions are identical, given values of squares."""
-    return vanishes(left - right, relations)

@@ -231,7 +231,7 @@ class Side:
         name = self.names.vectors.get(node)
         if isinstance(node, Bias):
             name = node.parameter.name
-        if name is None or len(signal) == 1 and max(map(len, signal)) <= _LONGEST:
+        if name is None or (len(signal) == 1 and max(map(len, signal)) <= _LONGEST):
             return signal
         upper = self.names.vectors[top]
         symbol = sp.MatrixSymbol(f"J_{upper}_{name}{self.prime}", top.size, node.size)

@@ -18,7 +18,8 @@ from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.theory.hyperbolic import ModeSolution, Sides
 from symkernel.theory.mode_flow import ModeFlow
-from symkernel.theory.solutions import vanishes
+from symkernel.identities import vanishes
+
 
 _DIGITS = 60
 _RANGE = {"amplitudes and strengths": (-8, 4), "times": (-8, 8)}

@@ -10,12 +10,15 @@ loss factor and parameterisation enter by themselves.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import sympy as sp
 
 from symkernel import notation
 from symkernel.errors import NoClosedForm
 from symkernel.formula import Evidence, Step
+from symkernel.problem.loss import SquaredError
+from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
 from symkernel.theory.gradient_flow import GradientFlow
 from symkernel.theory.words import Word, Words
@@ -81,7 +84,13 @@ def mode_flow(problem: Problem) -> ModeFlow:
     NoClosedForm
         If the network is not a product of two trained dense matrices.
     """
-    system = GradientFlow(problem.network, problem.loss)
+    return _mode_flow(problem.network, problem.loss)
+
+
+# Testing, deriving and evaluating a law all start here, with the same network.
+@lru_cache(maxsize=16)
+def _mode_flow(network: Network, loss: SquaredError) -> ModeFlow:
+    system = GradientFlow(network, loss)
     first, second, scale = two_layer_word(system)
     images = projected_flow(system, first, second)
     drives = []

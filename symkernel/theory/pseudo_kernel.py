@@ -169,7 +169,7 @@ def pseudo_kernel(net: Network, of: str = "hidden", by: str = "output") -> Kerne
 
 
 def ntk(net: Network, of: str = "output", by: str = "output") -> KernelFormula:
-    r"""Return the neural tangent kernel $K_{f,f}(x, x')$, the pseudo-kernel of the output by itself.
+    r"""Return the neural tangent kernel $K_{f,f}(x, x')$: the pseudo-kernel of output by output.
 
     Parameters
     ----------
@@ -246,7 +246,8 @@ def _functions(net: Network, names: Names) -> Iterator[tuple[Any, Any]]:
 def _needed(expression: Any, lines: list[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
     """Yield the lines that the expression needs, directly or through others."""
     functions = {s.func.__name__: s for s, _ in lines if isinstance(s, AppliedUndef)}
-    meanings, wanted, queue = dict(lines), set(), [expression]
+    meanings, queue = dict(lines), [expression]
+    wanted: set[Any] = set()
     while queue:
         part = queue.pop()
         found = {s for s in part.free_symbols if s in meanings}

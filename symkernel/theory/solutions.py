@@ -15,6 +15,7 @@ import sympy as sp
 from symkernel import notation
 from symkernel.errors import NoClosedForm
 from symkernel.formula import Evidence
+from symkernel.identities import vanishes
 
 
 @dataclass(frozen=True)
@@ -72,25 +73,6 @@ class Solution:
         meaning = dict(self.where)[self.clock]
         rate = self.clock_rate.subs(self.clock, meaning)
         return (sp.diff(meaning, notation.t) - rate).rewrite(sp.exp)
-
-
-def vanishes(expression: sp.Expr, relations: Sequence[tuple[sp.Symbol, sp.Expr]] = ()) -> bool:
-    r"""Whether a rational expression is identically 0, given values of squares.
-
-    Parameters
-    ----------
-    expression : sympy.Expr
-        Rational in its symbols (and in exponentials, which count as independent).
-    relations : sequence of (symbol, value of its square)
-        Say $(R, \beta^2 + 4\alpha\gamma)$.
-    """
-    numerator, _ = sp.fraction(sp.cancel(sp.together(expression)))
-    numerator = sp.expand(numerator)
-    for root, square in relations:
-        numerator = sp.expand(sp.rem(numerator, root**2 - square, root))
-        numerator, _ = sp.fraction(sp.cancel(sp.together(numerator)))
-        numerator = sp.expand(numerator)
-    return numerator == 0
 
 
 def solve_autonomous(right_hand_side: sp.Expr, unknown: sp.Symbol, initial: sp.Expr) -> Solution:

@@ -11,6 +11,7 @@ $C = \delta^2 K/(R + 2\sigma)$. For $w, \sigma \ge 0$ all terms have one sign.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 
 import sympy as sp
@@ -49,73 +50,83 @@ _TINY = sp.Float(1e-300)
 def stable_form() -> tuple[dict[str, sp.Expr], tuple[Rewriting, ...]]:
     """Return overlap, numerator and denominator of z in stable form, and the rules used.
 
+    Both forms of the overlap that are computed, "stable" and "plain", are in N and D.
+
     Derived once per process from the solution of the Riccati equation.
     """
-    log: list[Rewriting] = []
     z, square = notation.z, ((_R, 4 * _SIGMA**2 + _DELTA**2 * _P0 * _Q0),)
     overlap = (_P0 * z - _Q0 / z) / 4
     solution = solve_autonomous(
         sp.expand(2 * z * (_SIGMA - _DELTA * overlap)), z, sp.S.One
     ).expression
-
     scaled = rules.scale_clock(solution, _T, _R, _TAU)
-    log.append(
-        rules.record(
-            "scale the clock", "tau = T/R is finite at R = 0 (a balanced zero mode)",
-            solution, scaled, {_TAU: _T / _R},
-        )
-    )
     forward, backward = sp.fraction(scaled)
-    before = overlap.subs(z, scaled)
     top = sp.expand(_P0 * forward**2 - _Q0 * backward**2)
     fraction = top / (4 * forward * backward)
-    log.append(rules.record("common denominator", "one division", before, fraction))
-
     named = rules.name_pairs(
         top, (_P0, _Q0), _PAIR, {_P0: 2 * (_M + _W), _Q0: 2 * (_M - _W)}
     )
-    meaning = {_PAIR: _P0 * _Q0, _M: (_P0 + _Q0) / 4, _W: (_P0 - _Q0) / 4}
-    log.append(
-        rules.record(
-            "name sums and products",
-            "differences of P0 and Q0 cancel where one side is much larger; w = p.q does not",
-            top, named, meaning,
-        )
-    )
     folded = rules.use_relation(named, _DELTA**2 * _PAIR, _R**2 - 4 * _SIGMA**2)
     folded = rules.use_relation(folded, _R**2 * _TAU**2, _T**2)
-    scaled_square = ((_R, 4 * _SIGMA**2 + _DELTA**2 * _PAIR),)
-    log.append(
-        rules.record(
-            "fold the radicand", "the only negative term left is in 1 - T^2",
-            named, folded, {_T: _R * _TAU}, scaled_square,
-        )
-    )
     complement = rules.collect_terms(
         sp.expand(folded / 4) - _W * (1 - _T**2), (_TAU,)
     ) + _W * (1 + _T) * _REST
-    log.append(
-        rules.record(
-            "complement", "1 - T^2 = (1 + T) Z, with Z from a decaying exponential",
-            folded / 4, complement, {_REST: 1 - _T},
-        )
+    conjugate = _REST + sp.factor(sp.expand(backward - 1 + 2 * _SIGMA * _TAU) + _LAG * _TAU)
+    stable = complement / (_FORWARD * _BACKWARD)
+    plain = (_P0 * _FORWARD / _BACKWARD - _Q0 * _BACKWARD / _FORWARD) / 4
+    decay = sp.Symbol("decay", nonnegative=True)
+
+    names = ((_PAIR, _P0 * _Q0), (_M, (_P0 + _Q0) / 4), (_W, (_P0 - _Q0) / 4))
+    radicand = ((_R, 4 * _SIGMA**2 + _DELTA**2 * _PAIR),)
+    lag = (_LAG, _DELTA**2 * _P0 * _Q0 / (_R + 2 * _SIGMA))
+    parts_of_z = ((_FORWARD, forward), (_BACKWARD, backward))
+    through_z = overlap.subs(z, solution)
+    turned = {_SIGMA: -_SIGMA, _P0: _Q0, _Q0: _P0}
+    log = (
+        Rewriting("scale the clock", "tau = T/R is finite at R = 0 (a balanced zero mode)",
+                  solution, scaled, ((_TAU, _T / _R),)),
+        Rewriting("common denominator", "one division", overlap.subs(z, scaled), fraction),
+        Rewriting("name sums and products", "differences of P0 and Q0 cancel where one side is "
+                  "much larger; w = p.q does not", top, named, names),
+        Rewriting("fold the radicand", "the only negative term left is in 1 - T^2",
+                  named, folded, ((_T, _R * _TAU),), radicand),
+        Rewriting("complement", "1 - T^2 = (1 + T) Z", folded / 4, complement,
+                  ((_REST, 1 - _T),)),
+        Rewriting("conjugate", "1 - 2 sigma tau = Z + (R - 2 sigma) tau, R - 2 sigma = delta^2 K "
+                  "/ (R + 2 sigma)", backward, conjugate, ((_REST, 1 - _R * _TAU), lag), square),
+        Rewriting("decaying exponential", "Z = 1 - T from E = exp(-R t), T = (1 - E)/(1 + E)",
+                  1 - (1 - decay) / (1 + decay), _rest(decay)),
+        Rewriting("reflection", "sigma < 0: turn the sign of one side, P0 and Q0 change places",
+                  through_z, -through_z.subs(turned, simultaneous=True), (), square),
+        Rewriting("opposite sides", "w < 0 with 4 P0 < Q0: the plain form in z has the smaller "
+                  "terms", stable, plain,
+                  (), ()),
     )
-    tail = sp.expand(backward - 1 + 2 * _SIGMA * _TAU)
-    conjugate = _REST + sp.factor(tail + _LAG * _TAU)
-    log.append(
-        rules.record(
-            "conjugate", "1 - 2 sigma tau = Z + (R - 2 sigma) tau, R - 2 sigma = delta^2 K "
-            "/ (R + 2 sigma)",
-            backward, conjugate,
-            {_REST: 1 - _R * _TAU, _LAG: _DELTA**2 * _P0 * _Q0 / (_R + 2 * _SIGMA)}, square,
-        )
-    )
+    log = (*log[:-1], _written(log[-1], (*parts_of_z, (_REST, 1 - _R * _TAU), (_T, _R * _TAU),
+                                         *names), square))
     parts = {
-        "overlap": complement,
+        "stable": stable,
+        "plain": plain,
         "forward": rules.collect_terms(forward, (_TAU,)),
         "backward": conjugate,
     }
-    return parts, tuple(log)
+    return parts, log
+
+
+def _rest(decay: sp.Symbol) -> sp.Expr:
+    return 2 * decay / (1 + decay)
+
+
+def _written(
+    rewriting: Rewriting,
+    meaning: tuple[tuple[sp.Symbol, sp.Expr], ...],
+    relations: tuple[tuple[sp.Symbol, sp.Expr], ...],
+) -> Rewriting:
+    """Return a rule between two forms that both use new names, with all names written out."""
+    before = rewriting.before
+    for symbol, value in reversed(meaning):
+        before = before.subs(symbol, value)
+    return replace(rewriting, before=before, meaning=meaning, relations=relations)
 
 
 def lower_modes(
@@ -163,27 +174,15 @@ def lower_modes(
         (_TAU, _TIME / 2 * tanhc(_R * _TIME / 2)),
         (_T, _R * _TAU),
         (decay, sp.exp(-_R * _TIME)),
-        (_REST, 2 * decay / (1 + decay)),
+        (_REST, _rest(decay)),
         (_FORWARD, parts["forward"]),
         (_BACKWARD, sp.Max(parts["backward"], _FLOOR)),
         (root, sp.sqrt(_FORWARD * _BACKWARD)),
     ]
-    stable = parts["overlap"] / (_FORWARD * _BACKWARD)
-    opposite = (_P0 * _FORWARD / _BACKWARD - _Q0 * _BACKWARD / _FORWARD) / 4
     away = sp.And(_W < 0, 4 * _P0 < _Q0)
-    overlap = side * sp.Piecewise((opposite, away), (stable, True))
+    overlap = side * sp.Piecewise((parts["plain"], away), (parts["stable"], True))
     growth = sp.Piecewise((_FORWARD / root, forwards), (_BACKWARD / root, True))
     odd = side * 2 * (_SIGMA - _DELTA * _W) * _TAU / root
-    count = sp.count_ops
-    log = (
-        *log,
-        Rewriting("decaying exponentials", "tanh and 1 - tanh from tanhc(R t/2) and exp(-R t)",
-                  count(parts["overlap"]), count(parts["overlap"])),
-        Rewriting("reflection", "sigma < 0: turn the sign of one side, P0 and Q0 change places",
-                  count(stable), count(side * stable)),
-        Rewriting("opposite sides", "w < 0 with 4 P0 < Q0: the plain form in z has the smaller "
-                  "terms", count(stable), count(overlap)),
-    )
     outputs = (("overlap", overlap), ("growth", growth), ("odd", odd))
     return Lowered(arguments, _TIME, tuple(where), outputs, log)
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
 import sympy as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from symkernel import Network
+from symkernel import Network, Task
 from symkernel.nodes import Apply, Bias, Gate, Input, Parameter
 
 
@@ -121,3 +124,86 @@ EXAMPLES = {
     "bias alone": bias_alone,
     "linear tree": linear_tree,
 }
+
+
+def drawn_problem(name, samples, seed):
+    """A network of the examples with drawn weights, task and gates."""
+    return drawn(EXAMPLES[name](), samples, seed)
+
+
+def drawn(net, samples, seed):
+    rng = np.random.default_rng(seed)
+    weights = {p.name: 0.7 * rng.normal(size=p.shape) for p in net.parameters}
+    task = Task(rng.normal(size=(samples, net.inputs)), rng.normal(size=(samples, net.outputs)))
+    sizes = {node.name: node.size for node in net.order if isinstance(node, Gate)}
+    gates = {gate: rng.normal(size=(samples, size)) for gate, size in sizes.items()}
+    return net, weights, task, gates
+
+
+@st.composite
+def expressions(draw):
+    """Any expression: nodes are made from earlier ones, the last one is the output."""
+    nodes = [Input(draw(st.integers(1, 3)))]
+    parameters = []
+
+    def parameter(shape, kind):
+        fitting = [p for p in parameters if p.shape == shape and p.kind == kind]
+        if fitting and draw(st.booleans()):
+            return draw(st.sampled_from(fitting))
+        trained = draw(st.booleans()) or not parameters
+        scale = draw(st.sampled_from([1, 1, 2, sp.Rational(-1, 2)]))
+        parameters.append(Parameter(f"P{len(parameters)}", shape, kind, trained, scale))
+        return parameters[-1]
+
+    for _ in range(draw(st.integers(1, 8))):
+        child = draw(st.sampled_from(nodes))
+        kind = draw(st.sampled_from(["dense", "diagonal", "bias", "apply", "gate", "slice", "sum"]))
+        if kind == "dense":
+            node = parameter((draw(st.integers(1, 3)), child.size), "dense") @ child
+        elif kind == "diagonal":
+            node = parameter((child.size,), "diagonal") @ child
+        elif kind == "bias":
+            node = child + parameter((child.size,), "bias")
+        elif kind == "apply":
+            node = Apply(draw(st.sampled_from(["linear", "tanh", "erf", "relu"])), child)
+        elif kind == "gate":
+            node = Gate(f"gate{child.size}", child)
+        elif kind == "slice":
+            start = draw(st.integers(0, child.size - 1))
+            node = child[start : draw(st.integers(start + 1, child.size))]
+        else:
+            node = child + draw(st.sampled_from([n for n in nodes if n.size == child.size]))
+        nodes.append(node)
+    return Network.build(nodes[-1])
+
+
+def check_random_expressions():
+    """Compare program and oracle; meant for a process with NUMBA_DISABLE_JIT=1."""
+    from symkernel.simulation.engine import Engine, Stage
+    from symkernel.simulation.layout import Layout, aligned
+    from symkernel.simulation.moments import why_not
+    from symkernel.simulation.reading import Pass
+    from tests.oracles import numpy_descent as oracle
+
+    @settings(max_examples=150, deadline=None, derandomize=True)
+    @given(net=expressions(), seed=st.integers(0, 1000))
+    def check(net, seed):
+        net, weights, task, gates = drawn(net, 5, seed)
+        expected = oracle.gradient(net, weights, task.X, task.Y, gates)
+        flat = [expected[p.name].reshape(-1) / float(p.scale) for p in net.parameters]
+        for on_moments in {False, why_not(net) is None}:
+            layout = Layout(net, 5)
+            thetas = aligned(1, layout.count)
+            thetas[0] = layout.vector(weights)
+            engine = Engine(Stage(net, task, gates, 0.1, 0.5, on_moments), thetas)
+            slope = engine.gradient(thetas[0].copy())
+            reference = np.concatenate(flat) if flat else np.zeros(0)
+            size = max(1.0, np.abs(reference).max(initial=0))
+            np.testing.assert_allclose(slope, reference, rtol=0, atol=1e-12 * size)
+            loss = oracle.loss(net, weights, task.X, task.Y, gates)
+            np.testing.assert_allclose(engine.loss(), loss, rtol=1e-11)
+        one = Pass(net, weights, task.X, gates)
+        expected = oracle.value(net.output, weights, task.X, gates)
+        np.testing.assert_allclose(one.values[net.output], expected, rtol=1e-12, atol=1e-13)
+
+    check()

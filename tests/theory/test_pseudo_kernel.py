@@ -1,4 +1,4 @@
-"""The pseudo-kernel against Jacobians by complex steps, scalar derivatives, and gradient descent."""
+"""Pseudo-kernels against Jacobians by complex steps, scalar derivatives, gradient descent."""
 
 from __future__ import annotations
 
@@ -95,7 +95,8 @@ def test_any_network(d, of, by):
     want = oracle(d, of, by)
     event("zero kernel" if not want.any() else "kernel")
     event("named Jacobian" if any(s.name[0] == "J" for s in symbols(formula)) else "products only")
-    assert formula.latex().count("&=") == formula.latex().count("\\\\\n") + 1 - formula.latex().count("&\\quad")
+    lines = formula.latex().splitlines()[1:-1]
+    assert all(line.count("&") == 1 and line.count("{") == line.count("}") for line in lines)
     assert error(call(without_numba(formula), d), want) < TOLERANCE
 
 
@@ -155,7 +156,8 @@ def test_equals_scalar_derivatives_symbol_by_symbol(net, of, by):
         for s in formula.plain.free_symbols
     }
     matrix = formula.plain.subs(values).as_explicit().doit()
-    assert matrix.shape == (len(p), len(q)) and not matrix.is_zero_matrix
+    assert matrix.shape == (len(p), len(q))
+    assert not matrix.is_zero_matrix
     for i, j in np.ndindex(len(p), len(q)):
         want = sp.Add(*(sp.diff(p[i], w) * sp.diff(q[j], w) for w in trained))
         assert sp.expand(matrix[i, j] - want) == 0
@@ -197,7 +199,8 @@ def test_erf_is_printed_with_its_root_two():
 
 def test_names_of_the_user_serve_both_samples():
     text = sk.ntk(sk.Network.two_layer(I, H, O)).latex(names={"h": r"\eta", "W1": "A"})
-    assert r"\left(\eta \cdot \eta'\right)" in text and r"\eta &= A x,\qquad \eta' = A x'" in text
+    assert r"\left(\eta \cdot \eta'\right)" in text
+    assert r"\eta &= A x,\qquad \eta' = A x'" in text
 
 
 def test_parameterisation_changes_the_formula_by_itself():
@@ -271,7 +274,8 @@ def test_formula_grows_with_nodes_not_with_paths():
         return len(formula.expression.args), sum(len(str(m)) for _, m in formula.where)
 
     terms, text = zip(*(length(k) for k in (4, 8, 16)), strict=True)
-    assert terms == (4, 8, 16) and text[2] < 4.2 * text[1] / 2
+    assert terms == (4, 8, 16)
+    assert text[2] < 4.2 * text[1] / 2
 
 
 # ---- structure
@@ -279,8 +283,9 @@ def test_formula_grows_with_nodes_not_with_paths():
 
 @given(problems(), st.integers(0, 2**32 - 1))
 def test_ntk_is_symmetric_and_positive_semidefinite(d, seed):
-    X = np.random.default_rng(seed).standard_normal((4, d.X.shape[1]))
-    gates = {g: np.random.default_rng(seed).standard_normal((4, v.shape[1])) for g, v in d.gates.items()}
+    stream = np.random.default_rng(seed)
+    X = stream.standard_normal((4, d.X.shape[1]))
+    gates = {name: stream.standard_normal((4, v.shape[1])) for name, v in d.gates.items()}
     K = without_numba(sk.ntk(d.net))(X, None, d.weights, gates)
     matrix = K.reshape(4 * K.shape[1], -1)
     largest = max(1.0, np.abs(matrix).max())
@@ -314,18 +319,17 @@ def test_gradient_step_moves_hidden_layer_by_pseudo_kernel(build):
     d = numbers(net, seed=1001, samples=(6, 6))
     Y = np.random.default_rng(1002).standard_normal((6, int(net.outputs)))
 
+    gates = [{name: v[i] for name, v in d.gates.items()} for i in range(6)]
+
     def at(weights, name):
-        return np.stack([
-            forward_pass.values(net, x, weights, {g: v[i] for g, v in d.gates.items()})[net.nodes[name]]
-            for i, x in enumerate(d.X)
-        ]).real
+        passes = (forward_pass.values(net, x, weights, g) for x, g in zip(d.X, gates, strict=True))
+        return np.stack([found[net.nodes[name]].real for found in passes])
 
     complex_ = {name: w.astype(complex) for name, w in d.weights.items()}
     slope = (at(complex_, "output") - Y) / len(Y)
     gradient = {p.name: 0.0 for p in net.parameters if p.trained}
     for i, x in enumerate(d.X):
-        gates = {g: v[i] for g, v in d.gates.items()}
-        for name, J in forward_pass.jacobians(net, net.output, x, d.weights, gates).items():
+        for name, J in forward_pass.jacobians(net, net.output, x, d.weights, gates[i]).items():
             gradient[name] = gradient[name] + (slope[i] @ J).reshape(d.weights[name].shape)
     K = sk.pseudo_kernel(net).compile()(d.X, None, d.weights, d.gates or None)
     predicted = -np.einsum("ipjq,jq->ip", K, slope)
@@ -453,7 +457,7 @@ def test_symbols_without_numbers_are_refused():
     ("expression", "message"),
     [
         (lambda W, x, y: W * sp.Inverse(W), "The node Inverse in"),
-        (lambda W, x, y: W * sp.MatrixSymbol("unknown", 3, 3), "The node MatrixSymbol in 'unknown'"),
+        (lambda W, x, y: W * sp.MatrixSymbol("U", 3, 3), "The node MatrixSymbol in 'U'"),
         (lambda W, x, y: Diagonal(y) * Diagonal(x), "a factor of x' before one of x"),
         (lambda W, x, y: Diagonal(sp.HadamardProduct(x, y)), "mixes both samples"),
         (

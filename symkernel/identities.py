@@ -1,0 +1,34 @@
+"""Exact identity of rational expressions: the one test behind every symbolic proof."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sympy as sp
+
+
+def vanishes(expression: sp.Expr, relations: Sequence[tuple[sp.Symbol, sp.Expr]] = ()) -> bool:
+    r"""Whether a rational expression is identically 0, given values of squares.
+
+    Parameters
+    ----------
+    expression : sympy.Expr
+        Rational in its symbols; exponentials and roots in it count as independent.
+    relations : sequence of (symbol, value of its square)
+        Say $(R, \beta^2 + 4\alpha\gamma)$.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> from symkernel.identities import vanishes
+    >>> x, R = sp.symbols("x R")
+    >>> assert vanishes((R - x) * (R + x) - 1, [(R, x**2 + 1)]) and not vanishes(R - x)
+    """
+    numerator = _numerator(expression)
+    for root, square in relations:
+        numerator = _numerator(sp.rem(numerator, root**2 - square, root))
+    return numerator == 0
+
+
+def _numerator(expression: sp.Expr) -> sp.Expr:
+    return sp.expand(sp.fraction(sp.cancel(sp.together(expression)))[0])
