@@ -209,6 +209,9 @@ def _mostly_negative(base: sp.Expr) -> bool:
 
 
 def _moves(expression: sp.Basic) -> bool:
+    # The symbols of a matrix are its sizes.
+    if expression.atoms(sp.MatrixSymbol):
+        return False
     return any(symbol.name in _MOVING for symbol in expression.free_symbols) or bool(
         expression.atoms(AppliedUndef)
     )
@@ -228,10 +231,10 @@ def _place_of_term(text: str, term: sp.Expr) -> tuple[bool, float, int, int, boo
     factors = sp.Mul.make_args(term)
     degree = 0.0
     for factor in factors:
-        base, power = (factor.base, factor.exp) if factor.is_Pow else (factor, sp.S.One)
+        power = factor.exp if factor.is_Pow else sp.S.One
         if _moves(factor):
             degree += abs(float(power)) if power.is_number and power.is_real else 1.0
-    brackets = sum(bool(factor.atoms(sp.Add)) for factor in factors)
+    brackets = sum(isinstance(f.base if f.is_Pow else f, sp.Add) for f in factors)
     return text.startswith("-"), degree, brackets, text.count("- "), bool(term.atoms(sp.sinh))
 
 

@@ -33,3 +33,37 @@ class tanhc(sp.Function):
 
     def _latex(self, printer: object) -> str:
         return rf"\operatorname{{tanhc}}\left({printer._print(self.args[0])}\right)"  # type: ignore[attr-defined]
+
+
+class decay(sp.Function):
+    r"""$e^{-x}$ for $x \ge 0$; with `rise` of the same argument it costs one exponential."""
+
+    nargs = 1
+
+    def definition(self) -> sp.Expr:
+        """The function written out."""
+        return sp.exp(-self.args[0])
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        return self.definition()._eval_evalf(prec)
+
+
+class rise(sp.Function):
+    r"""$1 - e^{-x}$ for $x \ge 0$, without cancellation near 0.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> from symkernel.codegen.functions import decay, rise
+    >>> x = sp.Symbol("x")
+    >>> assert sp.expand(rise(x).definition() + decay(x).definition()) == 1
+    """
+
+    nargs = 1
+
+    def definition(self) -> sp.Expr:
+        """The function written out."""
+        return 1 - sp.exp(-self.args[0])
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        return self.definition()._eval_evalf(prec)

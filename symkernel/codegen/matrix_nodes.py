@@ -136,6 +136,11 @@ class Diagonal(DiagMatrix):
         """The vector on the diagonal."""
         return self.args[0]
 
+    def doit(self, **hints: Any) -> Any:
+        """Write the matrix out where the vector is explicit."""
+        done = super().doit(**hints)
+        return Diagonal(done.args[0]) if isinstance(done, DiagMatrix) else done
+
     def _latex(self, printer: Any) -> str:
         return rf"\operatorname{{diag}}\left({printer._print(self.argument)}\right)"
 

@@ -17,8 +17,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import sympy as sp
+from sympy.matrices.expressions.diagonal import DiagMatrix
+from sympy.matrices.expressions.slice import MatrixSlice
 
-from symkernel.codegen.matrix_nodes import Diagonal, Elementwise, InnerProduct
+from symkernel.codegen.matrix_nodes import Elementwise, InnerProduct
 from symkernel.codegen.printer import source_of
 from symkernel.errors import Unlowerable
 from symkernel.problem.activation import ARGUMENT, Activation
@@ -34,7 +36,7 @@ def {name}(stack):
     out = np.empty_like(stack)
     for i in numba.prange(stack.shape[0]):
         for k in range(stack.shape[1]):
-            z = stack[i, k]
+            {variable} = stack[i, k]
             out[i, k] = {body}
     return out
 '''
@@ -124,7 +126,7 @@ def _mirrored(factors: Iterable[sp.Basic]) -> list[sp.Basic]:
         if isinstance(factor, sp.Transpose):
             out.append(factor.arg)
         else:
-            out.append(factor if isinstance(factor, Diagonal) else sp.Transpose(factor))
+            out.append(factor if isinstance(factor, DiagMatrix) else sp.Transpose(factor))
     return out
 
 
@@ -198,7 +200,7 @@ class _Lowering:
                 inner = self.vector(node.argument)
                 code = self.emit(f"{self.function(node)}({inner.code})")
                 return _Stack(code, inner.side, "vector")
-            case sp.matrices.expressions.slice.MatrixSlice():
+            case MatrixSlice():
                 inner = self.vector(node.parent)
                 start, stop = map(self.size, node.rowslice[:2])
                 code = self.emit(f"np.ascontiguousarray({inner.code}[:, {start}:{stop}])")
@@ -229,9 +231,10 @@ class _Lowering:
         if node.function not in self.functions:
             bodies = {}
             for phi in self.activations:
-                bodies[sp.Lambda(ARGUMENT, phi.slope)] = f"{phi.body}(z)[1]"
-                bodies[sp.Lambda(ARGUMENT, phi.expression)] = f"{phi.body}(z)[0]"
-            body = bodies.get(node.function) or source_of(node.function(sp.Symbol("z")))
+                for place, expression in enumerate((phi.expression, phi.slope)):
+                    call = f"{phi.body}({source_of(ARGUMENT)})[{place}]"
+                    bodies[sp.Lambda(ARGUMENT, expression)] = call
+            body = bodies.get(node.function) or source_of(node.function(ARGUMENT))
             self.functions[node.function] = (f"map{len(self.functions)}", body)
         return self.functions[node.function][0]
 
@@ -251,7 +254,7 @@ class _Lowering:
                 name = self.leaves[node].argument
                 shape = f"1, {name}.shape[0], {name}.shape[1]"
                 return _Stack(self.emit(f"{name}.reshape({shape})"), NONE, "dense")
-            case sp.matrices.expressions.diagonal.DiagMatrix():
+            case DiagMatrix():
                 inner = self.vector(node.args[0])
                 return _Stack(inner.code, inner.side, "diagonal")
             case sp.Identity():
@@ -271,7 +274,7 @@ class _Lowering:
                 return _Stack(code, self.joint(node, *terms), "dense")
             case sp.MatMul() | sp.MatPow():
                 return self._scaled_product(node)
-            case sp.matrices.expressions.slice.MatrixSlice():
+            case MatrixSlice():
                 inner = self.dense(self.matrix(node.parent))
                 bounds = [*node.rowslice[:2], *node.colslice[:2]]
                 a, b, c, d = map(self.size, bounds)
@@ -351,11 +354,11 @@ class _Lowering:
         # Weights before the first factor of x' belong to x, unless nothing else does.
         cut = sides.index(RIGHT) if RIGHT in sides else len(factors)
         cut = cut if LEFT in sides[:cut] or cut == len(factors) else 0
+        if RIGHT in sides[:cut] or LEFT in sides[cut:]:
+            raise Unlowerable(f"The term '{node}' has a factor of x' before one of x; reorder it.")
         right_factors = tuple(_mirrored(factors[cut:]))
         left = self.product(factors[:cut]) if cut else None
         right = self.product(right_factors) if right_factors else None
-        if RIGHT in sides[:cut] or LEFT in sides[cut:]:
-            raise Unlowerable(f"The term '{node}' has a factor of x' before one of x; reorder it.")
         words = [part.kind if part else "diagonal" for part in (left, right)]
         ones = f"np.ones((1, {self.size(node.shape[1] if left else node.shape[0])}))"
         codes = [part.code if part else ones for part in (left, right)]
@@ -427,7 +430,8 @@ def _module(writer: _Lowering, leaves: Mapping[sp.MatrixSymbol, Leaf]) -> Lowere
 
     texts = [inspect.getsource(elementary)]
     texts.append(inspect.getsource(batched).replace("from __future__ import annotations\n", ""))
-    texts += [_MAPPED.format(name=name, body=body) for name, body in writer.functions.values()]
+    for name, body in writer.functions.values():
+        texts.append(_MAPPED.format(name=name, body=body, variable=source_of(ARGUMENT)))
     vectors = "Array(float64, 1, 'C', readonly=True)", "Array(float64, 2, 'C', readonly=True)"
     kinds = [vectors[leaf.dense or leaf.side != NONE] for leaf in leaves.values()]
     kinds += ["Array(int64, 1, 'C', readonly=True)", vectors[0]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sympy as sp
 from sympy.codegen.cfunctions import expm1, hypot
 
-from symkernel.codegen.functions import tanhc
+from symkernel.codegen.functions import decay, rise, tanhc
 from symkernel.errors import Unlowerable
 
 # Bodies in numerics/elementary.py, and functions of `math` that numba maps to one instruction.
@@ -14,6 +14,8 @@ _FUNCTIONS: dict[type, str] = {
     expm1: "expm1",
     sp.tanh: "tanh",
     tanhc: "tanhc",
+    decay: "decay",
+    rise: "rise",
     sp.erf: "erf",
     sp.Abs: "abs",
     hypot: "math.hypot",

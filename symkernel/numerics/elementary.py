@@ -94,6 +94,26 @@ def expm1(x):
 
 
 @_scalar
+def decay(x):
+    r"""Return $e^{-x}$ for $x \ge 0$. Shares its polynomial with `rise` of the same argument.
+
+    Error up to 1 ulp, gradual underflow above 708.4.
+    """
+    k, r = _exponent_and_rest(-min(x, 746.0))
+    half = (0.5 * k + _ROUNDER) - _ROUNDER
+    return (1.0 + _expm1_of_rest(r)) * _power_of_two(half) * _power_of_two(k - half)
+
+
+@_scalar
+def rise(x):
+    r"""Return $1 - e^{-x}$ for $x \ge 0$, relative accuracy near 0. Error up to 2 ulp."""
+    k, r = _exponent_and_rest(-min(x, 746.0))
+    half = (0.5 * k + _ROUNDER) - _ROUNDER
+    scale = _power_of_two(half) * _power_of_two(k - half)
+    return (1.0 - scale) - scale * _expm1_of_rest(r)
+
+
+@_scalar
 def _expm1_of_minus_twice(a):
     r"""Return $e^{-2a} - 1$ for $a \ge 0$; exactly -1 above 20, where $\tanh a$ rounds to 1."""
     k, r = _exponent_and_rest(-2.0 * min(a, 20.0))

@@ -20,7 +20,7 @@ from sympy.codegen.cfunctions import hypot
 from symkernel import notation
 from symkernel.codegen import rules
 from symkernel.codegen.elementwise import ElementwiseRoutine, Lowered, compile_elementwise
-from symkernel.codegen.functions import tanhc
+from symkernel.codegen.functions import decay, rise
 from symkernel.codegen.rules import Rewriting
 from symkernel.theory.mode_flow import ModeFlow
 from symkernel.theory.solutions import solve_autonomous
@@ -42,15 +42,15 @@ _BACKWARD = notation.register(sp.Symbol("D_z", positive=True), "D", "denominator
 
 # Smallest value of the denominator of z: sqrt(z) and its reciprocal stay finite.
 _FLOOR = sp.Float(1e-280)
-# Stands for R + 2 sigma where both vanish (a balanced zero mode), so that 0/0 does not occur.
-_TINY = sp.Float(1e-300)
+# Stands for R where it vanishes (a balanced zero mode): T/R then is t/2 to the last digit.
+_TINY = sp.Float(1e-290)
 
 
 @cache
 def stable_form() -> tuple[dict[str, sp.Expr], tuple[Rewriting, ...]]:
     """Return overlap, numerator and denominator of z in stable form, and the rules used.
 
-    Both forms of the overlap that are computed, "stable" and "plain", are in N and D.
+    "stable" and "plain" are the two forms of the overlap times N D.
 
     Derived once per process from the solution of the Riccati equation.
     """
@@ -73,8 +73,8 @@ def stable_form() -> tuple[dict[str, sp.Expr], tuple[Rewriting, ...]]:
     ) + _W * (1 + _T) * _REST
     conjugate = _REST + sp.factor(sp.expand(backward - 1 + 2 * _SIGMA * _TAU) + _LAG * _TAU)
     stable = complement / (_FORWARD * _BACKWARD)
-    plain = (_P0 * _FORWARD / _BACKWARD - _Q0 * _BACKWARD / _FORWARD) / 4
-    decay = sp.Symbol("decay", nonnegative=True)
+    plain = (_P0 * _FORWARD**2 - _Q0 * _BACKWARD**2) / (4 * _FORWARD * _BACKWARD)
+    gone = sp.Symbol("E", nonnegative=True)
 
     names = ((_PAIR, _P0 * _Q0), (_M, (_P0 + _Q0) / 4), (_W, (_P0 - _Q0) / 4))
     radicand = ((_R, 4 * _SIGMA**2 + _DELTA**2 * _PAIR),)
@@ -95,7 +95,7 @@ def stable_form() -> tuple[dict[str, sp.Expr], tuple[Rewriting, ...]]:
         Rewriting("conjugate", "1 - 2 sigma tau = Z + (R - 2 sigma) tau, R - 2 sigma = delta^2 K "
                   "/ (R + 2 sigma)", backward, conjugate, ((_REST, 1 - _R * _TAU), lag), square),
         Rewriting("decaying exponential", "Z = 1 - T from E = exp(-R t), T = (1 - E)/(1 + E)",
-                  1 - (1 - decay) / (1 + decay), _rest(decay)),
+                  1 - (1 - gone) / (1 + gone), 2 * gone / (1 + gone)),
         Rewriting("reflection", "sigma < 0: turn the sign of one side, P0 and Q0 change places",
                   through_z, -through_z.subs(turned, simultaneous=True), (), square),
         Rewriting("opposite sides", "w < 0 with 4 P0 < Q0: the plain form in z has the smaller "
@@ -105,16 +105,12 @@ def stable_form() -> tuple[dict[str, sp.Expr], tuple[Rewriting, ...]]:
     log = (*log[:-1], _written(log[-1], (*parts_of_z, (_REST, 1 - _R * _TAU), (_T, _R * _TAU),
                                          *names), square))
     parts = {
-        "stable": stable,
-        "plain": plain,
+        "stable": complement,
+        "plain": (_P0 * _FORWARD**2 - _Q0 * _BACKWARD**2) / 4,
         "forward": rules.collect_terms(forward, (_TAU,)),
         "backward": conjugate,
     }
     return parts, log
-
-
-def _rest(decay: sp.Symbol) -> sp.Expr:
-    return 2 * decay / (1 + decay)
 
 
 def _written(
@@ -155,7 +151,8 @@ def lower_modes(
     inner = {name: sp.Symbol(f"{name}_raw", real=True) for name in ("w", "m", "P0", "Q0")}
     forwards = raw >= 0
     reach = sp.Symbol("reach", nonnegative=True)
-    decay = sp.Symbol("decay", nonnegative=True)
+    gone, come = sp.Symbol("gone", nonnegative=True), sp.Symbol("come", nonnegative=True)
+    share, slowness = sp.Symbol("share", positive=True), sp.Symbol("slowness", positive=True)
     root = sp.Symbol("root", positive=True)
     where: list[tuple[sp.Symbol, sp.Expr]] = [
         (raw, sigma),
@@ -169,18 +166,21 @@ def lower_modes(
         (_Q0, sp.Piecewise((inner["Q0"], forwards), (inner["P0"], True))),
         (_PAIR, _P0 * _Q0),
         (reach, _DELTA * sp.sqrt(_PAIR)),
-        (_R, hypot(2 * _SIGMA, reach)),
-        (_LAG, reach**2 / sp.Max(_R + 2 * _SIGMA, _TINY)),
-        (_TAU, _TIME / 2 * tanhc(_R * _TIME / 2)),
-        (_T, _R * _TAU),
-        (decay, sp.exp(-_R * _TIME)),
-        (_REST, _rest(decay)),
+        (_R, sp.Max(hypot(2 * _SIGMA, reach), _TINY)),
+        (slowness, 1 / _R),
+        (_LAG, reach**2 / (_R + 2 * _SIGMA)),
+        (gone, decay(_R * _TIME)),
+        (come, rise(_R * _TIME)),
+        (share, 1 / (1 + gone)),
+        (_T, come * share),
+        (_TAU, _T * slowness),
+        (_REST, 2 * gone * share),
         (_FORWARD, parts["forward"]),
         (_BACKWARD, sp.Max(parts["backward"], _FLOOR)),
         (root, sp.sqrt(_FORWARD * _BACKWARD)),
     ]
     away = sp.And(_W < 0, 4 * _P0 < _Q0)
-    overlap = side * sp.Piecewise((parts["plain"], away), (parts["stable"], True))
+    overlap = side * sp.Piecewise((parts["plain"], away), (parts["stable"], True)) / (_FORWARD * _BACKWARD)
     growth = sp.Piecewise((_FORWARD / root, forwards), (_BACKWARD / root, True))
     odd = side * 2 * (_SIGMA - _DELTA * _W) * _TAU / root
     outputs = (("overlap", overlap), ("growth", growth), ("odd", odd))

@@ -107,6 +107,8 @@ class Words:
 
     def explicit(self, values: Mapping[str, sp.MatrixBase]) -> sp.MatrixBase:
         """Return the sum evaluated on explicit matrices, for checks."""
+        if not self.terms or () in self.terms:
+            raise ValueError("an empty sum and an empty product have no shape")
         total = None
         for word, coefficient in self.terms.items():
             product = None
@@ -115,8 +117,6 @@ class Words:
                 product = factor if product is None else product * factor
             part = coefficient * product
             total = part if total is None else total + part
-        if total is None:
-            raise ValueError("an empty sum has no shape")
         return total
 
 

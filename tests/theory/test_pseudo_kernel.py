@@ -95,8 +95,7 @@ def test_any_network(d, of, by):
     want = oracle(d, of, by)
     event("zero kernel" if not want.any() else "kernel")
     event("named Jacobian" if any(s.name[0] == "J" for s in symbols(formula)) else "products only")
-    lines = formula.latex().splitlines()[1:-1]
-    assert all(line.count("&") == 1 and line.count("{") == line.count("}") for line in lines)
+    assert all(line.count("{") == line.count("}") for line in formula.latex().splitlines())
     assert error(call(without_numba(formula), d), want) < TOLERANCE
 
 
@@ -312,10 +311,11 @@ def exchanged(d):
 # ---- gradient descent obeys it
 
 
-@pytest.mark.parametrize("build", [shared_net, two_pathways])
-def test_gradient_step_moves_hidden_layer_by_pseudo_kernel(build):
-    r"""$h(\eta) - h(0) + \eta \sum_i K_{h,f} \partial L/\partial f_i$ falls as $\eta^2$."""
-    net = build()
+@pytest.mark.parametrize(
+    ("net", "of"), [(shared_net(), "hidden"), (shared_net(), "first"), (two_pathways(), "output")]
+)
+def test_gradient_step_moves_node_by_pseudo_kernel(net, of):
+    r"""$p(\eta) - p(0) + \eta \sum_i K_{p,f} \partial L/\partial f_i$ falls as $\eta^2$."""
     d = numbers(net, seed=1001, samples=(6, 6))
     Y = np.random.default_rng(1002).standard_normal((6, int(net.outputs)))
 
@@ -331,13 +331,14 @@ def test_gradient_step_moves_hidden_layer_by_pseudo_kernel(build):
     for i, x in enumerate(d.X):
         for name, J in forward_pass.jacobians(net, net.output, x, d.weights, gates[i]).items():
             gradient[name] = gradient[name] + (slope[i] @ J).reshape(d.weights[name].shape)
-    K = sk.pseudo_kernel(net).compile()(d.X, None, d.weights, d.gates or None)
+    K = without_numba(sk.pseudo_kernel(net, of))(d.X, None, d.weights, d.gates)
     predicted = -np.einsum("ipjq,jq->ip", K, slope)
     rates = 10.0 ** np.arange(-5, -2.4, 0.5)
     errors = [
         np.abs(
-            at({n: w - eta * gradient.get(n, 0.0) for n, w in complex_.items()}, "hidden")
-            - at(complex_, "hidden") - eta * predicted
+            at({n: w - eta * gradient.get(n, 0.0) for n, w in complex_.items()}, of)
+            - at(complex_, of)
+            - eta * predicted
         ).max()
         for eta in rates
     ]
@@ -456,7 +457,7 @@ def test_symbols_without_numbers_are_refused():
 @pytest.mark.parametrize(
     ("expression", "message"),
     [
-        (lambda W, x, y: W * sp.Inverse(W), "The node Inverse in"),
+        (lambda W, x, y: sp.Inverse(W), "The node Inverse in"),
         (lambda W, x, y: W * sp.MatrixSymbol("U", 3, 3), "The node MatrixSymbol in 'U'"),
         (lambda W, x, y: Diagonal(y) * Diagonal(x), "a factor of x' before one of x"),
         (lambda W, x, y: Diagonal(sp.HadamardProduct(x, y)), "mixes both samples"),

@@ -1,0 +1,1 @@
+"""Published results, one readable file each, in the public API alone; each ends in its checks."""
