@@ -11,13 +11,12 @@ from symkernel import notation
 from symkernel.derivation import Derivation, derive
 from symkernel.errors import InvalidArgument, MissingValues, NoClosedForm
 from symkernel.formula import CheckReport, Rung
+from symkernel.identities import vanishes
 from symkernel.ladder_structure import end_to_end, horizon
 from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.modes import common_basis
 from symkernel.problem.problem import Problem
-from symkernel.identities import vanishes
-
 from symkernel.trajectory import Trajectory
 
 _DIGITS = 30
@@ -127,7 +126,7 @@ def _as_function(formula: Any) -> sp.Expr:
 def _as_observable(observable: Any, problem: Problem) -> tuple[str, int]:
     if observable == "loss" or observable == ("loss",):
         return "loss", 0
-    r = min(int(problem.network.inputs), int(problem.network.outputs))  # type: ignore[arg-type]
+    r = min(int(problem.network.inputs), int(problem.network.outputs))
     match observable:
         case ("mode", int(index)) if 0 <= index < r:
             return "mode", index

@@ -50,10 +50,12 @@ class CompiledLaw:
 
     @property
     def source(self) -> str:
+        """The numba module that evaluates the mode-level law."""
         return self._routine.source
 
     @property
     def rewritings(self) -> tuple[Any, ...]:
+        """The rules that led from the derived formula to it."""
         return self._routine.lowered.rewritings
 
 
@@ -83,6 +85,7 @@ class Derivation:
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
+        """The steps, each with its machine check."""
         return self.derived.steps()
 
     @property
@@ -94,12 +97,14 @@ class Derivation:
 
     @cached_property
     def result(self) -> Result:
+        """The laws as plain SymPy, functions of time."""
         if self._only_mode is not None:
             return self.derived.mode(self._only_mode)
         return self.derived.result()
 
     @cached_property
     def formulas(self) -> tuple[Formula, ...]:
+        """The laws with abbreviations, as they are printed."""
         return self.derived.formulas()
 
     @property
@@ -172,7 +177,7 @@ class Derivation:
         return check(self, **options)
 
     def latex(self, fragment: bool = False, names: Mapping[str, str] | None = None) -> str:
-        """Return LaTeX: a standalone document, or a fragment for ``\\input``."""
+        r"""Return LaTeX: a standalone document, or a fragment for ``\input``."""
         from symkernel.report.latex import document, fragment_of
 
         return (fragment_of if fragment else document)(self, names=names)

@@ -269,6 +269,7 @@ class Rung:
 
     @property
     def word(self) -> str:
+        """The outcome in a word."""
         return {True: "passed", False: "FAILED", None: "not climbed"}[self.passed]
 
 

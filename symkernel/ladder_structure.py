@@ -77,7 +77,7 @@ def _gap(left: Any, right: Any, scale: float) -> float:
 
 
 def _kernel(problem: Problem, law: Law) -> float:
-    """The law's own NTK on samples: asymmetry, and how far below 0 its spectrum goes."""
+    """Return asymmetry of the law's own NTK on samples, and how far below 0 its spectrum goes."""
     phases = [replace(phase, task=_with_samples(phase.task)) for phase in problem.curriculum.phases]
     sampled = replace(problem, curriculum=Curriculum(phases))
     worst = 0.0

@@ -246,15 +246,15 @@ def joined(texts: Sequence[str]) -> str:
 
 def _printer(expression: object, names: Mapping[str, str] | None, show_time: bool) -> _Printer:
     chosen: dict[sp.Basic, str] = {e.symbol: e.latex for e in _TABLE.values()}
-    for identifier, tex in (names or {}).items():
+    theirs = names or {}
+    for identifier, tex in theirs.items():
         known = _TABLE.get(identifier)
         chosen[known.symbol if known is not None else sp.Symbol(identifier)] = tex
         chosen[sp.Symbol(identifier)] = tex
     if isinstance(expression, sp.Basic):
-        for symbol in expression.free_symbols:
-            tex = (names or {}).get(getattr(symbol, "name", ""))
-            if tex is not None:
-                chosen[symbol] = tex
+        # The same identifier with other assumptions.
+        named = (q for q in expression.free_symbols if getattr(q, "name", "") in theirs)
+        chosen |= {symbol: theirs[symbol.name] for symbol in named}
     return _Printer(chosen, show_time)
 
 

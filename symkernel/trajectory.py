@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -56,7 +56,7 @@ class Trajectory:
     times: np.ndarray
     fields: Mapping[str, Field]
     steps: np.ndarray | None = None
-    labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
     origin: str = "theory"
     nodes: Mapping[str, Field] = field(default_factory=dict)
     conventions: tuple[str, ...] = ()
@@ -90,30 +90,37 @@ class Trajectory:
 
     @property
     def outputs(self) -> np.ndarray:
+        """Outputs, shape (n_times, n_samples, n_outputs)."""
         return self._compute(("field", "outputs"), self.fields)
 
     @property
     def hidden(self) -> np.ndarray:
+        """Activity of the node "hidden", shape (n_times, n_samples, n_hidden)."""
         return self._compute(("field", "hidden"), self.fields)
 
     @property
     def hidden_gram(self) -> np.ndarray:
+        """Inner products of hidden activities, shape (n_times, n_samples, n_samples)."""
         return self._compute(("field", "hidden_gram"), self.fields)
 
     @property
     def ntk(self) -> np.ndarray:
+        """Neural tangent kernel, (n_times, n_samples, n_outputs, n_samples, n_outputs)."""
         return self._compute(("field", "ntk"), self.fields)
 
     @property
     def weights(self) -> Mapping[str, np.ndarray]:
+        """Parameters by name, each of shape (n_times,) + its own."""
         return self._compute(("field", "weights"), self.fields)
 
     @property
     def loss(self) -> np.ndarray:
+        """Loss on the running phase's task, shape (n_times,)."""
         return self._compute(("field", "loss"), self.fields)
 
     @property
     def modes(self) -> np.ndarray:
+        """End-to-end map in the singular basis, shape (n_times, n_modes)."""
         return self._compute(("field", "modes"), self.fields)
 
     def node(self, name: str) -> np.ndarray:

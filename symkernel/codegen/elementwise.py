@@ -102,6 +102,7 @@ class ElementwiseRoutine:
 
     @cached_property
     def source(self) -> str:
+        """The module that is compiled."""
         return _formulas_source(self.lowered) + _SERIAL_LOOP
 
     @cached_property

@@ -22,10 +22,11 @@ class tanhc(sp.Function):
 
     @classmethod
     def eval(cls, x: sp.Expr) -> sp.Expr | None:
+        """Return the value at 0, which SymPy evaluates."""
         return sp.S.One if x.is_zero else None
 
     def definition(self) -> sp.Expr:
-        """The function written out; valid for x other than 0."""
+        """Return the function written out; valid for x other than 0."""
         return sp.tanh(self.args[0]) / self.args[0]
 
     def _eval_evalf(self, prec: int) -> sp.Expr:
@@ -41,7 +42,7 @@ class decay(sp.Function):
     nargs = 1
 
     def definition(self) -> sp.Expr:
-        """The function written out."""
+        """Return the function written out."""
         return sp.exp(-self.args[0])
 
     def _eval_evalf(self, prec: int) -> sp.Expr:
@@ -62,7 +63,7 @@ class rise(sp.Function):
     nargs = 1
 
     def definition(self) -> sp.Expr:
-        """The function written out."""
+        """Return the function written out."""
         return 1 - sp.exp(-self.args[0])
 
     def _eval_evalf(self, prec: int) -> sp.Expr:

@@ -1,17 +1,13 @@
-r"""Matrix formulas of two samples as NumPy source that numba compiles.
+r"""Matrix formulas of two samples as NumPy statements, one after the other.
 
 The formula alone decides what is computed. Each of its parts belongs to one side: it depends on
 the first sample ("left"), on the second ("right"), or on weights only ("none"). Parts are computed
 once per sample for all samples together, as stacks (see `numerics/batched.py`); pairs of samples
 meet in the inner products and in one last product per term, whose left factors must come first.
-
-Sizes and numerical factors are arguments of the generated function, not text, so that networks
-of one shape share one compiled module whatever their widths.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -25,29 +21,12 @@ from symkernel.codegen.printer import source_of
 from symkernel.errors import Unlowerable
 from symkernel.problem.activation import ARGUMENT, Activation
 
-__all__ = ["Leaf", "LoweredKernel", "lowered_kernel"]
+__all__ = ["LEFT", "NONE", "RIGHT", "Leaf", "Lowering"]
+
+# Longest remark, in characters.
+_REMARK = 90
 
 NONE, LEFT, RIGHT = "none", "left", "right"
-
-_MAPPED = '''
-
-@numba.njit(parallel=True, error_model="numpy", fastmath={{"contract"}})
-def {name}(stack):
-    out = np.empty_like(stack)
-    for i in numba.prange(stack.shape[0]):
-        for k in range(stack.shape[1]):
-            {variable} = stack[i, k]
-            out[i, k] = {body}
-    return out
-'''
-
-_KERNEL = '''
-
-@numba.njit("{signature}", cache=True, error_model="numpy")
-def kernel({arguments}):
-{body}
-    return out
-'''
 
 
 @dataclass(frozen=True)
@@ -70,27 +49,7 @@ class Leaf:
 
 
 @dataclass(frozen=True)
-class LoweredKernel:
-    """A formula as source, with what its generated function is to be called with.
-
-    Attributes
-    ----------
-    source : str
-        A module that stands alone, with the function ``kernel``.
-    symbols : tuple of MatrixSymbol
-        Arrays, in the order of the call; then come `sizes` and `numbers`.
-    sizes, numbers : tuple of sympy.Expr
-        Values of the two last arguments.
-    """
-
-    source: str
-    symbols: tuple[sp.MatrixSymbol, ...]
-    sizes: tuple[sp.Expr, ...]
-    numbers: tuple[sp.Expr, ...]
-
-
-@dataclass(frozen=True)
-class _Stack:
+class Stack:
     """A variable of the generated function: kind is "vector", "diagonal" or "dense"."""
 
     code: str
@@ -131,7 +90,7 @@ def _mirrored(factors: Iterable[sp.Basic]) -> list[sp.Basic]:
 
 
 @dataclass
-class _Lowering:
+class Lowering:
     """Writes the body of one generated function; equal parts are computed once."""
 
     leaves: Mapping[sp.MatrixSymbol, Leaf]
@@ -151,14 +110,16 @@ class _Lowering:
         return f"v{self.count}"
 
     def size(self, value: object) -> str:
+        """Return the code of a size."""
         self.sizes.append(sp.sympify(value))
         return f"sizes[{len(self.sizes) - 1}]"
 
     def number(self, value: sp.Expr) -> str:
+        """Return the code of a numerical factor."""
         self.numbers.append(value)
         return f"numbers[{len(self.numbers) - 1}]"
 
-    def joint(self, node: sp.Basic, *parts: _Stack) -> str:
+    def joint(self, node: sp.Basic, *parts: Stack) -> str:
         """Return the side of what is made of the parts."""
         sides = {part.side for part in parts} - {NONE}
         if len(sides) > 1:
@@ -168,13 +129,13 @@ class _Lowering:
             )
         return sides.pop() if sides else NONE
 
-    def vector(self, node: Any) -> _Stack:
+    def vector(self, node: Any) -> Stack:
         """Return a column as a stack of vectors."""
         if ("vector", node) not in self.known:
             self.known["vector", node] = self._vector(node)
         return self.known["vector", node]
 
-    def _vector(self, node: Any) -> _Stack:
+    def _vector(self, node: Any) -> Stack:
         match node:
             case sp.MatrixSymbol() if node in self.meanings:
                 value = self.vector(self.meanings[node])
@@ -185,29 +146,29 @@ class _Lowering:
                 code = leaf.argument
                 if leaf.side == NONE:
                     code = self.emit(f"{code}.reshape(1, {code}.size)")
-                return _Stack(code, leaf.side, "vector")
+                return Stack(code, leaf.side, "vector")
             case sp.MatMul():
                 return self._transformed(node)
             case sp.MatAdd():
                 terms = [self.vector(term) for term in node.args]
                 code = self.emit(" + ".join(term.code for term in terms))
-                return _Stack(code, self.joint(node, *terms), "vector")
+                return Stack(code, self.joint(node, *terms), "vector")
             case sp.HadamardProduct():
                 terms = [self.vector(term) for term in node.args]
                 code = self.emit(" * ".join(term.code for term in terms))
-                return _Stack(code, self.joint(node, *terms), "vector")
+                return Stack(code, self.joint(node, *terms), "vector")
             case Elementwise():
                 inner = self.vector(node.argument)
                 code = self.emit(f"{self.function(node)}({inner.code})")
-                return _Stack(code, inner.side, "vector")
+                return Stack(code, inner.side, "vector")
             case MatrixSlice():
                 inner = self.vector(node.parent)
                 start, stop = map(self.size, node.rowslice[:2])
                 code = self.emit(f"np.ascontiguousarray({inner.code}[:, {start}:{stop}])")
-                return _Stack(code, inner.side, "vector")
+                return Stack(code, inner.side, "vector")
         raise _no_translation(node)
 
-    def _transformed(self, node: sp.MatMul) -> _Stack:
+    def _transformed(self, node: sp.MatMul) -> Stack:
         scalars = [factor for factor in node.args if _is_scalar(factor)]
         *factors, last = _flat(factor for factor in node.args if not _is_scalar(factor))
         scalars += [factor for factor in factors if _is_scalar(factor)]
@@ -219,11 +180,11 @@ class _Lowering:
             code = f"{word}({matrix.code}, {value.code})"
             if matrix.kind == "diagonal":
                 code = f"{matrix.code} * {value.code}"
-            value = _Stack(self.emit(code), side, "vector")
+            value = Stack(self.emit(code), side, "vector")
         if (scale := sp.Mul(*scalars)) != 1:
             if scale.has(InnerProduct):
                 raise _no_translation(node)
-            value = _Stack(self.emit(f"{self.number(scale)} * {value.code}"), value.side, "vector")
+            value = Stack(self.emit(f"{self.number(scale)} * {value.code}"), value.side, "vector")
         return value
 
     def function(self, node: Elementwise) -> str:
@@ -238,13 +199,13 @@ class _Lowering:
             self.functions[node.function] = (f"map{len(self.functions)}", body)
         return self.functions[node.function][0]
 
-    def matrix(self, node: Any) -> _Stack:
+    def matrix(self, node: Any) -> Stack:
         """Return a matrix as a stack of matrices or of diagonals."""
         if ("matrix", node) not in self.known:
             self.known["matrix", node] = self._matrix(node)
         return self.known["matrix", node]
 
-    def _matrix(self, node: Any) -> _Stack:
+    def _matrix(self, node: Any) -> Stack:
         match node:
             case sp.MatrixSymbol() if node in self.meanings:
                 value = self.matrix(self.meanings[node])
@@ -253,41 +214,44 @@ class _Lowering:
             case sp.MatrixSymbol() if node in self.leaves and self.leaves[node].dense:
                 name = self.leaves[node].argument
                 shape = f"1, {name}.shape[0], {name}.shape[1]"
-                return _Stack(self.emit(f"{name}.reshape({shape})"), NONE, "dense")
+                return Stack(self.emit(f"{name}.reshape({shape})"), NONE, "dense")
             case DiagMatrix():
                 inner = self.vector(node.args[0])
-                return _Stack(inner.code, inner.side, "diagonal")
+                return Stack(inner.code, inner.side, "diagonal")
             case sp.Identity():
                 code = self.emit(f"np.ones((1, {self.size(node.shape[0])}))")
-                return _Stack(code, NONE, "diagonal")
+                return Stack(code, NONE, "diagonal")
             case sp.ZeroMatrix():
                 rows, columns = map(self.size, node.shape)
-                return _Stack(self.emit(f"np.zeros((1, {rows}, {columns}))"), NONE, "dense")
+                return Stack(self.emit(f"np.zeros((1, {rows}, {columns}))"), NONE, "dense")
             case sp.Transpose():
                 inner = self.matrix(node.arg)
                 if inner.kind == "diagonal":
                     return inner
-                return _Stack(self.emit(f"transposed({inner.code})"), inner.side, "dense")
+                return Stack(self.emit(f"transposed({inner.code})"), inner.side, "dense")
             case sp.MatAdd():
                 terms = [self.dense(self.matrix(term)) for term in node.args]
                 code = self.emit(" + ".join(term.code for term in terms))
-                return _Stack(code, self.joint(node, *terms), "dense")
-            case sp.MatMul() | sp.MatPow():
+                return Stack(code, self.joint(node, *terms), "dense")
+            case sp.MatMul():
+                return self._scaled_product(node)
+            case sp.MatPow(exp=power) if power.is_Integer and power > 0:
                 return self._scaled_product(node)
             case MatrixSlice():
                 inner = self.dense(self.matrix(node.parent))
                 bounds = [*node.rowslice[:2], *node.colslice[:2]]
                 a, b, c, d = map(self.size, bounds)
                 code = self.emit(f"np.ascontiguousarray({inner.code}[:, {a}:{b}, {c}:{d}])")
-                return _Stack(code, inner.side, "dense")
+                return Stack(code, inner.side, "dense")
         raise _no_translation(node)
 
-    def dense(self, value: _Stack) -> _Stack:
+    def dense(self, value: Stack) -> Stack:
+        """Return diagonals written out as matrices."""
         if value.kind == "dense":
             return value
-        return _Stack(self.emit(f"dense({value.code})"), value.side, "dense")
+        return Stack(self.emit(f"dense({value.code})"), value.side, "dense")
 
-    def _scaled_product(self, node: sp.MatrixExpr) -> _Stack:
+    def _scaled_product(self, node: sp.MatrixExpr) -> Stack:
         parts = _flat([node])
         scale = sp.Mul(*(part for part in parts if _is_scalar(part)))
         factors = tuple(part for part in parts if not _is_scalar(part))
@@ -296,10 +260,10 @@ class _Lowering:
         value = self.product(factors) if factors else self.matrix(sp.Identity(node.shape[0]))
         if scale != 1:
             code = self.emit(f"{self.number(scale)} * {value.code}")
-            value = _Stack(code, value.side, value.kind)
+            value = Stack(code, value.side, value.kind)
         return value
 
-    def product(self, factors: tuple[Any, ...]) -> _Stack:
+    def product(self, factors: tuple[Any, ...]) -> Stack:
         """Return a product from the left; products that begin alike share their beginning."""
         if len(factors) == 1:
             return self.matrix(factors[0])
@@ -313,7 +277,7 @@ class _Lowering:
             }.get((a.kind, b.kind))
             code = f"{word}({a.code}, {b.code})" if word else f"{a.code} * {b.code}"
             kind = "dense" if word else "diagonal"
-            self.known["product", factors] = _Stack(self.emit(code), side, kind)
+            self.known["product", factors] = Stack(self.emit(code), side, kind)
         return self.known["product", factors]
 
     def coefficient(self, node: Any) -> str:
@@ -356,6 +320,8 @@ class _Lowering:
         cut = cut if LEFT in sides[:cut] or cut == len(factors) else 0
         if RIGHT in sides[:cut] or LEFT in sides[cut:]:
             raise Unlowerable(f"The term '{node}' has a factor of x' before one of x; reorder it.")
+        # Without the scalar: sizes may stand in it, and the text must not depend on them.
+        self.lines.append(f"# {' '.join(map(str, factors)) or 'I'}"[:_REMARK])
         right_factors = tuple(_mirrored(factors[cut:]))
         left = self.product(factors[:cut]) if cut else None
         right = self.product(right_factors) if right_factors else None
@@ -379,7 +345,7 @@ class _Lowering:
                 sides.add(self.side_of(self.meanings[symbol]))
             elif symbol in self.leaves:
                 sides.add(self.leaves[symbol].side)
-        return self.joint(node, *(_Stack("", side, "") for side in sides))
+        return self.joint(node, *(Stack("", side, "") for side in sides))
 
 
 def _no_translation(node: Any) -> Unlowerable:
@@ -387,60 +353,3 @@ def _no_translation(node: Any) -> Unlowerable:
         f"The node {type(node).__name__} in '{node}' has no numerical translation; use sums, "
         f"products, transposes, diagonals, slices and elementwise functions of known symbols."
     )
-
-
-def lowered_kernel(
-    expression: Any,
-    where: Iterable[tuple[Any, Any]],
-    leaves: Mapping[sp.MatrixSymbol, Leaf],
-    activations: Iterable[Activation],
-) -> LoweredKernel:
-    """Return the source of the kernel of two sets of samples.
-
-    Parameters
-    ----------
-    expression : matrix expression
-        The kernel; terms are products whose factors of x come before those of x'.
-    where : iterable of (symbol, expression)
-        Abbreviations.
-    leaves : mapping of MatrixSymbol to Leaf
-        What the other symbols are; the inputs are called ``x`` and ``x2``.
-    activations : iterable of Activation
-        Functions with a compiled body of their own; others are printed.
-
-    Raises
-    ------
-    Unlowerable
-        Naming the node that has no translation.
-    """
-    meanings = {a: b for a, b in where if isinstance(a, sp.MatrixSymbol)}
-    writer = _Lowering(leaves, meanings, tuple(activations))
-    rows, columns = map(writer.size, expression.shape)
-    writer.lines.append(f"out = np.zeros((x.shape[0], {rows}, x2.shape[0], {columns}))")
-    terms = expression.args if isinstance(expression, sp.MatAdd) else (expression,)
-    for term in terms:
-        if not isinstance(term, sp.ZeroMatrix):
-            writer.lines.append("# + " + str(term)[:80])
-            writer.term(term)
-    return _module(writer, leaves)
-
-
-def _module(writer: _Lowering, leaves: Mapping[sp.MatrixSymbol, Leaf]) -> LoweredKernel:
-    from symkernel.numerics import batched, elementary
-
-    texts = [inspect.getsource(elementary)]
-    texts.append(inspect.getsource(batched).replace("from __future__ import annotations\n", ""))
-    for name, body in writer.functions.values():
-        texts.append(_MAPPED.format(name=name, body=body, variable=source_of(ARGUMENT)))
-    vectors = "Array(float64, 1, 'C', readonly=True)", "Array(float64, 2, 'C', readonly=True)"
-    kinds = [vectors[leaf.dense or leaf.side != NONE] for leaf in leaves.values()]
-    kinds += ["Array(int64, 1, 'C', readonly=True)", vectors[0]]
-    texts.append(
-        _KERNEL.format(
-            signature=f"float64[:, :, :, ::1]({', '.join(kinds)})",
-            arguments=", ".join([*(leaf.argument for leaf in leaves.values()), "sizes", "numbers"]),
-            body="\n".join("    " + line for line in writer.lines),
-        )
-    )
-    source = "\n".join(texts)
-    return LoweredKernel(source, tuple(leaves), tuple(writer.sizes), tuple(writer.numbers))

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
-from symkernel.codegen.matrix_printer import LEFT, NONE, RIGHT, Leaf, LoweredKernel, lowered_kernel
+from symkernel.codegen.matrix_module import LoweredKernel, lowered_kernel
+from symkernel.codegen.matrix_printer import LEFT, NONE, RIGHT, Leaf
 from symkernel.errors import InvalidArgument, MissingValues, ShapeMismatch, as_real_array
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Apply, Gate, Size
@@ -94,8 +95,7 @@ class KernelRoutine:
         known = {**self.values, **sizes}
         integers = np.array([_number(e, known) for e in self.lowered.sizes], dtype=np.int64)
         factors = np.array([_number(e, known) for e in self.lowered.numbers], dtype=np.float64)
-        call = [arrays[leaf.argument] for leaf in _leaves(self.net).values()]
-        return self._kernel(*call, integers, factors)
+        return self._kernel(*(arrays[name] for name in self.lowered.arguments), integers, factors)
 
     def _samples(self, value: Any, name: str, sizes: Sizes) -> np.ndarray:
         array = as_real_array(value, name, 2)

@@ -1,8 +1,8 @@
 r"""Named, bounded rewriting rules: from the formula a reader wants to the one a machine needs.
 
 Each application is recorded with its reason and the number of operations before and after, and can
-be proven to be an identity: `check` proves them all. `simplify` is not used: it turns stable forms back into
-overflowing ones (sympy/sympy#23923).
+be proven to be an identity: `check` proves them all. `simplify` is not used: it turns stable forms
+back into overflowing ones (sympy/sympy#23923).
 """
 
 from __future__ import annotations
@@ -39,10 +39,12 @@ class Rewriting:
 
     @property
     def operations_before(self) -> int:
+        """Operations before the rule."""
         return int(sp.count_ops(self.before))
 
     @property
     def operations_after(self) -> int:
+        """Operations after the rule."""
         return int(sp.count_ops(self.after))
 
     def __str__(self) -> str:

@@ -64,12 +64,13 @@ class Task:
     >>> assert np.allclose(task.Syx, np.eye(4)[:2] / 4)
     """
 
-    X: np.ndarray | None
-    Y: np.ndarray | None
+    # None where the task has no samples, or no numbers yet; `is_numeric` tells.
+    X: np.ndarray = None  # type: ignore[assignment]
+    Y: np.ndarray = None  # type: ignore[assignment]
     labels: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    Sxx: np.ndarray | None = field(default=None, kw_only=True)
-    Syx: np.ndarray | None = field(default=None, kw_only=True)
-    Syy: np.ndarray | None = field(default=None, kw_only=True)
+    Sxx: np.ndarray = field(default=None, kw_only=True)  # type: ignore[arg-type]
+    Syx: np.ndarray = field(default=None, kw_only=True)  # type: ignore[arg-type]
+    Syy: np.ndarray = field(default=None, kw_only=True)  # type: ignore[arg-type]
     modes: tuple[Mode, ...] | None = field(default=None, kw_only=True)
     history: tuple[str, ...] = field(default=(), kw_only=True)
 
@@ -122,6 +123,12 @@ class Task:
             Cross moment of targets and inputs.
         Syy : array_like, shape (n_outputs, n_outputs)
             Second moment of the targets, symmetric and positive semi-definite.
+
+        Raises
+        ------
+        ShapeMismatch, InvalidArgument
+            If shapes do not fit, or no data can have these moments: one of the matrices, or all
+            of them together, is not positive semi-definite.
         """
         sxx, syx, syy = _matrix(Sxx, "Sxx"), _matrix(Syx, "Syx"), _matrix(Syy, "Syy")
         if sxx.shape != (syx.shape[1],) * 2 or syy.shape != (syx.shape[0],) * 2:
@@ -138,7 +145,8 @@ class Task:
                     f"Argument '{name}' must be symmetric and positive semi-definite, but is off "
                     f"symmetry by {skew:.2g} and has smallest eigenvalue {lowest:.2g} (relative)."
                 )
-        return cls(None, None, Sxx=sxx, Syx=syx, Syy=syy)
+        _check_joint(sxx, syx, syy)
+        return cls(Sxx=sxx, Syx=syx, Syy=syy)
 
     @classmethod
     def from_modes(cls, s: object, multiplicity: object = 1, input_variance: object = 1) -> Task:
@@ -171,7 +179,7 @@ class Task:
         for mode in modes:
             _check_mode(mode)
         if any(mode.free_symbols for mode in modes):
-            return cls(None, None, modes=modes)
+            return cls(modes=modes)
         return _sampled_modes(modes)
 
     @property
@@ -363,3 +371,17 @@ def _sampled_modes(modes: tuple[Mode, ...]) -> Task:
     d = np.repeat([float(mode.d) for mode in modes], counts)
     X = np.diag(np.sqrt(len(d) * d))
     return Task(X, (s / d)[:, None] * X, modes=modes)
+
+
+def _check_joint(sxx: np.ndarray, syx: np.ndarray, syy: np.ndarray) -> None:
+    """Refuse moments that no joint distribution of inputs and targets has."""
+    sizes = [max(float(np.abs(m).max()), np.finfo(float).tiny) for m in (sxx, syy)]
+    cross = syx / np.sqrt(sizes[0]) / np.sqrt(sizes[1])
+    joint = np.block([[sxx / sizes[0], cross.T], [cross, syy / sizes[1]]])
+    lowest = float(np.linalg.eigvalsh((joint + joint.T) / 2)[0])
+    if not lowest >= -len(joint) * _SYMMETRY_TOLERANCE:
+        raise InvalidArgument(
+            f"Arguments 'Sxx', 'Syx' and 'Syy' must be moments of one distribution, but their "
+            f"joint matrix has eigenvalue {lowest:.2g} (relative): 'Syy' must be at least "
+            f"Syx Sxx^-1 Syx^T."
+        )

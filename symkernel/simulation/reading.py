@@ -44,7 +44,7 @@ def _activations() -> ModuleType:
 
 def value_and_slope(activation: Activation, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return an activation and its derivative at each entry."""
-    flat = np.ascontiguousarray(z).reshape(-1)
+    flat = np.array(z).reshape(-1)  # a copy: the samples of a task cannot be written to
     value, slope = np.empty_like(flat), np.empty_like(flat)
     getattr(_activations(), f"fill_{activation.name}")(flat, value, slope)
     return value.reshape(z.shape), slope.reshape(z.shape)

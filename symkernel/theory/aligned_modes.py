@@ -15,6 +15,7 @@ import sympy as sp
 from symkernel import notation
 from symkernel.errors import InvalidArgument
 from symkernel.formula import Citation, Derived, Evidence, Formula, Law, Result, Step, Verdict
+from symkernel.identities import vanishes
 from symkernel.problem import weights
 from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.network import Network
@@ -25,7 +26,6 @@ from symkernel.theory.mode_checks import check_precision, draw_aligned, mode_lim
 from symkernel.theory.mode_flow import ModeFlow, mode_flow
 from symkernel.theory.mode_observables import observable_step, observables
 from symkernel.theory.mode_state import ModeState, mode_trajectory, mode_verdicts
-from symkernel.identities import vanishes
 from symkernel.theory.solutions import solve_autonomous, written_out
 from symkernel.theory.stable_modes import amplitude_routine, side_routine
 from symkernel.trajectory import Trajectory
@@ -50,7 +50,7 @@ class _Derivation:
 
     @cached_property
     def sides(self) -> tuple[sp.Expr, sp.Expr]:
-        """a and b in terms of z."""
+        """Return a and b in terms of z."""
         even, odd = self.solution.even, self.solution.odd
         return self.a0 * even + self.b0 * odd, self.b0 * even + self.a0 * odd
 
@@ -65,7 +65,7 @@ class _Derivation:
         return solution.expression, solution.where
 
     def result(self) -> Result:
-        """All mode-level laws as plain SymPy in time."""
+        """Return all mode-level laws as plain SymPy in time."""
         plain = self.solution.of_growth
         scale = self.modes.scale
         u = scale * self.solution.overlap
@@ -77,7 +77,7 @@ class _Derivation:
         return Result({"output": output, **observables(self.modes, output, a, b, self.a0)})
 
     def formulas(self) -> tuple[Formula, ...]:
-        """The laws with abbreviations, as they are printed."""
+        """Return the laws with abbreviations, as they are printed."""
         growth = self.solution.growth
         z = notation.z
         where = (*growth.where, (z, growth.expression))
@@ -102,7 +102,7 @@ class _Derivation:
         return self.solution.learning_time
 
     def steps(self) -> tuple[Step, ...]:
-        """All steps, from gradient flow to observables."""
+        """Return all steps, from gradient flow to observables."""
         rotation, reduced, solved = self.solution.steps()
         steps = [
             *self.modes.system.steps(),
@@ -161,7 +161,7 @@ class _Derivation:
         if self.textbook is None:
             same = sp.expand(scale * (a * b - self.solution.overlap)) == 0
             return Evidence(same, "u = c a b exactly" if same else "u differs from c a b")
-        expression, where = self.textbook
+        expression, _ = self.textbook
         growth = self.solution.growth
         through_z = (scale * self.solution.overlap).subs(notation.z, growth.expression)
         difference = through_z - expression.subs(_U0, scale * self.a0 * self.b0)
@@ -221,8 +221,8 @@ def mode_values(
     task, amplitudes = problem.curriculum.phases[0].task, problem.weights.amplitudes
     if problem.is_numeric:
         state = ModeState.of(problem, modes)
-        a, b = state.amplitudes()
-        rows = np.stack([state.basis.s[0], state.basis.d[0][: state.basis.rank_bound], a, b])
+        r = state.basis.rank_bound
+        rows = np.stack([state.basis.s[0], state.basis.d[0][:r], *state.amplitudes()])
         columns = [tuple(map(sp.Float, column)) for column in rows.T]
     else:
         sides = [amplitudes.a, amplitudes.b] if amplitudes is not None else [(_A0,), (_B0,)]
@@ -233,7 +233,7 @@ def mode_values(
         raise InvalidArgument(
             f"Argument 'index' must be a mode between 0 and {len(columns) - 1}, not {index}."
         )
-    return columns[index]  # type: ignore[return-value]
+    return columns[index]
 
 
 def _trajectory(problem: Problem, times: Any) -> Trajectory:

@@ -12,7 +12,7 @@ from symkernel.errors import NoClosedForm
 from symkernel.formula import Evidence, Step
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
-from symkernel.problem.nodes import Apply, Input, Linear, Slice, Sum
+from symkernel.problem.nodes import Apply, Input, Linear, Sum
 from symkernel.theory.words import Words, derivative, trace_gradient
 
 # Small unequal sizes on which matrix identities are checked entry by entry.

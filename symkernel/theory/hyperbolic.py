@@ -38,10 +38,12 @@ class Sides:
 
     @property
     def overlap(self) -> sp.Expr:
+        """Initial overlap of the two sides."""
         return sp.expand((self.P0 - self.Q0) / 4)
 
     @property
     def mean_square(self) -> sp.Expr:
+        """Initial mean square of the two sides."""
         return sp.expand((self.P0 + self.Q0) / 4)
 
 
@@ -88,13 +90,13 @@ class ModeSolution:
 
     @cached_property
     def even(self) -> sp.Expr:
-        """cosh of the angle, in z: how much of its own side a hidden direction keeps."""
+        """Return cosh of the angle, in z: how much of its own side a hidden direction keeps."""
         root = sp.sqrt(notation.z)
         return (root + 1 / root) / 2
 
     @cached_property
     def odd(self) -> sp.Expr:
-        """sinh of the angle, in z: how much it takes over from the other side."""
+        """Return sinh of the angle, in z: how much it takes over from the other side."""
         root = sp.sqrt(notation.z)
         return (root - 1 / root) / 2
 
@@ -170,16 +172,16 @@ class ModeSolution:
         return Evidence(True, "substituted into p' = g q, q' = g p: residual exactly 0")
 
     def _check_reduced(self) -> Evidence:
-        p0, q0, z = *sp.symbols("p_0 q_0", real=True), notation.z
+        p0, q0 = sp.symbols("p_0 q_0", real=True)
+        z = notation.z
         root = sp.sqrt(z)
         p = p0 * (root + 1 / root) / 2 + q0 * (root - 1 / root) / 2
         q = q0 * (root + 1 / root) / 2 + p0 * (root - 1 / root) / 2
-        sides = {self.sides.P0: (p0 + q0) ** 2, self.sides.Q0: (p0 - q0) ** 2}
         general = ModeSolution(self.modes, Sides((p0 + q0) ** 2, (p0 - q0) ** 2))
         drive = self.modes.sigma - self.modes.delta * p * q
         residual = 2 * z * drive - general.reduced
         if sp.expand(residual) != 0 or sp.expand(p * q - general.overlap) != 0:
-            return Evidence(False, f"the reduced equation does not follow from {sides}")
+            return Evidence(False, "the reduced equation does not follow from the rotation")
         return Evidence(True, "z' = 2 g z with g of the rotated sides: difference exactly 0")
 
 

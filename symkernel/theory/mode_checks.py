@@ -11,6 +11,7 @@ import sympy as sp
 
 from symkernel import notation
 from symkernel.formula import Evidence
+from symkernel.identities import vanishes
 from symkernel.problem import weights
 from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.network import Network
@@ -18,8 +19,6 @@ from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.theory.hyperbolic import ModeSolution, Sides
 from symkernel.theory.mode_flow import ModeFlow
-from symkernel.identities import vanishes
-
 
 _DIGITS = 60
 _RANGE = {"amplitudes and strengths": (-8, 4), "times": (-8, 8)}
@@ -189,7 +188,7 @@ def _draw_task(stream: np.random.Generator) -> tuple[Network, Task]:
 def draw_aligned(stream: np.random.Generator) -> Problem:
     """Draw a problem with aligned weights: amplitudes 1e-4 to 10 of any sign."""
     net, task = _draw_task(stream)
-    k = min(int(net.inputs), int(net.outputs), int(net.node("hidden").size))  # type: ignore[arg-type]
+    k = min(int(net.inputs), int(net.outputs), int(net.node("hidden").size))
     a, b = (10 ** stream.uniform(-4, 1, k) * stream.choice([-1.0, 1.0], k) for _ in range(2))
     if stream.random() < 0.3:
         b = a

@@ -9,7 +9,6 @@ from symkernel.formula import Evidence, Step
 from symkernel.theory.mode_flow import ModeFlow
 from symkernel.theory.words import Words
 
-
 _PRODUCT = notation.register(sp.Symbol("x_dot_x"), r"x^T x'", "similarity of two inputs")
 _GRAM = notation.register(sp.Symbol("h_dot_h"), r"h^T h'", "similarity of two hidden activities")
 
@@ -105,7 +104,7 @@ def check_observables(modes: ModeFlow) -> Evidence:
         return hidden, outer * W2 * hidden
 
     parameters = [*W1, *W2]
-    (hx, fx), (hy, fy) = network(x), network(y)
+    (hx, fx), (_, fy) = network(x), network(y)
     Jh, Jfx, Jfy = hx.jacobian(parameters), fx.jacobian(parameters), fy.jacobian(parameters)
     dot = (x.T * y)[0]
     kernel = inner**2 * outer**2 * (dot * W2 * W2.T + (x.T * W1.T * W1 * y)[0] * sp.eye(n_out))

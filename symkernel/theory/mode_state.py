@@ -155,7 +155,7 @@ def mode_verdicts(law: str, problem: Problem, *, aligned: bool) -> tuple[Verdict
     network, reason = network_verdict(law, problem)
     if reason:
         return (network,)
-    named = (
+    named: tuple[tuple[str, str, str], ...] = (
         ("the tasks are diagonal in one pair of bases", "commuting",
          "whiten the inputs (task.whitened()), which changes the dynamics, or simulate"),
         ("different modes do not overlap in the hidden layer", "crossing",

@@ -180,7 +180,8 @@ def lower_modes(
         (root, sp.sqrt(_FORWARD * _BACKWARD)),
     ]
     away = sp.And(_W < 0, 4 * _P0 < _Q0)
-    overlap = side * sp.Piecewise((parts["plain"], away), (parts["stable"], True)) / (_FORWARD * _BACKWARD)
+    top = sp.Piecewise((parts["plain"], away), (parts["stable"], True))
+    overlap = side * top / (_FORWARD * _BACKWARD)
     growth = sp.Piecewise((_FORWARD / root, forwards), (_BACKWARD / root, True))
     odd = side * 2 * (_SIGMA - _DELTA * _W) * _TAU / root
     outputs = (("overlap", overlap), ("growth", growth), ("odd", odd))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sympy as sp
 
@@ -53,6 +54,7 @@ class Words:
         )
 
     def scaled(self, factor: sp.Expr) -> Words:
+        """Return the sum times a scalar."""
         return Words({word: factor * c for word, c in self.terms.items()})
 
     def __neg__(self) -> Words:
@@ -62,6 +64,7 @@ class Words:
         return self + -other
 
     def transposed(self) -> Words:
+        """Return the transpose of the sum."""
         return Words.collect((_transposed(word), c) for word, c in self.terms.items())
 
     def substituted(self, meaning: Mapping[str, Words]) -> Words:
@@ -75,7 +78,7 @@ class Words:
             total = total + product
         return total
 
-    def reduced(self, rules: Mapping[Word, Words]) -> Words:
+    def reduced(self, rules: Mapping[Any, Words]) -> Words:
         r"""Return the sum with pairs of neighbours rewritten, until none is left.
 
         Rules are, for example, $V^T V \to 1$ or $Q^T P \to \mathrm{diag}(w)$.

@@ -126,6 +126,13 @@ def test_second_moments_must_be_symmetric_and_not_negative(bad: np.ndarray) -> N
             Task.from_moments(**moments)
 
 
+def test_moments_must_belong_to_one_distribution() -> None:
+    with pytest.raises(InvalidArgument, match="moments of one distribution"):
+        Task.from_moments(EYE, 2 * EYE, EYE)
+    with pytest.raises(InvalidArgument, match="moments of one distribution"):
+        Task.from_moments(np.diag([1.0, 1.0, 0.0]), EYE, EYE)
+
+
 def test_singular_zero_and_badly_scaled_moments_are_not_errors() -> None:
     zero = np.zeros((3, 3))
     assert Task.from_moments(np.diag([1.0, 0, 0]), zero, zero).Syx.any() == False  # noqa: E712

@@ -397,7 +397,9 @@ def test_symbols_need_values():
     with pytest.raises(MissingValues):
         simulate(net, task, w0, 0.1, steps=1, loss=SquaredError(sp.Symbol("k", positive=True)))
     with pytest.raises(MissingValues):
-        simulate(net, Task.from_modes(sp.Symbol("s", positive=True)), w0, 0.1, steps=1)
+        symbolic = Task.from_modes([sp.Symbol("s", positive=True)] * 2, multiplicity=[1, 1])
+        square = Network.two_layer(2, 3, 2)
+        simulate(square, symbolic, initial.gaussian(square), 0.1, steps=1)
     with pytest.raises(MissingValues):
         simulate(Network.two_layer(3, n, 2), task, w0, 0.1, steps=1)
 

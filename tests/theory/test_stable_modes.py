@@ -10,7 +10,7 @@ import mpmath
 import numpy as np
 import pytest
 import sympy as sp
-from hypothesis import event, example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symkernel import Network, SquaredError
@@ -87,12 +87,6 @@ EDGES = [
 ]
 
 
-def with_edges(test):
-    for edge in EDGES:
-        test = example(edge)(test)
-    return test
-
-
 def reference(curve):
     s, d, a, b, times = curve
     return [mode_mpmath.exact(s, d, a, b, t) for t in times]
@@ -114,7 +108,6 @@ def overlap_error(curve) -> float:
         scale = abs(point.overlap) if one_sign else largest
         gap = abs(mpmath.mpf(float(value)) - point.overlap)
         worst = max(worst, gap / scale if scale else gap)
-    event("one sign" if one_sign else "crosses zero")
     return float(worst)
 
 
@@ -122,7 +115,7 @@ def check_overlap(curve) -> None:
     assert overlap_error(curve) <= BOUND
 
 
-def check_sides(curve) -> None:
+def check_angle(curve) -> None:
     r"""Errors of $e^\varphi$ relative; of $\sinh\varphi$ relative to the terms of its drive."""
     s, d, a, b, times = curve
     found, exact = columns(AMPLITUDES, curve), reference(curve)
@@ -158,32 +151,36 @@ def check_amplitudes(curve) -> None:
             assert abs(mpmath.mpf(float(value)) - want) <= BOUND * largest
 
 
-CHECKS = {"overlap": check_overlap, "angle": check_sides, "amplitudes": check_amplitudes}
+CHECKS = (check_overlap, check_angle, check_amplitudes)
 
 
-@pytest.mark.parametrize("what", CHECKS)
-def test_routine_against_high_precision(what: str) -> None:
-    @with_edges
-    @given(curves())
-    @settings(max_examples=400)
-    def run(curve) -> None:
-        CHECKS[what](curve)
+@given(curves())
+@settings(max_examples=400)
+def test_overlap_against_high_precision(curve) -> None:
+    check_overlap(curve)
 
-    run()
+
+@given(curves())
+@settings(max_examples=400)
+def test_angle_against_high_precision(curve) -> None:
+    check_angle(curve)
+
+
+@given(curves())
+@settings(max_examples=400)
+def test_amplitudes_against_high_precision(curve) -> None:
+    check_amplitudes(curve)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("what", CHECKS)
-def test_routine_against_high_precision_on_many_draws(what: str) -> None:
-    @given(curves())
-    @settings(max_examples=4000, derandomize=False)
-    def run(curve) -> None:
-        CHECKS[what](curve)
-
-    run()
+@given(curves())
+@settings(max_examples=4000, derandomize=False)
+def test_many_draws_against_high_precision(curve) -> None:
+    for check in CHECKS:
+        check(curve)
 
 
 @pytest.mark.parametrize("edge", EDGES, ids=str)
 def test_edges_of_the_range(edge) -> None:
-    for check in CHECKS.values():
+    for check in CHECKS:
         check(edge)

@@ -1,0 +1,1 @@
+"""What leaves the package: LaTeX, figures, notebook display, records; all written atomically."""
