@@ -135,9 +135,12 @@ def staged_times(claim: sp.Expr | None = None) -> tuple[bool, str]:
         claim = B**L / (2 * sp.sqrt(eigenvalue)) * sp.log(
             q / (1 - q) * (sp.sqrt(eigenvalue) / u0 - 1)
         )
-    found, stated = (x.subs(sp.sqrt(eigenvalue), root) for x in (level_time(), claim))
-    exponents = [sp.expand(2 * root * B**-L * x) for x in (found, stated)]
-    same = sp.cancel(sp.exp(exponents[0]) - sp.exp(exponents[1])) == 0
+    items = sp.Symbol("items", positive=True)
+    found, stated = (
+        sp.exp(2 * root / items * x.subs(sp.sqrt(eigenvalue), root).subs(B**L, items))
+        for x in (level_time(), claim)
+    )
+    same = sp.cancel(found - stated) == 0
     # `derive` is given the level itself; its formula is arranged in another way.
     own, worst = derive().learning_time(q) - claim, sp.Float(0)
     for b, deep in ((2, 3), (3, 2), (5, 1)):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
+from threadpoolctl import ThreadpoolController
 
 from symkernel.codegen.matrix_module import LoweredKernel, lowered_kernel
 from symkernel.codegen.matrix_printer import LEFT, NONE, RIGHT, Leaf
@@ -47,6 +48,13 @@ class KernelRoutine:
         from symkernel.codegen.cache import load
 
         return load(self.source, "kernel").kernel
+
+    @cached_property
+    def _blas(self) -> ThreadpoolController:
+        # numba's np.dot calls the BLAS that SciPy brings: it has to be loaded to be found.
+        import scipy.linalg.cython_blas  # noqa: F401
+
+        return ThreadpoolController()
 
     def __call__(
         self,
@@ -95,7 +103,12 @@ class KernelRoutine:
         known = {**self.values, **sizes}
         integers = np.array([_number(e, known) for e in self.lowered.sizes], dtype=np.int64)
         factors = np.array([_number(e, known) for e in self.lowered.numbers], dtype=np.float64)
-        return self._kernel(*(arrays[name] for name in self.lowered.arguments), integers, factors)
+        call = [arrays[name] for name in self.lowered.arguments]
+        kernel = self._kernel
+        # The loops over samples are parallel already; with threads in BLAS too it is ten times
+        # slower on two cores.
+        with self._blas.limit(limits=1, user_api="blas"):
+            return kernel(*call, integers, factors)
 
     def _samples(self, value: Any, name: str, sizes: Sizes) -> np.ndarray:
         array = as_real_array(value, name, 2)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from dataclasses import dataclass
 
 _ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
@@ -30,18 +31,23 @@ _SIGNS = {
 _KNOWN_TO_LATEX = re.compile("[\u00a1-\u017e\u2013\u2014\u2018\u2019\u201c\u201d\u2026]")
 
 _PIECE = re.compile(
-    r"(?P<function>\b(?:exp|tanh|cosh|sinh|erf)\((?:[^()\s]+ ?)+\))"
+    r"(?P<function>\b(?:exp|tanh|cosh|sinh|erf|max|min|flow)\([^()]*\))"
     r"|(?P<mean><[a-z] [a-z]\^T>)"
     r"|(?P<length>\|[A-Za-z](?: [+-] [A-Za-z])?\|(?:\^2)?)"
-    r"|(?P<number>(?<![\w.])\d+(?:\.\d+)?e[+-]?\d+(?!\w))"
-    r"|(?P<word>\S+)|(?P<space>\s+)"
+    r"|(?P<number>(?<![\w.])\d+(?:\.\d+)?e[+-]?\d+(?![\w.]*\w))"
+    r"|(?P<open>\(+(?=[|\w]))|(?P<space>\s+)|(?P<close>[,;:.)]+(?=\s|$))"
+    r"|(?P<word>[^\s(]+?(?=[,;:.)]*(?:\s|$))|\S)"
 )
 _GREEK = re.compile(r"\b(alpha|beta|delta|sigma|tau|phi|lambda|rho)\b")
 _LETTER = re.compile(r"[A-Za-z](?:\d|_\w)?(?:\^\w)?'?")
+_INDEX = re.compile(r"\b([A-Za-z])(\d)")
 _PRODUCT = re.compile(r"[a-z]\.[a-z]")
-_OPERATOR = {"=", "+", "-", "/", "<", ">", "<=", ">=", "->", "+-"}
-_OPERATORS = {"<=": r"\le", ">=": r"\ge", "->": r"\to", "+-": r"\pm"}
-_CLOSING = re.compile(r"^(.*?)([,;:.)]*)$", re.DOTALL)
+_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_OPERATORS = {
+    "=": "=", "+": "+", "-": "-", "/": "/", "<": "<", ">": ">",
+    "<=": r"\le", ">=": r"\ge", "->": r"\to", "+-": r"\pm",
+}  # fmt: skip
+_UPRIGHT = re.compile(r"^(erf|flow)")
 
 
 def escape(text: str) -> str:
@@ -68,6 +74,23 @@ def _character(sign: str) -> str:
     return rf"\texttt{{U+{ord(sign):04X}}}"
 
 
+@dataclass
+class _Piece:
+    """A piece of text; `tex` is the mathematics that it stands for, None for words."""
+
+    kind: str
+    plain: str
+    tex: str | None
+
+    @property
+    def is_operator(self) -> bool:
+        return self.plain in _OPERATORS
+
+    @property
+    def is_number(self) -> bool:
+        return _NUMBER.fullmatch(self.plain) is not None
+
+
 def prose(text: str) -> str:
     r"""Return plain text as LaTeX, with letters and short formulas set as mathematics.
 
@@ -77,77 +100,76 @@ def prose(text: str) -> str:
     >>> assert prose("so K_h = J_h J_f^T holds") == "so $K_h = J_h J_f^T$ holds"
     >>> assert prose("a net, error 1.5e-12") == r"a net, error $1.5 \times 10^{-12}$"
     """
-    pieces = [(m.lastgroup or "", m.group()) for m in _PIECE.finditer(text)]
-    words = [k for k, (kind, _) in enumerate(pieces) if kind != "space"]
-    set_as = [_mathematics(*pieces[k]) for k in words]
-    for position in range(len(words)):
-        word = pieces[words[position]][1]
-        if word in ("a", "A", "I") and not _is_a_letter(position, words, pieces, set_as):
-            set_as[position] = None
-    return _assembled([pieces[k][1] for k in words], set_as, text)
+    pieces = [
+        _Piece(m.lastgroup or "", m.group(), _mathematics(m.lastgroup or "", m.group()))
+        for m in _PIECE.finditer(text)
+    ]
+    words = [piece for piece in pieces if piece.kind != "space"]
+    for before, piece, after in zip([None, *words[:-1]], words, [*words[1:], None], strict=True):
+        _settle(before, piece, after)
+    out, run = [], []
+    for piece in pieces:
+        if piece.tex is not None or (piece.kind == "space" and run):
+            run.append(piece)
+            continue
+        out += [_closed(run), escape(piece.plain)]
+        run = []
+    return "".join([*out, _closed(run)])
 
 
-def _is_a_letter(
-    position: int, words: list[int], pieces: list[tuple[str, str]], set_as: list[str | None]
-) -> bool:
-    """Whether a lone "a" is the letter and not the article: the article stands before a word."""
-    before = pieces[words[position - 1]][1] if position else ""
-    after = pieces[words[position + 1]][1] if position + 1 < len(words) else ""
-    return before in _OPERATOR or after in _OPERATOR or after in ("", "and", "or")
-
-
-def _mathematics(kind: str, piece: str) -> str | None:
+def _mathematics(kind: str, plain: str) -> str | None:
     """Return the mathematics that a piece of text stands for, None for a word."""
     if kind == "function":
-        name, _, inside = piece.partition("(")
-        name = rf"\{name}" if name != "erf" else r"\operatorname{erf}"
-        return rf"{name}({_greek(inside)}"
+        name, _, inside = plain.partition("(")
+        head = rf"\operatorname{{{name}}}" if _UPRIGHT.match(name) else rf"\{name}"
+        return f"{head}({_letters(inside)}"
     if kind == "mean":
-        return rf"\langle {piece[1:-1]} \rangle"
+        return rf"\langle {plain[1:-1]} \rangle"
     if kind == "length":
-        return piece
+        return plain
     if kind == "number":
-        digits, _, power = piece.partition("e")
-        return rf"{digits} \times 10^{{{int(power)}}}" if digits != "1" else f"10^{{{int(power)}}}"
-    if piece in _OPERATOR:
-        return _OPERATORS.get(piece, piece)
-    if _LETTER.fullmatch(piece):
-        return re.sub(r"^([A-Za-z])(\d)", r"\1_\2", piece)
-    if _PRODUCT.fullmatch(piece):
-        return rf"{piece[0]} \cdot {piece[2]}"
-    if _GREEK.fullmatch(piece):
-        return _greek(piece)
-    return None
+        digits, _, power = plain.partition("e")
+        return (rf"{digits} \times " if digits != "1" else "") + f"10^{{{int(power)}}}"
+    if plain in _OPERATORS:
+        return _OPERATORS[plain]
+    if _PRODUCT.fullmatch(plain):
+        return rf"{plain[0]} \cdot {plain[2]}"
+    named = _LETTER.fullmatch(plain) or _GREEK.fullmatch(plain) or _NUMBER.fullmatch(plain)
+    return _letters(plain) if named else None
 
 
-def _greek(text: str) -> str:
-    return _GREEK.sub(lambda m: rf"\var{m.group()}" if m.group() == "phi" else rf"\{m.group()}", text)
+def _letters(text: str) -> str:
+    greek = _GREEK.sub(lambda m: "\\" + "var" * (m.group() == "phi") + m.group(), text)
+    return _INDEX.sub(r"\1_\2", greek)
 
 
-def _assembled(words: list[str], set_as: list[str | None], text: str) -> str:
-    """Join runs of mathematics; operators alone, without a letter beside them, stay text."""
-    out: list[str] = []
-    run: list[tuple[str, str]] = []
+def _settle(before: _Piece | None, piece: _Piece, after: _Piece | None) -> None:
+    """Decide whether "a" is an article, "x" a sign of multiplication."""
+    beside = [p for p in (before, after) if p is not None]
+    operator = any(p.is_operator for p in beside)
+    if piece.plain in ("a", "A", "I") and not operator:
+        if after is not None and after.kind == "word" and after.plain not in ("and", "or"):
+            piece.tex = None
+    elif piece.plain == "x" and len(beside) == 2 and not operator:
+        words = [p for p in beside if p.kind == "word" and p.tex is None and len(p.plain) > 3]
+        if len(words) == 2:
+            piece.tex = r"\times"
 
-    def close() -> None:
-        letters = [plain for plain, _ in run if plain not in _OPERATOR]
-        body = " ".join(tex if letters else escape(plain) for plain, tex in run)
-        if run:
-            out.append(f"${body}$" if letters else body)
-        run.clear()
 
-    for word, tex in zip(words, set_as, strict=True):
-        if tex is not None:
-            run.append((word, tex))
-            continue
-        head, tail = _CLOSING.match(word).groups()  # type: ignore[union-attr]
-        inner = _mathematics("word", head) if tail and head not in _OPERATOR else None
-        if inner is not None and head:
-            run.append((head, inner))
-            close()
-            out[-1] += escape(tail)
-            continue
-        close()
-        out.append(escape(word))
-    close()
-    return " ".join(out)
+def _closed(run: list[_Piece]) -> str:
+    """Return a run of mathematics; what is no letter at its ends stays text."""
+
+    def is_loose(piece: _Piece) -> bool:
+        return piece.kind == "space" or piece.is_operator
+
+    first, last = 0, len(run)
+    while first < last and is_loose(run[first]):
+        first += 1
+    while last > first and is_loose(run[last - 1]):
+        last -= 1
+    inner = run[first:last]
+    head, tail = ("".join(escape(p.plain) for p in part) for part in (run[:first], run[last:]))
+    if all(piece.is_number or is_loose(piece) for piece in inner):
+        return head + "".join(escape(piece.plain) for piece in inner) + tail
+    body = "".join(" " if p.kind == "space" else str(p.tex) for p in inner)
+    return f"{head}${body}${tail}"

@@ -204,7 +204,7 @@ def _checked_gates(
             f"Argument 'gates' must hold one mapping for each of the {len(tasks)} phases, "
             f"not {len(given)}."
         )
-    sizes = {n.name: int(n.size) for n in net.order if isinstance(n, Gate)}  # type: ignore[arg-type]
+    sizes = {n.name: int(n.size) for n in net.order if isinstance(n, Gate)}
     checked = []
     for mapping, task in zip(given, tasks, strict=True):
         if not isinstance(mapping, Mapping) or set(mapping) != set(sizes):
@@ -214,7 +214,7 @@ def _checked_gates(
             )
         arrays = {name: as_real_array(mapping[name], f"gates[{name!r}]", 2) for name in sizes}
         for name, array in arrays.items():
-            wanted = (len(task.X), sizes[name])  # type: ignore[arg-type]
+            wanted = (len(task.X), sizes[name])
             if array.shape != wanted:
                 raise ShapeMismatch(f"Gate '{name}' must be of shape {wanted}, not {array.shape}.")
         checked.append(arrays)

@@ -150,7 +150,7 @@ class Layout:
         found["n_in"], found["n_out"] = _integers((self.net.inputs, self.net.outputs))
         for node in self.net.order:
             if isinstance(node, Gate):
-                found[f"rows_m{plan.gates.index(node.name)}"] = int(node.size)  # type: ignore[arg-type]
+                found[f"rows_m{plan.gates.index(node.name)}"] = int(node.size)
         for j, shape in enumerate(self.shapes):
             found |= {f"start_w{j}": self.starts[j], f"rows_w{j}": shape[0]}
             found[f"columns_w{j}"] = shape[-1] if len(shape) == 2 else 1
@@ -168,7 +168,7 @@ class Layout:
         plan, place = self.plan, 0
         found: dict[str, int] = {}
         for name, node in (*plan.buffers, *self.transposes):
-            found |= {f"rows_{name}": int(node.size), f"at_{name}": place}  # type: ignore[arg-type]
+            found |= {f"rows_{name}": int(node.size), f"at_{name}": place}
             place += _padded(found[f"rows_{name}"] * self.block)
         for parameter in plan.shared:
             j = plan.parameter_index[parameter]
@@ -176,9 +176,7 @@ class Layout:
             place += _padded(known[f"rows_w{j}"] * known[f"columns_w{j}"])
         return found | {"length_work": place}
 
-    def pack(
-        self, X: np.ndarray, Y: np.ndarray, gates: Mapping[str, np.ndarray]
-    ) -> np.ndarray:
+    def pack(self, X: np.ndarray, Y: np.ndarray, gates: Mapping[str, np.ndarray]) -> np.ndarray:
         """Return the data vector of samples."""
         arrays = {"x": X, "y": Y, "xs": X}
         arrays |= {f"m{g}": gates[name] for g, name in enumerate(self.plan.gates)}

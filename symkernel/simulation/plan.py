@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from functools import cached_property
 
 from symkernel.problem.network import Network
-from symkernel.problem.nodes import Apply, Bias, Gate, Input, Linear, Node, Parameter, Slice, Sum
+from symkernel.problem.nodes import Apply, Bias, Input, Linear, Node, Parameter, Slice, Sum
 
 
 def is_dense(node: Node) -> bool:
@@ -185,12 +185,5 @@ class Plan:
     def shared(self) -> tuple[Parameter, ...]:
         """Dense trained parameters used more than once: their parts need a place each."""
         return tuple(
-            p
-            for p in self.parameters
-            if p.kind == "dense" and p.trained and len(self.uses(p)) > 1
+            p for p in self.parameters if p.kind == "dense" and p.trained and len(self.uses(p)) > 1
         )
-
-    @cached_property
-    def gated(self) -> bool:
-        """Whether there are gates."""
-        return any(isinstance(node, Gate) for node in self.order)

@@ -87,16 +87,14 @@ class Pass:
                 weight, child = self.effective[node.parameter], self.values[node.child]
                 return child @ weight.T if node.parameter.kind == "dense" else child * weight
             case Bias():
-                return np.broadcast_to(self.effective[node.parameter], (len(X), int(node.size)))  # type: ignore[call-overload]
+                return np.broadcast_to(self.effective[node.parameter], (len(X), int(node.size)))
             case Apply():
-                value, self.slopes[node] = value_and_slope(
-                    node.activation, self.values[node.child]
-                )
+                value, self.slopes[node] = value_and_slope(node.activation, self.values[node.child])
                 return value
             case Gate():
                 return self.gates[node.name] * self.values[node.child]
             case Slice():
-                return self.values[node.child][:, int(node.start) : int(node.stop)]  # type: ignore[arg-type]
+                return self.values[node.child][:, int(node.start) : int(node.stop)]
             case Sum():
                 return sum(self.values[term] for term in node.terms)  # type: ignore[return-value]
         raise NotImplementedError(f"node {type(node).__name__}")
@@ -126,8 +124,8 @@ class Pass:
             case Gate():
                 yield node.child, mine * self.gates[node.name][:, None]
             case Slice():
-                part = np.zeros((*mine.shape[:2], int(node.child.size)))  # type: ignore[arg-type]
-                part[:, :, int(node.start) : int(node.stop)] = mine  # type: ignore[arg-type]
+                part = np.zeros((*mine.shape[:2], int(node.child.size)))
+                part[:, :, int(node.start) : int(node.stop)] = mine
                 yield node.child, part
             case Sum():
                 for term in node.terms:
@@ -169,9 +167,9 @@ class Pass:
         if parameter.kind != "dense":
             return gram
         inputs = self.values[u.children[0]] @ self.values[v.children[0]].T
-        return (
-            gram.reshape(samples, n_out, samples, n_out) * inputs[:, None, :, None]
-        ).reshape(samples * n_out, samples * n_out)
+        return (gram.reshape(samples, n_out, samples, n_out) * inputs[:, None, :, None]).reshape(
+            samples * n_out, samples * n_out
+        )
 
 
 class Reading:
@@ -238,7 +236,7 @@ class Reading:
     def _no_samples(self) -> Undetermined | None:
         if any(task.X is None for task in self.tasks):
             return Undetermined("the task is given by moments and has no samples")
-        if len({len(task.X) for task in self.tasks}) > 1:  # type: ignore[arg-type]
+        if len({len(task.X) for task in self.tasks}) > 1:
             return Undetermined(
                 "the tasks of the curriculum have different numbers of samples; simulate "
                 "phase by phase"
@@ -255,7 +253,7 @@ class Reading:
     def _pass(self, k: int) -> Pass:
         weights = {name: array[k] for name, array in self.weights.items()}
         phase = int(self.phases[k])
-        return Pass(self.net, weights, self.tasks[phase].X, self.gates[phase])  # type: ignore[arg-type]
+        return Pass(self.net, weights, self.tasks[phase].X, self.gates[phase])
 
     def activity(self, name: str) -> np.ndarray:
         """Return a node's activity, (n_times, n_samples, size)."""
@@ -264,14 +262,14 @@ class Reading:
 
     def hidden_gram(self) -> np.ndarray:
         """Return inner products of hidden activities, (n_times, n_samples, n_samples)."""
-        samples = len(self.tasks[0].X)  # type: ignore[arg-type]
+        samples = len(self.tasks[0].X)
         _refuse_large((len(self.rows), samples, samples), "hidden_gram")
         hidden = self.activity("hidden")
         return hidden @ hidden.transpose(0, 2, 1)
 
     def ntk(self) -> np.ndarray:
         """Return the NTK at each record."""
-        one = (len(self.tasks[0].X), int(self.net.outputs)) * 2  # type: ignore[arg-type]
+        one = (len(self.tasks[0].X), int(self.net.outputs)) * 2
         _refuse_large((len(self.rows), *one), "ntk")
         return np.stack([self._pass(k).kernel() for k in range(len(self.rows))])
 

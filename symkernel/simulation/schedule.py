@@ -93,9 +93,11 @@ def plan_schedule(
     InvalidArgument
         If nothing says how long to run, or a record lies after the end.
     """
-    end = curriculum.end
-    latest = int(_as_steps(np.array([end]), learning_rate, "curriculum")[0]) if end < np.inf else None
-    wanted = None if record is None else _as_steps(as_times(record, "record"), learning_rate, "record")
+    latest = wanted = None
+    if curriculum.end < np.inf:
+        latest = int(_as_steps(np.array([curriculum.end]), learning_rate, "curriculum")[0])
+    if record is not None:
+        wanted = _as_steps(as_times(record, "record"), learning_rate, "record")
     if steps is not None:
         total = as_count(steps, "steps", 0)
     elif wanted is not None:
@@ -112,7 +114,8 @@ def plan_schedule(
             f"{total}; make its last phase longer, or leave out its duration."
         )
     if wanted is None:
-        wanted = np.unique(np.linspace(0, total, min(_DEFAULT_RECORDS, total + 1)).round()).astype(int)
+        even = np.linspace(0, total, min(_DEFAULT_RECORDS, total + 1))
+        wanted = np.unique(even.round()).astype(np.int64)
     if wanted[-1] > total:
         raise InvalidArgument(
             f"Argument 'record' must not go beyond the {total} steps of the run, but its last "

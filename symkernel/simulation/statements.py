@@ -107,7 +107,7 @@ class Statements:
         if flip == "b":
             lines += loop(f"{b}.shape[0]", f"{b}.shape[1]", [f"{between}[c, r] = {b}[r, c]"])
             b = between
-        span = range(int(inner.size))  # type: ignore[arg-type]
+        span = range(int(inner.size))
         entry = "{a}[{i}, r]" if flip == "a" else "{a}[r, {i}]"
         return [
             *lines,
@@ -201,7 +201,9 @@ class Statements:
             *indented(after),
         ]
 
-    def _hand(self, node: Node, row: str, g: str, before: Lines, inside: Lines, after: Lines):
+    def _hand(
+        self, node: Node, row: str, g: str, before: Lines, inside: Lines, after: Lines
+    ) -> None:
         """Add a gradient to a child: to its array, or further in where it has none."""
         if not self.plan.is_stored(node):
             self._inward(node, row, g, before, inside, after)
@@ -209,7 +211,9 @@ class Statements:
             sign = "+=" if self.plan.accumulates(node) else "="
             inside.append(f"{self.plan.gradient(node)}[{row}, c] {sign} {g}")
 
-    def _inward(self, node: Node, row: str, g: str, before: Lines, inside: Lines, after: Lines):
+    def _inward(
+        self, node: Node, row: str, g: str, before: Lines, inside: Lines, after: Lines
+    ) -> None:
         """Hand a gradient through an elementwise node to its parameter and its children."""
         rest = (before, inside, after)
         k = self.plan.index[node]

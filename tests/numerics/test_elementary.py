@@ -93,7 +93,7 @@ def test_limits_and_signed_zeros(name: str) -> None:
     function = getattr(elementary, name)
     for x, expected in AT_LIMITS[name]:
         value = function(x)
-        assert value == expected and math.copysign(1, value) == math.copysign(1, expected), x
+        assert (value, math.copysign(1, value)) == (expected, math.copysign(1, expected)), x
     assert math.isnan(function(math.nan))
 
 

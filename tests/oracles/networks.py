@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from symkernel import Network, Task
+from symkernel import weights as initial
 from symkernel.nodes import Apply, Bias, Gate, Input, Parameter
 
 
@@ -138,6 +139,17 @@ def drawn(net, samples, seed):
     sizes = {node.name: node.size for node in net.order if isinstance(node, Gate)}
     gates = {gate: rng.normal(size=(samples, size)) for gate, size in sizes.items()}
     return net, weights, task, gates
+
+
+def start(net, arrays):
+    return initial.from_arrays(net, arrays)
+
+
+def two_layer_problem(samples=12, seed=0, activation="tanh"):
+    net = Network.two_layer(3, 5, 2, activation)
+    rng = np.random.default_rng(seed)
+    task = Task(rng.normal(size=(samples, 3)), rng.normal(size=(samples, 2)))
+    return net, task, initial.gaussian(net, seed=seed)
 
 
 @st.composite

@@ -54,6 +54,8 @@ def aligned_problems(draw: st.DrawFn) -> tuple[list[Task], np.ndarray, np.ndarra
     for kind in [STRENGTHS, *draw(st.sampled_from([[], [SIGNED], [SIGNED, SIGNED]]))]:
         s = draw(st.lists(kind, min_size=r, max_size=r))
         d = draw(st.lists(VARIANCES, min_size=inputs, max_size=inputs))
+        # An input that never varies cannot be correlated with a target.
+        d = [v or 1.0 if i < r and s[i] else v for i, v in enumerate(d)]
         tasks.append(moments_task((V * d) @ V.T, U @ rectangle(s, outputs, inputs) @ V.T))
     a = draw(st.lists(AMPLITUDES, min_size=inputs, max_size=inputs))
     b = draw(st.lists(AMPLITUDES, min_size=outputs, max_size=outputs))
