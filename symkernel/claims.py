@@ -156,8 +156,11 @@ def _equation_rungs(claim: sp.Expr, index: int, problem: Problem) -> list[Rung]:
     initial = float(claim.subs(notation.t, 0) - start)
     scale = max(abs(float(start)), abs(float(claim.subs(notation.t, 0))), 1e-300)
     begins = Rung(
-        2, "initial value", abs(initial) <= _RESIDUAL_BOUND * scale,
-        f"claim - problem = {initial:.2e} at t = 0", f"{_RESIDUAL_BOUND:.0e} relative",
+        2,
+        "initial value",
+        abs(initial) <= _RESIDUAL_BOUND * scale,
+        f"claim - problem = {initial:.2e} at t = 0",
+        f"{_RESIDUAL_BOUND:.0e} relative",
     )
     if _is_rational(residual) and vanishes(residual):
         return [Rung(1, title, True, "residual reduces to 0 exactly", "exact"), begins]
@@ -213,7 +216,11 @@ def _flow_rung(
 
 
 def _simulation_rung(
-    claimed: np.ndarray, exact: np.ndarray, kind: str, index: int, problem: Problem,
+    claimed: np.ndarray,
+    exact: np.ndarray,
+    kind: str,
+    index: int,
+    problem: Problem,
     against: Trajectory,
 ) -> Rung:
     maps = end_to_end(problem, against.weights)
@@ -223,7 +230,9 @@ def _simulation_rung(
     own, _ = _gap(exact, found, times)
     bound = _MARGIN * own + 1e-12
     return Rung(
-        5, "simulation", relative <= bound,
+        5,
+        "simulation",
+        relative <= bound,
         f"largest distance {relative:.1e} of the largest value, {where}; "
         f"the exact flow itself is {own:.1e} away",
         f"{bound:.1e}",

@@ -130,7 +130,7 @@ class Derivation:
         InvalidArgument
             If the fraction is a number outside (0, 1).
         OutsideValidity
-            If the mode never gets there (it starts on the saddle).
+            If the mode never gets there (no strength, no weights, or a start on the saddle).
         """
         share = fraction if isinstance(fraction, sp.Expr) else sp.sympify(float(fraction))
         if share.is_number and not 0 < share < 1:
@@ -139,11 +139,13 @@ class Derivation:
                 f"itself is reached only in the limit."
             )
         time = self.derived.learning_time(self._only_mode if mode is None else mode).plain
-        if time == sp.oo:
+        time = time.subs(notation.fraction, share)
+        if time == sp.oo or (time.is_number and not time.evalf().is_finite):
             raise OutsideValidity(
-                "A mode whose sides are exactly opposite falls to the saddle at 0 and never learns."
+                "The mode has no learning time: its strength or its initial weights are 0, or its "
+                "two sides are exactly opposite, so that it falls to the saddle at 0."
             )
-        return time.subs(notation.fraction, share)
+        return time
 
     def compile(self, values: Mapping[sp.Symbol, Any] | None = None) -> CompiledLaw:
         """Return the law as a compiled routine.

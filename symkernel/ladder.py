@@ -183,9 +183,7 @@ def _descent(derivation: Derivation) -> Rung:
     return Rung(5, _TITLES[5], passed, figure, f"{_SLOPE:.0f} +- {_SLOPE_MARGIN}")
 
 
-def descent_errors(
-    derivation: Derivation, problem: Problem
-) -> tuple[np.ndarray, np.ndarray]:
+def descent_errors(derivation: Derivation, problem: Problem) -> tuple[np.ndarray, np.ndarray]:
     """Return learning rates, halved each time, and the largest error of the end-to-end map."""
     from symkernel.simulation import simulate
 
@@ -202,8 +200,12 @@ def descent_errors(
     errors = []
     for rate in rates:
         run = simulate(
-            problem.network, problem.curriculum, problem.weights, learning_rate=float(rate),
-            record=times, loss=problem.loss,
+            problem.network,
+            problem.curriculum,
+            problem.weights,
+            learning_rate=float(rate),
+            record=times,
+            loss=problem.loss,
         )
         gap = np.abs(end_to_end(problem, run.weights) - exact).max()
         errors.append(float(gap / np.abs(exact).max()))

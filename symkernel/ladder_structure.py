@@ -109,9 +109,7 @@ def _conserved(problem: Problem, law: Law) -> float:
 
 def _turned_task(task: Task, inputs: np.ndarray, outputs: np.ndarray) -> Task:
     sxx, syy = inputs @ task.Sxx @ inputs.T, outputs @ task.Syy @ outputs.T
-    return Task.from_moments(
-        (sxx + sxx.T) / 2, outputs @ task.Syx @ inputs.T, (syy + syy.T) / 2
-    )
+    return Task.from_moments((sxx + sxx.T) / 2, outputs @ task.Syx @ inputs.T, (syy + syy.T) / 2)
 
 
 def _equivariance(problem: Problem, law: Law) -> float:
@@ -123,8 +121,7 @@ def _equivariance(problem: Problem, law: Law) -> float:
         for n in (first.shape[1], first.shape[0], second.shape[0])
     )
     phases = [
-        Phase(_turned_task(phase.task, A, B), phase.duration)
-        for phase in problem.curriculum.phases
+        Phase(_turned_task(phase.task, A, B), phase.duration) for phase in problem.curriculum.phases
     ]
     turned = replace(
         problem,
@@ -158,9 +155,7 @@ def _one_phase(problem: Problem, law: Law) -> float:
     times = _times(problem)
     phases = problem.curriculum.phases
     half = times[2] - problem.curriculum.starts[-1]
-    cut = Curriculum(
-        (*phases[:-1], Phase(phases[-1].task, half), Phase(phases[-1].task, None))
-    )
+    cut = Curriculum((*phases[:-1], Phase(phases[-1].task, half), Phase(phases[-1].task, None)))
     one = law.trajectory(problem, times).weights
     two = law.trajectory(replace(problem, curriculum=cut), times).weights
     return _gap(one, two, _scale(one))

@@ -19,7 +19,7 @@ _CHUNK = 2048
 # With fewer values than this a parallel region costs more than it saves.
 _SERIAL = 8192
 
-_BODY = '''
+_BODY = """
 
 def _body(times, parameters, out, k, start, stop):
 {prelude}
@@ -29,18 +29,18 @@ def _body(times, parameters, out, k, start, stop):
 
 
 _body = numba.njit(error_model="numpy", fastmath={{"contract"}}, forceinline=True)(_body)
-'''
+"""
 
-_SERIAL_LOOP = '''
+_SERIAL_LOOP = """
 
 @numba.njit("void(float64[::1], float64[:, ::1], float64[:, :, ::1])", cache=True, nogil=True,
             error_model="numpy", fastmath={"contract"})
 def evaluate(times, parameters, out):
     for k in range(parameters.shape[1]):
         _body(times, parameters, out, k, 0, times.size)
-'''
+"""
 
-_PARALLEL_LOOP = f'''
+_PARALLEL_LOOP = f"""
 
 @numba.njit("void(float64[::1], float64[:, ::1], float64[:, :, ::1])", cache=True, nogil=True,
             error_model="numpy", fastmath={{"contract"}}, parallel=True)
@@ -50,7 +50,7 @@ def evaluate(times, parameters, out):
         k = job // chunks
         start = (job % chunks) * {_CHUNK}
         _body(times, parameters, out, k, start, min(start + {_CHUNK}, times.size))
-'''
+"""
 
 
 @dataclass(frozen=True)
@@ -192,4 +192,3 @@ def _formulas_source(lowered: Lowered) -> str:
         prelude="\n".join(prelude), loop="\n".join(loop), time=variable(lowered.time)
     )
     return inspect.getsource(elementary) + body
-

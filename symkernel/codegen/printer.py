@@ -68,8 +68,9 @@ def source_of(expression: sp.Basic) -> str:
         return _power(expression)
     if isinstance(expression, sp.Piecewise):
         return _selection(expression)
-    if isinstance(expression, (sp.StrictLessThan, sp.LessThan, sp.StrictGreaterThan,
-                               sp.GreaterThan)):
+    if isinstance(
+        expression, (sp.StrictLessThan, sp.LessThan, sp.StrictGreaterThan, sp.GreaterThan)
+    ):
         left, right = map(source_of, expression.args)
         return f"({left} {expression.rel_op} {right})"
     if isinstance(expression, (sp.And, sp.Or)):

@@ -90,8 +90,9 @@ def use_relation(expression: sp.Expr, monomial: sp.Expr, value: sp.Expr) -> sp.E
     total = sp.S.Zero
     for found, coefficient in sp.Poly(expression, *symbols).terms():
         times = min(have // need for have, need in zip(found, powers, strict=True))
-        rest = [q ** (have - times * need)
-                for q, have, need in zip(symbols, found, powers, strict=True)]
+        rest = [
+            q ** (have - times * need) for q, have, need in zip(symbols, found, powers, strict=True)
+        ]
         total += coefficient * sp.Mul(*rest) * value**times
     return sp.expand(total)
 

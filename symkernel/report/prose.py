@@ -41,7 +41,7 @@ _PIECE = re.compile(
 _GREEK = re.compile(r"\b(alpha|beta|delta|sigma|tau|phi|lambda|rho)\b")
 _LETTER = re.compile(r"[A-Za-z](?:\d|_\w)?(?:\^\w)?'?")
 _INDEX = re.compile(r"\b([A-Za-z])(\d)")
-_PRODUCT = re.compile(r"[a-z]\.[a-z]")
+_PRODUCT = re.compile(r"(?!e\.g|i\.e)[a-z]\.[a-z]")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _OPERATORS = {
     "=": "=", "+": "+", "-": "-", "/": "/", "<": "<", ">": ">",
@@ -107,7 +107,8 @@ def prose(text: str) -> str:
     words = [piece for piece in pieces if piece.kind != "space"]
     for before, piece, after in zip([None, *words[:-1]], words, [*words[1:], None], strict=True):
         _settle(before, piece, after)
-    out, run = [], []
+    out: list[str] = []
+    run: list[_Piece] = []
     for piece in pieces:
         if piece.tex is not None or (piece.kind == "space" and run):
             run.append(piece)
@@ -168,8 +169,13 @@ def _closed(run: list[_Piece]) -> str:
     while last > first and is_loose(run[last - 1]):
         last -= 1
     inner = run[first:last]
-    head, tail = ("".join(escape(p.plain) for p in part) for part in (run[:first], run[last:]))
+    head, tail = ("".join(map(_loose, part)) for part in (run[:first], run[last:]))
     if all(piece.is_number or is_loose(piece) for piece in inner):
-        return head + "".join(escape(piece.plain) for piece in inner) + tail
+        return head + "".join(map(_loose, inner)) + tail
     body = "".join(" " if p.kind == "space" else str(p.tex) for p in inner)
     return f"{head}${body}${tail}"
+
+
+def _loose(piece: _Piece) -> str:
+    """Return an operator or a number that stands among words."""
+    return f"${piece.tex}$" if piece.is_operator and len(piece.plain) > 1 else escape(piece.plain)

@@ -85,12 +85,17 @@ class _Derivation:
         if self.textbook is not None:
             expression, abbreviations = self.textbook
             out.append(
-                Formula("output mode", notation.u, expression,
-                        ((_U0, self.modes.scale * self.a0 * self.b0), *abbreviations))
+                Formula(
+                    "output mode",
+                    notation.u,
+                    expression,
+                    ((_U0, self.modes.scale * self.a0 * self.b0), *abbreviations),
+                )
             )
         else:
-            out.append(Formula("output mode", notation.u,
-                               self.modes.scale * self.solution.overlap, where))
+            out.append(
+                Formula("output mode", notation.u, self.modes.scale * self.solution.overlap, where)
+            )
         out += [
             Formula("input side", _A, self.sides[0], where),
             Formula("output side", _B, self.sides[1], where),
@@ -208,8 +213,12 @@ def _mode_derivation(problem: Problem, modes: ModeFlow, index: int) -> _Derivati
     s, d, a, b = mode_values(problem, modes, index)
     entry = {notation.s: s, notation.d: d}
     special = ModeFlow(
-        modes.system, modes.first, modes.second, modes.scale,
-        modes.sigma.subs(entry, simultaneous=True), modes.delta.subs(entry, simultaneous=True),
+        modes.system,
+        modes.first,
+        modes.second,
+        modes.scale,
+        modes.sigma.subs(entry, simultaneous=True),
+        modes.delta.subs(entry, simultaneous=True),
     )
     return _Derivation(special, a, b)
 
@@ -258,14 +267,26 @@ LAW = Law(
         "different modes do not overlap in the hidden layer",
         "the two sides of each mode are parallel",
     ),
-    outputs=("output", "hidden", "hidden_gram", "ntk", "pseudo_kernel", "path_integral", "loss",
-             "weights", "learning_time"),
+    outputs=(
+        "output",
+        "hidden",
+        "hidden_gram",
+        "ntk",
+        "pseudo_kernel",
+        "path_integral",
+        "loss",
+        "weights",
+        "learning_time",
+    ),
     citations=(
         Citation(
-            "saxe2014", "Saxe, Andrew M. and McClelland, James L. and Ganguli, Surya",
+            "saxe2014",
+            "Saxe, Andrew M. and McClelland, James L. and Ganguli, Surya",
             "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks",
-            "International Conference on Learning Representations", 2014,
-            "section 1.1 (balanced mode)", "1312.6120",
+            "International Conference on Learning Representations",
+            2014,
+            "section 1.1 (balanced mode)",
+            "1312.6120",
         ),
     ),
     test=_test,

@@ -121,8 +121,11 @@ class GradientFlow:
             lambda: check_gradients(self.loss, self.network),
         )
         kept = tuple(
-            sp.Eq(_rate_of(words.matrix(self.shapes)), sp.ZeroMatrix(*_shape_of(words, self)),
-                  evaluate=False)
+            sp.Eq(
+                _rate_of(words.matrix(self.shapes)),
+                sp.ZeroMatrix(*_shape_of(words, self)),
+                evaluate=False,
+            )
             for words in self.conserved
         )
         second = Step(

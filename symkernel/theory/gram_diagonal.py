@@ -53,15 +53,17 @@ def _result(solution: ModeSolution, alpha: sp.Expr, beta: sp.Expr) -> Result:
     output = plain(modes.scale * solution.overlap)
     wanted = modes.scale * modes.sigma / modes.delta
     even, odd = plain(solution.even), plain(solution.odd)
-    return Result({
-        "output": output,
-        "even": even,
-        "odd": odd,
-        "hidden_gram": inner**2 * plain(first),
-        "readout_gram": plain(second),
-        "ntk": inner**2 * outer**2 * plain(first + second),
-        "loss": modes.system.loss.factor * notation.d * (wanted - output) ** 2,
-    })
+    return Result(
+        {
+            "output": output,
+            "even": even,
+            "odd": odd,
+            "hidden_gram": inner**2 * plain(first),
+            "readout_gram": plain(second),
+            "ntk": inner**2 * outer**2 * plain(first + second),
+            "loss": modes.system.loss.factor * notation.d * (wanted - output) ** 2,
+        }
+    )
 
 
 def _invariance_step(modes: ModeFlow) -> Step:
@@ -151,10 +153,18 @@ def _mode_solution(
             f"Argument 'index' must be a mode between 0 and {r - 1}, not {index}."
         )
     p, q = state.P[:, index], state.Q[:, index]
-    entry = {notation.s: sp.Float(state.basis.s[0][index]),
-             notation.d: sp.Float(state.basis.d[0][index])}
-    special = ModeFlow(modes.system, modes.first, modes.second, modes.scale,
-                       modes.sigma.subs(entry), modes.delta.subs(entry))
+    entry = {
+        notation.s: sp.Float(state.basis.s[0][index]),
+        notation.d: sp.Float(state.basis.d[0][index]),
+    }
+    special = ModeFlow(
+        modes.system,
+        modes.first,
+        modes.second,
+        modes.scale,
+        modes.sigma.subs(entry),
+        modes.delta.subs(entry),
+    )
     sides = [sp.Float(float(value)) for value in (p @ p, q @ q, p @ q)]
     return _solution(special, *sides), entry, sides[:2]
 
@@ -195,14 +205,25 @@ LAW = Law(
         "all tasks of the curriculum are diagonal in one pair of bases",
         "different modes do not overlap in the hidden layer",
     ),
-    outputs=("output", "hidden", "hidden_gram", "ntk", "pseudo_kernel", "loss", "weights",
-             "learning_time"),
+    outputs=(
+        "output",
+        "hidden",
+        "hidden_gram",
+        "ntk",
+        "pseudo_kernel",
+        "loss",
+        "weights",
+        "learning_time",
+    ),
     citations=(
         Citation(
-            "saxe2014", "Saxe, Andrew M. and McClelland, James L. and Ganguli, Surya",
+            "saxe2014",
+            "Saxe, Andrew M. and McClelland, James L. and Ganguli, Surya",
             "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks",
-            "International Conference on Learning Representations", 2014,
-            "the aligned case; the class itself is derived here", "1312.6120",
+            "International Conference on Learning Representations",
+            2014,
+            "the aligned case; the class itself is derived here",
+            "1312.6120",
         ),
     ),
     test=_test,

@@ -131,12 +131,21 @@ class ModeSolution:
             "p and q feed each other at the common rate g, so p + q and p - q only change their "
             "length; z = exp(2 phi)",
             (
-                sp.Eq(sp.Function("p")(_TIME),
-                      _sym("p0") * sp.cosh(_ANGLE) + _sym("q0") * sp.sinh(_ANGLE), evaluate=False),
-                sp.Eq(sp.Function("q_out")(_TIME),
-                      _sym("q0") * sp.cosh(_ANGLE) + _sym("p0") * sp.sinh(_ANGLE), evaluate=False),
-                sp.Eq(_ANGLE.diff(_TIME), self.modes.sigma - self.modes.delta
-                      * _sym("w_t"), evaluate=False),
+                sp.Eq(
+                    sp.Function("p")(_TIME),
+                    _sym("p0") * sp.cosh(_ANGLE) + _sym("q0") * sp.sinh(_ANGLE),
+                    evaluate=False,
+                ),
+                sp.Eq(
+                    sp.Function("q_out")(_TIME),
+                    _sym("q0") * sp.cosh(_ANGLE) + _sym("p0") * sp.sinh(_ANGLE),
+                    evaluate=False,
+                ),
+                sp.Eq(
+                    _ANGLE.diff(_TIME),
+                    self.modes.sigma - self.modes.delta * _sym("w_t"),
+                    evaluate=False,
+                ),
             ),
             self._check_rotation,
         )
@@ -145,8 +154,11 @@ class ModeSolution:
             "the overlap in terms of z, put into the drive",
             (
                 sp.Eq(sp.Function("w")(_TIME), self.overlap.subs(notation.z, z_of_t)),
-                sp.Eq(z_of_t.diff(_TIME), _grouped(self.reduced).subs(notation.z, z_of_t),
-                      evaluate=False),
+                sp.Eq(
+                    z_of_t.diff(_TIME),
+                    _grouped(self.reduced).subs(notation.z, z_of_t),
+                    evaluate=False,
+                ),
             ),
             self._check_reduced,
         )
@@ -182,6 +194,15 @@ class ModeSolution:
         residual = 2 * z * drive - general.reduced
         if sp.expand(residual) != 0 or sp.expand(p * q - general.overlap) != 0:
             return Evidence(False, "the reduced equation does not follow from the rotation")
+        _, rate, _ = general.closed_equation()
+        length = (general.sides.P0 * z + general.sides.Q0 / z) / 2
+        output = self.modes.scale * general.overlap
+        through = sp.diff(output, z) * general.reduced
+        closed = rate.subs(notation.u, output)
+        if sp.expand(through**2 - closed**2) != 0 or sp.expand(
+            length**2 - 4 * general.overlap**2 - general.sides.P0 * general.sides.Q0
+        ):
+            return Evidence(False, "the closed equation of the mode does not follow")
         return Evidence(True, "z' = 2 g z with g of the rotated sides: difference exactly 0")
 
 
@@ -207,8 +228,5 @@ notation.register(sp.Symbol("q_out", real=True), "q", "output side of the mode, 
 def _grouped(expression: sp.Expr) -> sp.Expr:
     """Return a polynomial in z with factored coefficients, highest power first."""
     poly = sp.Poly(sp.expand(expression), notation.z)
-    terms = [
-        sp.factor(c) * notation.z**k for (k,), c in poly.terms()
-    ]
+    terms = [sp.factor(c) * notation.z**k for (k,), c in poly.terms()]
     return sp.Add(*terms)
-

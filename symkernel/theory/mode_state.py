@@ -79,9 +79,7 @@ class ModeState:
         """
         r, P, Q = self.basis.rank_bound, self.P, self.Q
         active = self.basis.d.max(0) > TOLERANCE * max(self.basis.d.max(), np.finfo(float).tiny)
-        PP, QQ, QP = (
-            _cosines(left, right, self.basis) for left, right in ((P, P), (Q, Q), (Q, P))
-        )
+        PP, QQ, QP = (_cosines(left, right, self.basis) for left, right in ((P, P), (Q, Q), (Q, P)))
         for gram in (PP, QQ, QP):
             k = min(gram.shape)
             gram[np.arange(k), np.arange(k)] = 0.0
@@ -102,9 +100,7 @@ class ModeState:
         tiny = np.finfo(float).tiny
         unit = longer / np.maximum(np.linalg.norm(longer, axis=0), tiny)
         aside = np.linalg.norm(shorter - unit * (unit * shorter).sum(0), axis=0)
-        rounding = np.where(
-            first, _rounding(self.Q, self.basis), _rounding(self.P, self.basis)
-        )
+        rounding = np.where(first, _rounding(self.Q, self.basis), _rounding(self.P, self.basis))
         size = np.maximum(np.linalg.norm(shorter, axis=0), tiny)
         return float((np.maximum(aside - rounding, 0.0) / size).max(initial=0.0))
 
@@ -156,30 +152,45 @@ def mode_verdicts(law: str, problem: Problem, *, aligned: bool) -> tuple[Verdict
     if reason:
         return (network,)
     named: tuple[tuple[str, str, str], ...] = (
-        ("the tasks are diagonal in one pair of bases", "commuting",
-         "whiten the inputs (task.whitened()), which changes the dynamics, or simulate"),
-        ("different modes do not overlap in the hidden layer", "crossing",
-         "start from sk.weights.aligned(net, task, ...) or simulate"),
+        (
+            "the tasks are diagonal in one pair of bases",
+            "commuting",
+            "whiten the inputs (task.whitened()), which changes the dynamics, or simulate",
+        ),
+        (
+            "different modes do not overlap in the hidden layer",
+            "crossing",
+            "start from sk.weights.aligned(net, task, ...) or simulate",
+        ),
     )
     if aligned:
         named += (
-            ("the two sides of each mode are parallel", "skewness",
-             "the law 'gram_diagonal' does not need this"),
+            (
+                "the two sides of each mode are parallel",
+                "skewness",
+                "the law 'gram_diagonal' does not need this",
+            ),
         )
     if not problem.is_numeric:
         symbolic = problem.weights.amplitudes is not None
         advice = "" if symbolic else "give values, or weights by sk.weights.aligned"
         holds = [True, symbolic, symbolic]
-        return (network, *(
-            Verdict(law, words, ok, 0.0 if ok else np.inf, TOLERANCE, "" if ok else advice)
-            for (words, _, _), ok in zip(named, holds, strict=False)
-        ))
+        return (
+            network,
+            *(
+                Verdict(law, words, ok, 0.0 if ok else np.inf, TOLERANCE, "" if ok else advice)
+                for (words, _, _), ok in zip(named, holds, strict=False)
+            ),
+        )
     state = ModeState.of(problem)
     distances = [(words, getattr(state, attribute), advice) for words, attribute, advice in named]
-    return (network, *(
-        Verdict(law, words, far <= TOLERANCE, far, TOLERANCE, advice)
-        for words, far, advice in distances
-    ))
+    return (
+        network,
+        *(
+            Verdict(law, words, far <= TOLERANCE, far, TOLERANCE, advice)
+            for words, far, advice in distances
+        ),
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -274,8 +285,9 @@ class _Assembly:
 
     @cached_property
     def modes(self) -> np.ndarray:
-        rows = [self.stretches[k].overlap[j]
-                for k, j in zip(self.position, self.within, strict=True)]
+        rows = [
+            self.stretches[k].overlap[j] for k, j in zip(self.position, self.within, strict=True)
+        ]
         return float(self.state.modes.scale) * np.array(rows)
 
     @cached_property
@@ -337,8 +349,12 @@ class _Assembly:
                 return _ntk(X, hidden(), self.weights[state.modes.second], inner, outer)
 
             fields |= {"outputs": outputs, "hidden": hidden, "hidden_gram": gram, "ntk": ntk}
-            nodes = {"input": lambda: np.broadcast_to(X, (len(self.clock), *X.shape)),
-                     "hidden": hidden, "hidden1": hidden, "output": outputs}
+            nodes = {
+                "input": lambda: np.broadcast_to(X, (len(self.clock), *X.shape)),
+                "hidden": hidden,
+                "hidden1": hidden,
+                "output": outputs,
+            }
         return Trajectory(
             self.clock, fields, None, task.labels, "theory", nodes, state.problem.conventions
         )
@@ -361,4 +377,3 @@ def _ntk(
         similarity[None, :, None, :, None] * readout[:, None, :, None, :]
         + activity[:, :, None, :, None] * np.eye(o)[None, None, :, None, :]
     )
-

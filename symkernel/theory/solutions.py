@@ -97,8 +97,9 @@ def solve_autonomous(right_hand_side: sp.Expr, unknown: sp.Symbol, initial: sp.E
             f"The reduced equation d{unknown}/dt = {right_hand_side} is of degree "
             f"{poly.degree()} in {unknown}; the rules solve degree 2 at the most."
         )
-    alpha, beta, gamma = -poly.coeff_monomial(unknown**2), *map(
-        poly.coeff_monomial, (unknown, sp.S.One)
+    alpha, beta, gamma = (
+        -poly.coeff_monomial(unknown**2),
+        *map(poly.coeff_monomial, (unknown, sp.S.One)),
     )
     alpha, beta, gamma = map(sp.factor, (alpha, beta, gamma))
     if alpha == 0:
@@ -118,13 +119,27 @@ def _linear(y: sp.Symbol, beta: sp.Expr, gamma: sp.Expr, initial: sp.Expr) -> So
     if beta == 0:
         clock = sp.Symbol("t_phase", nonnegative=True)
         return Solution(
-            "linear", y, gamma, initial, initial + gamma * clock,
-            ((clock, notation.t),), clock, sp.S.One, sp.S.Zero,
+            "linear",
+            y,
+            gamma,
+            initial,
+            initial + gamma * clock,
+            ((clock, notation.t),),
+            clock,
+            sp.S.One,
+            sp.S.Zero,
         )
     expression = (initial + gamma / beta) * _GROWTH - gamma / beta
     return Solution(
-        "linear", y, beta * y + gamma, initial, expression,
-        ((_GROWTH, sp.exp(beta * notation.t)),), _GROWTH, beta * _GROWTH, sp.S.One,
+        "linear",
+        y,
+        beta * y + gamma,
+        initial,
+        expression,
+        ((_GROWTH, sp.exp(beta * notation.t)),),
+        _GROWTH,
+        beta * _GROWTH,
+        sp.S.One,
     )
 
 
@@ -132,16 +147,30 @@ def _logistic(y: sp.Symbol, alpha: sp.Expr, beta: sp.Expr, initial: sp.Expr) -> 
     final = sp.cancel(beta / alpha)
     expression = final / (1 + (sp.cancel(final / initial) - 1) * _DECAY)
     return Solution(
-        "logistic", y, beta * y - alpha * y**2, initial, expression,
-        ((_DECAY, sp.exp(-beta * notation.t)),), _DECAY, -beta * _DECAY, sp.S.One,
+        "logistic",
+        y,
+        beta * y - alpha * y**2,
+        initial,
+        expression,
+        ((_DECAY, sp.exp(-beta * notation.t)),),
+        _DECAY,
+        -beta * _DECAY,
+        sp.S.One,
     )
 
 
 def _power_law(y: sp.Symbol, alpha: sp.Expr, initial: sp.Expr) -> Solution:
     clock = sp.Symbol("t_phase", nonnegative=True)
     return Solution(
-        "power law", y, -alpha * y**2, initial, initial / (1 + alpha * initial * clock),
-        ((clock, notation.t),), clock, sp.S.One, sp.S.Zero,
+        "power law",
+        y,
+        -alpha * y**2,
+        initial,
+        initial / (1 + alpha * initial * clock),
+        ((clock, notation.t),),
+        clock,
+        sp.S.One,
+        sp.S.Zero,
     )
 
 
@@ -153,9 +182,16 @@ def _riccati(
     top = R * initial + (beta * initial + 2 * gamma) * T
     bottom = R + (2 * alpha * initial - beta) * T
     return Solution(
-        "Riccati", y, -alpha * y**2 + beta * y + gamma, initial, top / bottom,
+        "Riccati",
+        y,
+        -alpha * y**2 + beta * y + gamma,
+        initial,
+        top / bottom,
         ((R, sp.sqrt(radicand)), (T, sp.tanh(R * notation.t / 2))),
-        T, R * (1 - T**2) / 2, sp.S.Zero, ((R, radicand),),
+        T,
+        R * (1 - T**2) / 2,
+        sp.S.Zero,
+        ((R, radicand),),
     )
 
 

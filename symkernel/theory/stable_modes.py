@@ -63,14 +63,13 @@ def stable_form() -> tuple[dict[str, sp.Expr], tuple[Rewriting, ...]]:
     forward, backward = sp.fraction(scaled)
     top = sp.expand(_P0 * forward**2 - _Q0 * backward**2)
     fraction = top / (4 * forward * backward)
-    named = rules.name_pairs(
-        top, (_P0, _Q0), _PAIR, {_P0: 2 * (_M + _W), _Q0: 2 * (_M - _W)}
-    )
+    named = rules.name_pairs(top, (_P0, _Q0), _PAIR, {_P0: 2 * (_M + _W), _Q0: 2 * (_M - _W)})
     folded = rules.use_relation(named, _DELTA**2 * _PAIR, _R**2 - 4 * _SIGMA**2)
     folded = rules.use_relation(folded, _R**2 * _TAU**2, _T**2)
-    complement = rules.collect_terms(
-        sp.expand(folded / 4) - _W * (1 - _T**2), (_TAU,)
-    ) + _W * (1 + _T) * _REST
+    complement = (
+        rules.collect_terms(sp.expand(folded / 4) - _W * (1 - _T**2), (_TAU,))
+        + _W * (1 + _T) * _REST
+    )
     conjugate = _REST + sp.factor(sp.expand(backward - 1 + 2 * _SIGMA * _TAU) + _LAG * _TAU)
     stable = complement / (_FORWARD * _BACKWARD)
     plain = (_P0 * _FORWARD**2 - _Q0 * _BACKWARD**2) / (4 * _FORWARD * _BACKWARD)
@@ -83,27 +82,65 @@ def stable_form() -> tuple[dict[str, sp.Expr], tuple[Rewriting, ...]]:
     through_z = overlap.subs(z, solution)
     turned = {_SIGMA: -_SIGMA, _P0: _Q0, _Q0: _P0}
     log = (
-        Rewriting("scale the clock", "tau = T/R is finite at R = 0 (a balanced zero mode)",
-                  solution, scaled, ((_TAU, _T / _R),)),
+        Rewriting(
+            "scale the clock",
+            "tau = T/R is finite at R = 0 (a balanced zero mode)",
+            solution,
+            scaled,
+            ((_TAU, _T / _R),),
+        ),
         Rewriting("common denominator", "one division", overlap.subs(z, scaled), fraction),
-        Rewriting("name sums and products", "differences of P0 and Q0 cancel where one side is "
-                  "much larger; w = p.q does not", top, named, names),
-        Rewriting("fold the radicand", "the only negative term left is in 1 - T^2",
-                  named, folded, ((_T, _R * _TAU),), radicand),
-        Rewriting("complement", "1 - T^2 = (1 + T) Z", folded / 4, complement,
-                  ((_REST, 1 - _T),)),
-        Rewriting("conjugate", "1 - 2 sigma tau = Z + (R - 2 sigma) tau, R - 2 sigma = delta^2 K "
-                  "/ (R + 2 sigma)", backward, conjugate, ((_REST, 1 - _R * _TAU), lag), square),
-        Rewriting("decaying exponential", "Z = 1 - T from E = exp(-R t), T = (1 - E)/(1 + E)",
-                  1 - (1 - gone) / (1 + gone), 2 * gone / (1 + gone)),
-        Rewriting("reflection", "sigma < 0: turn the sign of one side, P0 and Q0 change places",
-                  through_z, -through_z.subs(turned, simultaneous=True), (), square),
-        Rewriting("opposite sides", "w < 0 with 4 P0 < Q0: the plain form in z has the smaller "
-                  "terms", stable, plain,
-                  (), ()),
+        Rewriting(
+            "name sums and products",
+            "differences of P0 and Q0 cancel where one side is much larger; w = p.q does not",
+            top,
+            named,
+            names,
+        ),
+        Rewriting(
+            "fold the radicand",
+            "the only negative term left is in 1 - T^2",
+            named,
+            folded,
+            ((_T, _R * _TAU),),
+            radicand,
+        ),
+        Rewriting("complement", "1 - T^2 = (1 + T) Z", folded / 4, complement, ((_REST, 1 - _T),)),
+        Rewriting(
+            "conjugate",
+            "1 - 2 sigma tau = Z + (R - 2 sigma) tau, R - 2 sigma = delta^2 K / (R + 2 sigma)",
+            backward,
+            conjugate,
+            ((_REST, 1 - _R * _TAU), lag),
+            square,
+        ),
+        Rewriting(
+            "decaying exponential",
+            "Z = 1 - T from E = exp(-R t), T = (1 - E)/(1 + E)",
+            1 - (1 - gone) / (1 + gone),
+            2 * gone / (1 + gone),
+        ),
+        Rewriting(
+            "reflection",
+            "sigma < 0: turn the sign of one side, P0 and Q0 change places",
+            through_z,
+            -through_z.subs(turned, simultaneous=True),
+            (),
+            square,
+        ),
+        Rewriting(
+            "opposite sides",
+            "w < 0 with 4 P0 < Q0: the plain form in z has the smaller terms",
+            stable,
+            plain,
+            (),
+            (),
+        ),
     )
-    log = (*log[:-1], _written(log[-1], (*parts_of_z, (_REST, 1 - _R * _TAU), (_T, _R * _TAU),
-                                         *names), square))
+    log = (
+        *log[:-1],
+        _written(log[-1], (*parts_of_z, (_REST, 1 - _R * _TAU), (_T, _R * _TAU), *names), square),
+    )
     parts = {
         "stable": complement,
         "plain": (_P0 * _FORWARD**2 - _Q0 * _BACKWARD**2) / 4,

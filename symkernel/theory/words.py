@@ -104,8 +104,11 @@ class Words:
         parts = []
         for word, coefficient in self.terms.items():
             factors = [_symbol(name, shapes, flipped) for name, flipped in word]
-            parts.append(sp.MatMul(coefficient, *factors) if coefficient != 1 else
-                         (sp.MatMul(*factors) if len(factors) > 1 else factors[0]))
+            parts.append(
+                sp.MatMul(coefficient, *factors)
+                if coefficient != 1
+                else (sp.MatMul(*factors) if len(factors) > 1 else factors[0])
+            )
         return sp.MatAdd(*parts) if len(parts) > 1 else parts[0]
 
     def explicit(self, values: Mapping[str, sp.MatrixBase]) -> sp.MatrixBase:

@@ -21,6 +21,8 @@ DIGITS = 220
 class Point:
     """State of a mode at one time; `drive` is (s - d w) / (|s| + |d w|) at t = 0."""
 
+    a: mpf
+    b: mpf
     overlap: mpf
     growth: mpf
     odd: mpf
@@ -28,24 +30,26 @@ class Point:
 
 
 def exact(s: float, d: float, a0: float, b0: float, t: float) -> Point:
-    r"""Return $ab$, $e^\varphi$ and $\sinh\varphi$ with $a = a_0\cosh\varphi + b_0\sinh\varphi$."""
+    r"""Return the mode at time t; $a = a_0\cosh\varphi + b_0\sinh\varphi$, growth $e^\varphi$."""
     with mpmath.workdps(DIGITS):
         s, d, a0, b0, t = (mpf(float(v)) for v in (s, d, a0, b0, t))
         pull, size = s - d * a0 * b0, abs(s) + abs(d * a0 * b0)
         drive = pull / size if size else mpf(0)
-        s, t = s / d, d * t
+        if t == 0:
+            return Point(a0, b0, a0 * b0, mpf(1), mpf(0), drive)
         if a0 == 0 and b0 == 0:
             growth = mpmath.exp(s * t)
-            return Point(mpf(0), growth, (growth - 1 / growth) / 2, drive)
+            return Point(a0, b0, mpf(0), growth, (growth - 1 / growth) / 2, drive)
+        s, t = s / d, d * t
         turned = abs(a0 - b0) > abs(a0 + b0)
-        if turned:
-            s, b0 = -s, -b0
-        start, c = (a0 + b0) ** 2, a0**2 - b0**2
+        sign = -1 if turned else 1
+        s, start, c = sign * s, (a0 + sign * b0) ** 2, a0**2 - b0**2
         P = _riccati(s, c, start, t)
-        overlap, growth = (P - c**2 / P) / 4, mpmath.sqrt(P / start)
-        if turned:
-            overlap, growth = -overlap, 1 / growth
-        return Point(overlap, growth, (growth - 1 / growth) / 2, drive)
+        root = mpmath.sqrt(P) * (1 if a0 + sign * b0 > 0 else -1)
+        a, b = (root + c / root) / 2, sign * (root - c / root) / 2
+        growth = mpmath.sqrt(P / start) ** sign
+        odd = (growth - 1 / growth) / 2
+        return Point(a, b, sign * (P - c**2 / P) / 4, growth, odd, drive)
 
 
 def _riccati(s: mpf, c: mpf, start: mpf, t: mpf) -> mpf:

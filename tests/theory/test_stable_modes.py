@@ -134,21 +134,13 @@ def check_amplitudes(curve) -> None:
     """The sides themselves, as trajectories combine them, relative to the largest on the curve."""
     s, d, a, b, times = curve
     found, exact = columns(AMPLITUDES, curve), reference(curve)
-    sides = []
-    for point in exact:
-        even = (point.growth + 1 / point.growth) / 2
-        sides.append((a * even + b * point.odd, b * even + a * point.odd))
-    largest = max(abs(v) for pair in sides for v in pair)
-    for growth, odd, pair in zip(found["growth"], found["odd"], sides, strict=True):
-        keep = min(1 / growth, growth)
-        plus, minus = a + b, a - b
-        up = growth >= 1
-        got = (
-            a * keep + (plus if up else -minus) * odd,
-            b * keep + (plus if up else minus) * odd,
-        )
-        for value, want in zip(got, pair, strict=True):
-            assert abs(mpmath.mpf(float(value)) - want) <= BOUND * largest
+    largest = max(abs(v) for point in exact for v in (point.a, point.b))
+    for growth, odd, point in zip(found["growth"], found["odd"], exact, strict=True):
+        keep, up = min(1 / growth, growth), growth >= 1
+        one = a * keep + (a + b if up else b - a) * odd
+        two = b * keep + (a + b if up else a - b) * odd
+        assert abs(mpmath.mpf(float(one)) - point.a) <= BOUND * largest
+        assert abs(mpmath.mpf(float(two)) - point.b) <= BOUND * largest
 
 
 CHECKS = (check_overlap, check_angle, check_amplitudes)

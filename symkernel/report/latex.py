@@ -1,0 +1,361 @@
+r"""LaTeX of a derivation: a document that stands alone, and a fragment for the user's paper.
+
+The document uses amsmath, graphicx and geometry, the fragment amsmath alone. A sum that is too
+long for a line continues on the next; what is still wider than the line is scaled to it, where
+graphicx is loaded.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sympy as sp
+
+from symkernel import __version__, notation
+from symkernel.errors import InvalidArgument, SymkernelError
+from symkernel.formula import CheckReport, Citation, Formula, Step, Verdict
+from symkernel.report.files import checked_path, save, write_atomically
+from symkernel.report.prose import escape, prose
+
+if TYPE_CHECKING:
+    from symkernel.derivation import Derivation
+
+__all__ = ["check_table", "compile_pdf", "document", "fragment_of", "save"]
+
+_FIT = r"""% Scales an equation that is wider than the line, if graphicx is loaded.
+\ifdefined\symkernelfit\else
+\newsavebox{\symkernelbox}
+\newcommand{\symkernelfit}[1]{\sbox{\symkernelbox}{$\displaystyle #1$}%
+  \ifdim\wd\symkernelbox>\linewidth
+    \ifdefined\resizebox\resizebox{\linewidth}{!}{\usebox{\symkernelbox}}%
+    \else\usebox{\symkernelbox}\fi
+  \else\usebox{\symkernelbox}\fi}
+\fi"""
+_PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
+\usepackage{amsmath}
+\usepackage{graphicx}
+\usepackage[margin=25mm]{geometry}
+\setlength{\parindent}{0pt}
+\setlength{\parskip}{0.5\baselineskip}
+\raggedbottom"""
+_MINUTES = 2
+_TAIL = 15
+
+
+def document(derivation: Derivation, names: Mapping[str, str] | None = None) -> str:
+    r"""Return a LaTeX document: what was assumed, every step, the result, its checks, its source.
+
+    Parameters
+    ----------
+    derivation : Derivation
+        If it was checked, the document carries what each check found; else it says so.
+    names : mapping of str to str, optional
+        LaTeX for the identifiers of symbols, say ``{"s": r"\sigma"}``.
+
+    Examples
+    --------
+    >>> import symkernel as sk
+    >>> task = sk.Task.from_modes([2.0, 1.0])
+    >>> net = sk.Network.two_layer(inputs=2, hidden=3, outputs=2)
+    >>> d = sk.derive(net, task, sk.weights.aligned(net, task, a=0.1, b=0.3))
+    >>> text = d.latex(names={"s": r"\varsigma"})
+    >>> assert text.startswith(r"\documentclass") and r"2 \varsigma z" in text
+    """
+    law = derivation.law
+    title = rf"{prose(law.title)}\\[0.5ex]\large {prose(law.rank)}, "
+    title += rf"law \texttt{{{escape(law.name)}}}, symkernel {escape(__version__)}"
+    parts = [
+        _PREAMBLE,
+        _FIT,
+        rf"\title{{{title}}}" + "\n\\author{}\n\\date{}\n\\begin{document}\n\\maketitle\n"
+        "\\vspace{-4\\baselineskip}",
+        _section("Conventions", _items(map(prose, derivation.conventions))),
+        _section("Problem", _problem(derivation)),
+        _section("Assumptions", _assumptions(derivation)),
+        _section("Derivation", *_steps(derivation, names)),
+        _section("Result", *_result(derivation, names)),
+        _section("Checks", _checks(derivation)),
+        _section("Evaluation", _lowering(derivation)),
+        _references(law.citations),
+        "\\end{document}\n",
+    ]
+    return "\n\n".join(parts)
+
+
+def fragment_of(derivation: Derivation, names: Mapping[str, str] | None = None) -> str:
+    r"""Return the result without preamble, for ``\input`` into a paper; needs amsmath alone.
+
+    Parameters
+    ----------
+    derivation : Derivation
+    names : mapping of str to str, optional
+        The paper's own LaTeX for the identifiers of symbols.
+
+    Examples
+    --------
+    >>> import symkernel as sk
+    >>> task = sk.Task.from_modes([2.0, 1.0])
+    >>> net = sk.Network.two_layer(inputs=2, hidden=3, outputs=2)
+    >>> d = sk.derive(net, task, sk.weights.aligned(net, task, a=0.1, b=0.3))
+    >>> assert "documentclass" not in d.latex(fragment=True)
+    """
+    law = derivation.law
+    keys = ",".join(citation.key for citation in law.citations)
+    head = [
+        f"% {_one_line(law.title)} ({_one_line(law.rank)}), derived by symkernel {__version__}.",
+        "% For \\input; needs \\usepackage{amsmath}. Scales long lines if graphicx is loaded.",
+        f"% Sources, for your .bib file (cite as {keys}):" if keys else "% No source.",
+    ]
+    for citation in law.citations:
+        head += [f"%   {line}" for line in _bibtex(citation).splitlines()]
+    used = [verdict.assumption for verdict in _own(derivation)]
+    parts = [
+        "\n".join(head),
+        _FIT,
+        f"Conventions: {_sentence(derivation.conventions)}",
+        f"Assumptions: {_sentence(used)}",
+        *_result(derivation, names),
+        _checks(derivation),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def check_table(report: CheckReport) -> str:
+    """Return the rungs of a report as a LaTeX ``tabular``, without any package."""
+    rows = [
+        (str(rung.number), prose(rung.title), rung.word, prose(rung.figure), prose(rung.bound))
+        for rung in report.rungs
+    ]
+    head = ("rung", "what", "verdict", "measured", "bound")
+    return _table((0.05, 0.22, 0.1, 0.42, 0.1), head, rows)
+
+
+def _table(widths: Sequence[float], head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    columns = "".join(rf"p{{{width}\linewidth}}" for width in widths)
+    # A box of no width is what lets the first word of a narrow cell be hyphenated.
+    cells = [r" & ".join(rf"\raggedright {cell}" for cell in row) for row in rows]
+    lines = [r" & ".join(head) + r" \\", r"\hline"]
+    lines += [cell + r" \tabularnewline" for cell in cells]
+    body = "\n".join([r"\hline", *lines, r"\hline"])
+    return f"{{\\small\n\\begin{{tabular}}{{@{{}}{columns}@{{}}}}\n{body}\n\\end{{tabular}}}}"
+
+
+def _section(title: str, *blocks: str) -> str:
+    return "\n\n".join([rf"\section*{{{title}}}", *blocks])
+
+
+def _items(lines: Iterable[str]) -> str:
+    rows = "\n".join(rf"\item {line}" for line in lines)
+    return f"\\begin{{itemize}}\\setlength{{\\itemsep}}{{0pt}}\n{rows}\n\\end{{itemize}}"
+
+
+def _displayed(body: str) -> str:
+    return f"\\[\n\\symkernelfit{{{body}}}\n\\]"
+
+
+def _problem(derivation: Derivation) -> str:
+    problem = derivation.problem
+    layers = ", ".join(map(_layer, problem.network.parameters))
+    phases = problem.curriculum.phases
+    lines = [f"Network with the parameters {layers}."]
+    if len(phases) > 1:
+        lasting = ["to the end" if p.duration is None else f"{p.duration:g}" for p in phases]
+        lines.append(f"Curriculum of {len(phases)} phases, flow times {', '.join(lasting)}.")
+    lines.append(f"Initial weights: {prose(problem.weights.provenance)}.")
+    return _items(lines)
+
+
+def _layer(parameter: Any) -> str:
+    name = notation.latex(sp.MatrixSymbol(parameter.name, 1, 1))
+    size = r" \times ".join(notation.latex(sp.sympify(n)) for n in parameter.shape)
+    return f"${name}$ (${size}$" + ("" if parameter.trained else ", not trained") + ")"
+
+
+def _own(derivation: Derivation) -> list[Verdict]:
+    """Return what was tested for the law that is used."""
+    return [v for v in derivation.assumptions if v.law == derivation.law.name]
+
+
+def _assumptions(derivation: Derivation) -> str:
+    rows = [
+        (prose(v.assumption), "holds" if v.holds else "fails", _number(v.distance),
+         _number(v.tolerance) if v.tolerance else "exact")
+        for v in _own(derivation)
+    ]  # fmt: skip
+    head = ("assumption", "verdict", "distance", "tolerance")
+    text = _table((0.53, 0.1, 0.15, 0.13), head, rows)
+    others = dict.fromkeys(
+        v.law for v in derivation.assumptions if v.law != derivation.law.name and not v.holds
+    )
+    if others:
+        listed = ", ".join(rf"\texttt{{{escape(name)}}}" for name in others)
+        text += f"\n\nTried before, with an assumption that fails: {listed}."
+    return text
+
+
+def _number(value: float) -> str:
+    if value in (0, float("inf")):
+        return "0" if value == 0 else r"$\infty$"
+    return prose(f"{value:.1e}")
+
+
+def _steps(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable[str]:
+    for position, step in enumerate(derivation.steps, 1):
+        yield f"\\textbf{{{position}. {prose(step.title)}.}} {_capital(prose(step.reason))}."
+        yield _displayed(step.latex(names))
+        if derivation.report is not None:
+            yield _outcome(step)
+
+
+def _outcome(step: Step) -> str:
+    evidence = step.check()
+    word = "Check passed" if evidence.passed else r"\textbf{Check FAILED}"
+    return rf"{{\small {word}: {prose(evidence.figure)}.}}"
+
+
+def _result(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable[str]:
+    formulas = derivation.formulas
+    for _, group in groupby(formulas, key=lambda formula: formula.where):
+        yield _displayed(_together(tuple(group), names))
+    time = derivation.derived.learning_time(None)
+    if time.expression == sp.oo:
+        yield "A mode that starts like this falls to the saddle at 0 and is never learned."
+    else:
+        share = f"${notation.latex(notation.fraction, names)}$"
+        yield f"Flow time at which a mode reaches the fraction {share} of its final value:"
+        yield _displayed(time.latex(names))
+    yield _meanings((*formulas, time), names)
+
+
+def _together(formulas: tuple[Formula, ...], names: Mapping[str, str] | None) -> str:
+    """Return formulas with the same abbreviations as one block."""
+    rows = [notation.equation(f.symbol, f.expression, names) for f in formulas[:-1]]
+    last = formulas[-1].latex(names).removeprefix("\\begin{aligned}\n")
+    body = " \\\\\n".join([*rows, last])
+    return f"\\begin{{aligned}}\n{body}"
+
+
+def _meanings(formulas: Sequence[Formula], names: Mapping[str, str] | None) -> str:
+    """Return what the symbols of the formulas stand for, where the table knows."""
+    symbols: dict[str, Any] = {}
+    for formula in formulas:
+        for part in (formula.symbol, formula.expression, *sum(formula.where, ())):
+            symbols |= {symbol.name: symbol for symbol in part.free_symbols}
+    entries = [(name, notation.entry(name)) for name in sorted(symbols, key=str.casefold)]
+    texts = [
+        f"${notation.latex(symbols[name], names)}$: {prose(entry.meaning)}"
+        for name, entry in entries
+        if entry is not None
+    ]
+    return f"Here {'; '.join(texts)}." if texts else ""
+
+
+def _checks(derivation: Derivation) -> str:
+    report = derivation.report
+    if report is None:
+        return "This derivation was not checked here."
+    verdict = "all climbed rungs passed" if report.passed else r"\textbf{NOT passed}"
+    return f"{check_table(report)}\n\nVerdict: {verdict}."
+
+
+def _lowering(derivation: Derivation) -> str:
+    """Return the named rules between the formula and what is computed."""
+    rewritings = derivation.derived.routine().lowered.rewritings
+    rows = [
+        (prose(r.rule), prose(r.reason), rf"${r.operations_before} \to {r.operations_after}$")
+        for r in rewritings
+    ]
+    lead = "Rules that lead from the formula to the one that is computed, each proven an identity."
+    return f"{lead}\n\n{_table((0.22, 0.53, 0.15), ('rule', 'reason', 'operations'), rows)}"
+
+
+def _references(citations: Sequence[Citation]) -> str:
+    if not citations:
+        return ""
+    items = [rf"\bibitem{{{c.key}}} {_cited(c)}" for c in citations]
+    entries = "\n\n".join(map(_bibtex, citations))
+    return "\n".join(
+        [r"\begin{thebibliography}{9}", *items, r"\end{thebibliography}", "", "In Bib\\TeX:", "",
+         r"{\footnotesize", r"\begin{verbatim}", entries, r"\end{verbatim}", "}"]
+    )  # fmt: skip
+
+
+def _cited(citation: Citation) -> str:
+    people = [" ".join(reversed(name.split(", ", 1))) for name in citation.authors.split(" and ")]
+    listed = people[0] if len(people) == 1 else f"{', '.join(people[:-1])} and {people[-1]}"
+    source = [citation.venue, str(citation.year)]
+    source += [f"arXiv:{citation.arxiv}"] if citation.arxiv else []
+    source += [citation.place] if citation.place else []
+    return rf"{escape(listed)}. \emph{{{escape(citation.title)}}}. {prose(', '.join(source))}."
+
+
+def _bibtex(citation: Citation) -> str:
+    lines = citation.bibtex().splitlines()
+    return "\n".join(textwrap.fill(line, 84, subsequent_indent="    ") for line in lines)
+
+
+def _sentence(texts: Iterable[str]) -> str:
+    return "; ".join(map(prose, texts)) + "."
+
+
+def _capital(text: str) -> str:
+    return text if text.startswith(("$", "\\")) else text[:1].upper() + text[1:]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def compile_pdf(tex_path: str | Path) -> Path | None:
+    """Run pdflatex on a document, and put the PDF beside it.
+
+    Returns
+    -------
+    Path or None
+        The PDF; None where pdflatex is not installed.
+
+    Raises
+    ------
+    InvalidArgument
+        If the document does not exist.
+    SymkernelError
+        If pdflatex fails; the message ends in the last lines of its log.
+    """
+    source = Path(tex_path)
+    if not source.is_file():
+        raise InvalidArgument(f"Argument 'tex_path' must be an existing file, not {str(source)!r}.")
+    target = checked_path(source.with_suffix(".pdf"))
+    program = shutil.which("pdflatex")
+    if program is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="symkernel_") as folder:
+        built = Path(folder) / "document.pdf"
+        command = [program, "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape",
+                   "-jobname=document", f"-output-directory={folder}", source.name]  # fmt: skip
+        for _ in range(2):
+            _run(command, source)
+        return write_atomically(target, lambda file: file.write(built.read_bytes()))
+
+
+def _run(command: list[str], source: Path) -> None:
+    try:
+        done = subprocess.run(
+            command, cwd=source.parent, stdin=subprocess.DEVNULL, capture_output=True,
+            timeout=60 * _MINUTES, check=False, env={**os.environ, "max_print_line": "200"},
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise SymkernelError(
+            f"pdflatex did not finish {str(source)!r} within {_MINUTES} minutes."
+        ) from error
+    if done.returncode:
+        log = done.stdout.decode("utf-8", "replace").strip().splitlines()
+        tail = "\n".join(f"  {line}" for line in log[-_TAIL:])
+        raise SymkernelError(f"pdflatex failed on {str(source)!r}; its log ends:\n{tail}")
