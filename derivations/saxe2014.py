@@ -39,6 +39,7 @@ import symkernel as sk
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+
 t = sp.Symbol("t", nonnegative=True)
 s, d, u0, q = sp.symbols("s d u0 q", positive=True)
 a0, b0 = sp.symbols("a0 b0", positive=True)
@@ -121,7 +122,7 @@ def hyperbolic_form(sign: int = 1) -> tuple[bool, str]:
     return rest == 0, "substituted: exactly 0" if rest == 0 else "substituted: NOT 0"
 
 
-def explicit_form(factor: sp.Expr = sp.Integer(1)) -> tuple[bool, str]:
+def explicit_form(speed: sp.Expr = sp.S.One) -> tuple[bool, str]:
     r"""Unequal amplitudes: $P = (a+b)^2$ is a logistic between two roots; judged as a claim.
 
     $u = (P - c_0^2/P)/4$, $P_\pm = 2s \pm R$. With $s = 2$, $a_0 = 7/4$, $b_0 = 1/4$ all numbers
@@ -131,7 +132,7 @@ def explicit_form(factor: sp.Expr = sp.Integer(1)) -> tuple[bool, str]:
     c0 = a**2 - b**2
     R = sp.sqrt(4 * strength**2 + c0**2)
     up, down, start = 2 * strength + R, 2 * strength - R, (a + b) ** 2
-    decay = sp.exp(-factor * R * t)
+    decay = sp.exp(-speed * R * t)
     P = (up * (start - down) - down * (start - up) * decay) / (
         (start - down) - (start - up) * decay
     )
@@ -175,3 +176,56 @@ def claims() -> tuple[tuple[str, bool, str], ...]:
 def check(draws: int = 3, precision_draws: int = 20) -> Any:
     """Climb the ladder with the law."""
     return sk.check(derive(), draws=draws, precision_draws=precision_draws)
+
+
+STRENGTHS = (4.0, 2.0, 1.0)
+START = 0.01
+
+
+def figure() -> Figure:
+    """Draw the staged sigmoids, and the time to learn half of a mode against its strength."""
+    from matplotlib.figure import Figure
+
+    from symkernel.report.figures import COLOURS
+
+    net = sk.Network.two_layer(inputs=3, hidden=8, outputs=3)
+    task = sk.Task.from_modes(STRENGTHS)
+    w0 = sk.weights.aligned(net, task, a=float(np.sqrt(START)), b=float(np.sqrt(START)))
+    times = np.linspace(0.0, 5.0, 251)
+    theory = sk.derive(net, task, w0).compile()(times)
+    run = sk.simulate(net, task, w0, learning_rate=0.002, record=times)
+    page = Figure(figsize=(7.2, 3.0), layout="constrained")
+    curves, staged = page.subplots(1, 2)
+    for ax in (curves, staged):
+        ax.set_prop_cycle(color=COLOURS)
+    for k, strength in enumerate(STRENGTHS):
+        (line,) = curves.plot(times, theory.modes[:, k] / strength, label=f"s = {strength:g}")
+        curves.plot(times[::12], run.modes[::12, k] / strength, "o", color=line.get_color(), ms=3)
+    curves.set(xlabel="flow time t", ylabel="u / s", title="lines: law, dots: gradient descent")
+    curves.legend(frameon=False)
+    span = np.geomspace(0.5, 8.0, 50)
+    half = sp.lambdify(s, derive().learning_time(sp.Rational(1, 2)).subs({d: 1, u0: START}))
+    staged.loglog(span, half(span), label="law")
+    staged.loglog(span, np.log(1 / START) / (2 * span), "--", label=r"$\ln(1/u_0)\,/\,2s$")
+    reached = [np.interp(x / 2, run.modes[:, k], times) for k, x in enumerate(STRENGTHS)]
+    staged.loglog(STRENGTHS, reached, "o", label="gradient descent")
+    staged.set(xlabel="strength s", ylabel="time to u = s/2", title=f"$u_0$ = {START:g}")
+    staged.set_xticks([0.5, 1, 2, 4, 8], ["0.5", "1", "2", "4", "8"], minor=False)
+    staged.set_yticks([0.25, 0.5, 1, 2, 4], ["0.25", "0.5", "1", "2", "4"], minor=False)
+    staged.minorticks_off()
+    staged.legend(frameon=False)
+    return page
+
+
+def main() -> None:
+    """Print the law, the claims and the checks."""
+    report = check()
+    print(report.derivation)
+    print("\nClaims")
+    for title, holds, found in claims():
+        print(f"  {title}: {'holds' if holds else 'FAILS'} ({found})")
+    print(f"\n{report}")
+
+
+if __name__ == "__main__":
+    main()

@@ -190,6 +190,16 @@ class Derivation:
 
         return save(self.latex(**options), path)
 
+    def _repr_html_(self) -> str:
+        from symkernel.report.display import html
+
+        return html(self)
+
+    def _repr_markdown_(self) -> str:
+        from symkernel.report.display import markdown
+
+        return markdown(self)
+
     def __str__(self) -> str:
         lines = [f"{self.law.title} [{self.law.rank}]"]
         lines += [f"  {verdict}" for verdict in self.assumptions]

@@ -86,6 +86,11 @@ class Step:
         rows = [notation.equation(e.lhs, e.rhs, names, explicit) for e in self.equations]
         return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
 
+    def _repr_markdown_(self) -> str:
+        from symkernel.report.display import step_markdown
+
+        return step_markdown(self)
+
 
 class Result(Mapping[str, sp.Expr]):
     """The derived expressions by name, plain SymPy; also as attributes.

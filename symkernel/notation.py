@@ -126,9 +126,13 @@ class _Printer(LatexPrinter):
             return super()._print_Mul(expr)
         factors = expr.as_ordered_factors() if isinstance(expr, sp.Mul) else [expr]
         negative, above, below = _parts(factors)
-        text = self._product(above)
+        # Fractions inside fractions are hard to read: they stand beside the line.
+        tall = [factor for factor in above if below and r"\frac" in self._print(factor)]
+        text = self._product([factor for factor in above if factor not in tall])
         if below:
             text = rf"\frac{{{text}}}{{{self._product(below)}}}"
+        if tall:
+            text += f" {self._product([sp.S.One, *tall]).removeprefix('1 ')}"
         return f"- {text}" if negative else text
 
     def _product(self, factors: list[sp.Expr]) -> str:
@@ -193,6 +197,8 @@ def _parts(factors: list[sp.Expr]) -> tuple[bool, list[sp.Expr], list[sp.Expr]]:
         if power.is_Integer and _mostly_negative(base):
             negative ^= bool(power % 2)
             base = -base
+        elif negative and power.is_odd and _less_a_number(base):
+            negative, base = False, -base
         if power.is_Rational and power.is_negative:
             below.append(base**-power)
         else:
@@ -206,6 +212,11 @@ def _mostly_negative(base: sp.Expr) -> bool:
         return False
     negative = sum(term.could_extract_minus_sign() for term in base.args)
     return 2 * negative > len(base.args)
+
+
+def _less_a_number(base: sp.Expr) -> bool:
+    """Whether a sum is of the form x - 1, which a minus sign turns into 1 - x."""
+    return isinstance(base, sp.Add) and len(base.args) == 2 and base.args[0].is_negative is True
 
 
 def _moves(expression: sp.Basic) -> bool:

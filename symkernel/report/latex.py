@@ -45,6 +45,9 @@ _PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \usepackage[margin=25mm]{geometry}
 \setlength{\parindent}{0pt}
 \setlength{\parskip}{0.5\baselineskip}
+\setlength{\jot}{6pt}
+\AtBeginDocument{\abovedisplayshortskip=\abovedisplayskip}
+\widowpenalty=10000 \clubpenalty=10000 \displaywidowpenalty=10000
 \raggedbottom"""
 _MINUTES = 2
 _TAIL = 15
@@ -145,7 +148,9 @@ def _table(widths: Sequence[float], head: Sequence[str], rows: Iterable[Sequence
     lines = [r" & ".join(head) + r" \\", r"\hline"]
     lines += [cell + r" \tabularnewline" for cell in cells]
     body = "\n".join([r"\hline", *lines, r"\hline"])
-    return f"{{\\small\n\\begin{{tabular}}{{@{{}}{columns}@{{}}}}\n{body}\n\\end{{tabular}}}}"
+    style = r"\small\renewcommand{\arraystretch}{1.2}"
+    table = f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}\n{body}\n\\end{{tabular}}"
+    return f"{{{style}\n{table}}}"
 
 
 def _section(title: str, *blocks: str) -> str:
@@ -204,15 +209,17 @@ def _assumptions(derivation: Derivation) -> str:
 def _number(value: float) -> str:
     if value in (0, float("inf")):
         return "0" if value == 0 else r"$\infty$"
-    return prose(f"{value:.1e}")
+    return prose(f"{value:.2g}")
 
 
 def _steps(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable[str]:
     for position, step in enumerate(derivation.steps, 1):
-        yield f"\\textbf{{{position}. {prose(step.title)}.}} {_capital(prose(step.reason))}."
-        yield _displayed(step.latex(names))
+        head = f"\\textbf{{{position}. {prose(step.title)}.}} {_capital(prose(step.reason))}."
+        # No empty line before or after: a page may not break between text and display.
+        lines = [head, _displayed(step.latex(names))]
         if derivation.report is not None:
-            yield _outcome(step)
+            lines.append(_outcome(step))
+        yield "\n".join(lines)
 
 
 def _outcome(step: Step) -> str:
@@ -230,8 +237,8 @@ def _result(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable
         yield "A mode that starts like this falls to the saddle at 0 and is never learned."
     else:
         share = f"${notation.latex(notation.fraction, names)}$"
-        yield f"Flow time at which a mode reaches the fraction {share} of its final value:"
-        yield _displayed(time.latex(names))
+        lead = f"Flow time at which a mode reaches the fraction {share} of its final value:"
+        yield f"{lead}\n{_displayed(time.latex(names))}"
     yield _meanings((*formulas, time), names)
 
 
@@ -274,18 +281,23 @@ def _lowering(derivation: Derivation) -> str:
         for r in rewritings
     ]
     lead = "Rules that lead from the formula to the one that is computed, each proven an identity."
-    return f"{lead}\n\n{_table((0.22, 0.53, 0.15), ('rule', 'reason', 'operations'), rows)}"
+    table = _table((0.22, 0.53, 0.15), ("rule", "reason", "operations"), rows)
+    return f"{lead}\n\n\\nopagebreak\n{table}"
 
 
 def _references(citations: Sequence[Citation]) -> str:
     if not citations:
         return ""
     items = [rf"\bibitem{{{c.key}}} {_cited(c)}" for c in citations]
-    entries = "\n\n".join(map(_bibtex, citations))
-    return "\n".join(
-        [r"\begin{thebibliography}{9}", *items, r"\end{thebibliography}", "", "In Bib\\TeX:", "",
-         r"{\footnotesize", r"\begin{verbatim}", entries, r"\end{verbatim}", "}"]
-    )  # fmt: skip
+    entries = [_whole_on_a_page(_bibtex(citation)) for citation in citations]
+    lines = [r"\begin{thebibliography}{9}", *items, r"\end{thebibliography}"]
+    return "\n".join([*lines, "", "In Bib\\TeX:", "", r"\nopagebreak", *entries])
+
+
+def _whole_on_a_page(text: str) -> str:
+    begin, end = r"\begin{verbatim}", r"\end{verbatim}"
+    body = f"{{\\footnotesize\n{begin}\n{text}\n{end}\n}}"
+    return f"\\begin{{minipage}}{{\\linewidth}}\n{body}\n\\end{{minipage}}"
 
 
 def _cited(citation: Citation) -> str:

@@ -35,11 +35,12 @@ _PIECE = re.compile(
     r"|(?P<mean><[a-z] [a-z]\^T>)"
     r"|(?P<length>\|[A-Za-z](?: [+-] [A-Za-z])?\|(?:\^2)?)"
     r"|(?P<number>(?<![\w.])\d+(?:\.\d+)?e[+-]?\d+(?![\w.]*\w))"
-    r"|(?P<open>\(+(?=[|\w]))|(?P<space>\s+)|(?P<close>[,;:.)]+(?=\s|$))"
-    r"|(?P<word>[^\s(]+?(?=[,;:.)]*(?:\s|$))|\S)"
+    r"|(?P<open>[(\[]+(?=[|\w]))|(?P<space>\s+)|(?P<close>[],;:.)]+(?=\s|$))"
+    r"|(?P<word>[^\s(]+?(?=[],;:.)]*(?:\s|$))|\S)"
 )
 _GREEK = re.compile(r"\b(alpha|beta|delta|sigma|tau|phi|lambda|rho)\b")
-_LETTER = re.compile(r"[A-Za-z](?:\d|_\w)?(?:\^\w)?'?")
+_NAME = r"(?:[A-Za-z]|alpha|beta|delta|sigma|tau|phi|lambda|rho)(?:\d|_\w)?(?:\^\w)?'?"
+_NAMES = re.compile(rf"{_NAME}(?:/{_NAME})?")
 _INDEX = re.compile(r"\b([A-Za-z])(\d)")
 _PRODUCT = re.compile(r"(?!e\.g|i\.e)[a-z]\.[a-z]")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
@@ -135,7 +136,7 @@ def _mathematics(kind: str, plain: str) -> str | None:
         return _OPERATORS[plain]
     if _PRODUCT.fullmatch(plain):
         return rf"{plain[0]} \cdot {plain[2]}"
-    named = _LETTER.fullmatch(plain) or _GREEK.fullmatch(plain) or _NUMBER.fullmatch(plain)
+    named = _NAMES.fullmatch(plain) or _NUMBER.fullmatch(plain)
     return _letters(plain) if named else None
 
 
@@ -148,7 +149,8 @@ def _settle(before: _Piece | None, piece: _Piece, after: _Piece | None) -> None:
     """Decide whether "a" is an article, "x" a sign of multiplication."""
     beside = [p for p in (before, after) if p is not None]
     operator = any(p.is_operator for p in beside)
-    if piece.plain in ("a", "A", "I") and not operator:
+    letters = len(beside) == 2 and all(p.tex is not None and not p.is_number for p in beside)
+    if piece.plain in ("a", "A", "I") and not operator and not letters:
         if after is not None and after.kind == "word" and after.plain not in ("and", "or"):
             piece.tex = None
     elif piece.plain == "x" and len(beside) == 2 and not operator:

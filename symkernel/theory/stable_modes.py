@@ -186,7 +186,8 @@ def lower_modes(
     parts, log = stable_form()
     raw, side = sp.Symbol("sigma_raw", real=True), sp.Symbol("side", real=True)
     inner = {name: sp.Symbol(f"{name}_raw", real=True) for name in ("w", "m", "P0", "Q0")}
-    forwards = raw >= 0
+    # At sigma = 0 the overlap only decays; turned to w >= 0 nothing cancels in it.
+    forwards = sp.Or(raw > 0, sp.And(raw >= 0, inner["w"] >= 0))
     reach = sp.Symbol("reach", nonnegative=True)
     gone, come = sp.Symbol("gone", nonnegative=True), sp.Symbol("come", nonnegative=True)
     share, slowness = sp.Symbol("share", positive=True), sp.Symbol("slowness", positive=True)

@@ -25,7 +25,7 @@ HUGE = np.finfo(float).max
 
 # Largest errors allowed, in ulp of the exact value: a little above those in the docstrings,
 # since other processors may fuse other operations.
-LARGEST = {"exp": 1.1, "expm1": 2.1, "tanh": 2.7, "tanhc": 3.5, "erf": 1.3}
+LARGEST = {"exp": 1.1, "expm1": 2.1, "tanh": 2.7, "tanhc": 3.9, "erf": 1.7}
 EXACT = {
     "exp": mpmath.exp,
     "expm1": mpmath.expm1,
@@ -38,7 +38,7 @@ RANGES = {
     "expm1": [(-45, 709.79), (-2, 2)],
     "tanh": [(-22, 22), (-2, 2)],
     "tanhc": [(-25, 25), (-2, 2)],
-    "erf": [(-6.5, 6.5), (-1.5, 1.5), (0.75, 0.85)],
+    "erf": [(-6.5, 6.5), (-1.5, 1.5), (0.65, 0.75)],
 }
 # Pairs, since 0.0 and -0.0 are one key of a dictionary.
 AT_LIMITS = {
@@ -121,7 +121,7 @@ def test_activations_and_slopes(z: float) -> None:
         assert value == elementary.tanh(z)
         assert abs(slope - mpmath.sech(w) ** 2) < 8e-16
         value, slope = elementary.erf_and_slope(z)
-        assert abs(error_in_ulp(value, mpmath.erf(w / mpmath.sqrt(2)))) < 2
+        assert abs(error_in_ulp(value, mpmath.erf(w / mpmath.sqrt(2)))) < 2.2
         assert abs(slope - mpmath.sqrt(2 / mpmath.pi) * mpmath.exp(-w * w / 2)) < 3e-16
     assert elementary.relu_and_slope(z) == (max(z, 0.0), float(z > 0))
     assert elementary.linear_and_slope(z) == (z, 1.0)

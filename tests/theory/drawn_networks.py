@@ -20,14 +20,16 @@ ACTIVATIONS = ("linear", "tanh", "erf", "relu")
 def problems(draw, most_nodes=9):
     """Draw a network with an inner node called "hidden" (if it has one), and numbers for it."""
     nodes = [Input(draw(st.integers(1, 4)))]
-    parameters, gates = [], {}
+    # A trained weight to begin with: otherwise most kernels are zero.
+    parameters, gates = [Parameter("W0", (draw(st.integers(1, 4)), nodes[0].size))], {}
+    nodes.append(parameters[0] @ nodes[0])
 
     def parameter(kind, fits, shape):
         """Share a parameter that fits, or make one."""
         known = [p for p in parameters if p.kind == kind and fits(p.shape)]
         if known and draw(st.booleans()):
             return draw(st.sampled_from(known))
-        name = f"{'WDb'[('dense', 'diagonal', 'bias').index(kind)]}{len(parameters) + 1}"
+        name = f"{'WDb'[('dense', 'diagonal', 'bias').index(kind)]}{len(parameters)}"
         trained, scale = draw(st.integers(0, 3)) > 0, draw(st.sampled_from(SCALES))
         parameters.append(Parameter(name, shape, kind, trained, scale))
         return parameters[-1]

@@ -7,7 +7,7 @@ import dataclasses
 import numpy as np
 import pytest
 import sympy as sp
-from hypothesis import event, given
+from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
 import symkernel as sk
@@ -88,6 +88,7 @@ def test_compiled_kernel_is_product_of_jacobians(net, of, by):
     assert error(got, call(without_numba(formula), d)) < TOLERANCE
 
 
+@settings(max_examples=max(100, settings.default.max_examples))
 @given(problems(), st.sampled_from(["hidden", "output"]), st.sampled_from(["hidden", "output"]))
 def test_any_network(d, of, by):
     of, by = (name if name in d.net.nodes else "output" for name in (of, by))

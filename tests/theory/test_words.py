@@ -17,8 +17,7 @@ MATRICES = {
 }
 # Exact numbers in general position, on which drawn identities are tested fast.
 NUMBERS = {
-    name: sp.Matrix(2, 2, [7 * k + 2, -3 * k - 1, 5 - k, k * k + 3])
-    for k, name in enumerate(NAMES)
+    name: sp.Matrix(2, 2, [7 * k + 2, -3 * k - 1, 5 - k, k * k + 3]) for k, name in enumerate(NAMES)
 }
 # Shapes for products that are not square.
 OBLONG = {

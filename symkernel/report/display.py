@@ -1,0 +1,203 @@
+"""What notebooks show: a law in short, its steps as a list, a formula worked out in numbers."""
+
+from __future__ import annotations
+
+import html as markup
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import sympy as sp
+
+from symkernel import notation
+from symkernel.errors import InvalidArgument, MissingValues, OutsideValidity, as_times
+from symkernel.formula import Formula, Step
+
+if TYPE_CHECKING:
+    from symkernel.derivation import Derivation
+
+_DIGITS = 50
+_SHOWN = 5
+
+
+def html(derivation: Derivation) -> str:
+    """Return the law, its assumptions and its formulas; the steps unfold."""
+    law = derivation.law
+    assumptions = "".join(f"<li>{_safe(line)}</li>" for line in _assumptions(derivation))
+    steps = "".join(
+        f"<li><b>{_safe(step.title)}</b>: {_safe(step.reason)}</li>" for step in derivation.steps
+    )
+    formulas = "".join(f"<p>$${_safe(f.latex())}$$</p>" for f in derivation.formulas)
+    return (
+        f"<div><p><b>{_safe(law.title)}</b> ({_safe(law.rank)}); {_status(derivation)}</p>"
+        f"<ul>{assumptions}</ul>{formulas}"
+        f"<details><summary>{len(derivation.steps)} steps</summary><ol>{steps}</ol></details>"
+        f"</div>"
+    )
+
+
+def markdown(derivation: Derivation) -> str:
+    """Return the law, its assumptions and its formulas as Markdown with mathematics."""
+    law = derivation.law
+    lines = [f"**{law.title}** ({law.rank}); {_status(derivation)}", ""]
+    lines += [f"- {line}" for line in _assumptions(derivation)]
+    for formula in derivation.formulas:
+        lines += ["", f"$$\n{formula.latex()}\n$$"]
+    return "\n".join(lines)
+
+
+def where_lines(derivation: Derivation) -> str:
+    """Return what the abbreviations of the formulas stand for, as text, a line for each."""
+    pairs = dict(pair for formula in derivation.formulas for pair in formula.where)
+    lines = [f"{symbol} = {meaning}" for symbol, meaning in pairs.items()]
+    return "\n".join(("  where " if k == 0 else "        ") + s for k, s in enumerate(lines))
+
+
+def step_markdown(step: Step) -> str:
+    """Return one step: title, reason and equations."""
+    return f"**{step.title}.** {step.reason}.\n\n$$\n{step.latex()}\n$$"
+
+
+def _assumptions(derivation: Derivation) -> list[str]:
+    return [
+        f"{v.assumption}: {'holds' if v.holds else 'fails'} (distance {v.distance:.2g})"
+        for v in derivation.assumptions
+        if v.law == derivation.law.name
+    ]
+
+
+def _status(derivation: Derivation) -> str:
+    if derivation.report is None:
+        return "not checked here"
+    return "checked" if derivation.report.passed else "check NOT passed"
+
+
+def _safe(text: str) -> str:
+    return markup.escape(text, quote=False)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One equation, worked out: symbol = formula = formula with numbers = value."""
+
+    symbol: Any
+    expression: Any
+    numbers: str
+    value: float
+
+    def latex(self) -> str:
+        """Return the equation as a row of an ``aligned`` block."""
+        formula = notation.latex(self.expression)
+        parts = [formula] if formula == self.numbers else [formula, self.numbers]
+        return f"{notation.latex(self.symbol)} &= {' = '.join(parts)} = {_plain(self.value)}"
+
+
+@dataclass(frozen=True)
+class Worked:
+    """Formulas of a law worked out for one mode and one time; the last line is the mode itself.
+
+    Attributes
+    ----------
+    lines : tuple of Line
+        Each uses the values of those before it.
+    """
+
+    lines: tuple[Line, ...]
+
+    @property
+    def value(self) -> float:
+        """Value of the last line."""
+        return self.lines[-1].value
+
+    def latex(self) -> str:
+        """Return all lines as an ``aligned`` block."""
+        rows = " \\\\\n".join(line.latex() for line in self.lines)
+        return f"\\begin{{aligned}}\n{rows}\n\\end{{aligned}}"
+
+    def _repr_latex_(self) -> str:
+        return f"$\\displaystyle {self.latex()}$"
+
+    def __str__(self) -> str:
+        return "\n".join(f"{one.symbol} = {one.expression} = {one.value:.6g}" for one in self.lines)
+
+
+def worked(derivation: Derivation, mode_index: int, time: float) -> Worked:
+    r"""Return the law of one mode as formula = formula with numbers = value.
+
+    Parameters
+    ----------
+    derivation : Derivation
+        Of a problem with numbers.
+    mode_index : int
+        Position of the mode, by falling strength.
+    time : float
+        Flow time, in the first phase.
+
+    Raises
+    ------
+    MissingValues
+        If the problem has symbols.
+    InvalidArgument, OutsideValidity
+        If there is no such mode, or the time is outside the first phase.
+
+    Examples
+    --------
+    >>> import symkernel as sk
+    >>> from symkernel.report.display import worked
+    >>> task = sk.Task.from_modes([2.0, 1.0])
+    >>> net = sk.Network.two_layer(inputs=2, hidden=3, outputs=2)
+    >>> d = sk.derive(net, task, sk.weights.aligned(net, task, a=0.1, b=0.3))
+    >>> assert abs(worked(d, 0, 1.5).value - d.compile()([1.5]).modes[0, 0]) < 1e-12
+    """
+    if not derivation.problem.is_numeric:
+        raise MissingValues(
+            "A law is worked out in numbers only: derive it for a problem without symbols."
+        )
+    moment = float(as_times([time], "time")[0])
+    first = derivation.problem.curriculum.phases[0]
+    if first.duration is not None and moment > first.duration:
+        raise OutsideValidity(
+            f"The law is worked out within the first phase, which ends at {first.duration:g}; "
+            f"time {moment:g} is after it."
+        )
+    values: dict[str, Any] = {"t": moment, **_of_mode(derivation, mode_index)}
+    exact = {name: sp.Rational(value) for name, value in values.items()}
+    formula: Formula = derivation.formulas[0]
+    lines = []
+    for symbol, expression in (*formula.where, (formula.symbol, formula.expression)):
+        symbols = {q: exact[q.name] for q in expression.free_symbols}
+        value = sp.N(expression.subs(symbols, simultaneous=True), _DIGITS)
+        texts = {q.name: _factor(float(exact[q.name])) for q in expression.free_symbols}
+        lines.append(Line(symbol, expression, notation.latex(expression, texts), float(value)))
+        exact[symbol.name] = value
+    return Worked(tuple(lines))
+
+
+def _of_mode(derivation: Derivation, index: int) -> Mapping[str, float]:
+    """Return the values of the symbols that the mode laws are written in, by identifier."""
+    from symkernel.theory.mode_state import ModeState
+
+    state = ModeState.of(derivation.problem)
+    count = state.basis.rank_bound
+    if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count:
+        raise InvalidArgument(
+            f"Argument 'mode_index' must be an integer from 0 to {count - 1}, not {index!r}."
+        )
+    a, b = state.amplitudes()
+    p, q = state.P[:, index], state.Q[:, index]
+    found = {
+        "s": state.basis.s[0][index], "d": state.basis.d[0][index], "a0": a[index], "b0": b[index],
+        "alpha": p @ p, "beta": q @ q, "w": p @ q,
+    }  # fmt: skip
+    return {name: float(value) for name, value in found.items()}
+
+
+def _plain(value: float) -> str:
+    digits, _, power = f"{value:.{_SHOWN}g}".partition("e")
+    return rf"{digits} \cdot 10^{{{int(power)}}}" if power else digits
+
+
+def _factor(value: float) -> str:
+    """Return a number that can stand in a product or under a power."""
+    text = _plain(value)
+    return rf"\left({text}\right)" if value < 0 or "cdot" in text else text

@@ -1,0 +1,100 @@
+"""The record of a derivation as JSON: what was assumed, what came out, what the checks found."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from symkernel import __version__
+from symkernel.formula import CheckReport, Formula
+from symkernel.report.files import save
+
+if TYPE_CHECKING:
+    from symkernel.derivation import Derivation
+
+Claims = Sequence[tuple[str, bool, str]]
+
+
+def record(derivation: Derivation, claims: Claims = ()) -> dict[str, Any]:
+    """Return what JSON can hold of a derivation, of its checks and of claims beside it.
+
+    Parameters
+    ----------
+    derivation : Derivation
+        If it was checked, every rung is part of the record; else ``"report"`` is None.
+    claims : sequence of (title, holds, what was found)
+        Claims of a published source that were tested.
+
+    Examples
+    --------
+    >>> import symkernel as sk
+    >>> from symkernel.report.record import record
+    >>> task = sk.Task.from_modes([2.0, 1.0])
+    >>> net = sk.Network.two_layer(inputs=2, hidden=3, outputs=2)
+    >>> d = sk.derive(net, task, sk.weights.aligned(net, task, a=0.1, b=0.3))
+    >>> assert record(d)["law"]["name"] == "aligned_modes" and record(d)["report"] is None
+    """
+    law = derivation.law
+    return {
+        "symkernel": __version__,
+        "law": {
+            "name": law.name,
+            "title": law.title,
+            "rank": law.rank,
+            "sources": [str(citation) for citation in law.citations],
+        },
+        "conventions": list(derivation.conventions),
+        "weights": derivation.problem.weights.provenance,
+        "assumptions": [
+            {
+                "law": verdict.law,
+                "assumption": verdict.assumption,
+                "holds": verdict.holds,
+                "distance": _finite(verdict.distance),
+                "tolerance": verdict.tolerance,
+            }
+            for verdict in derivation.assumptions
+        ],
+        "steps": [step.title for step in derivation.steps],
+        "formulas": [_formula(formula) for formula in derivation.formulas],
+        "report": None if derivation.report is None else _report(derivation.report),
+        "claims": [
+            {"title": title, "holds": holds, "found": found} for title, holds, found in claims
+        ],
+    }
+
+
+def save_record(data: Mapping[str, Any], path: str | Path) -> Path:
+    """Write a record as JSON, whole or not at all."""
+    return save(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
+
+
+def _formula(formula: Formula) -> dict[str, Any]:
+    return {
+        "name": formula.name,
+        "symbol": str(formula.symbol),
+        "expression": str(formula.expression),
+        "where": {str(symbol): str(meaning) for symbol, meaning in formula.where},
+    }
+
+
+def _report(report: CheckReport) -> dict[str, Any]:
+    rungs = [
+        {
+            "number": rung.number,
+            "title": rung.title,
+            "passed": rung.passed,
+            "figure": rung.figure,
+            "bound": rung.bound,
+        }
+        for rung in report.rungs
+    ]
+    return {"subject": report.subject, "passed": report.passed, "rungs": rungs}
+
+
+def _finite(value: float) -> float | None:
+    """Return the number; None stands for infinity, which JSON does not have."""
+    return float(value) if math.isfinite(value) else None

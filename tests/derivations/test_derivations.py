@@ -1,0 +1,111 @@
+"""Every file of `derivations/`: it imports, derives, its claims hold, and its claims can fail."""
+
+from __future__ import annotations
+
+import ast
+import os
+import pkgutil
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sympy as sp
+
+import symkernel as sk
+import symkernel.derivations
+
+NAMES = sorted(m.name for m in pkgutil.iter_modules(symkernel.derivations.__path__))
+ROOT = Path(__file__).resolve().parents[2]
+# The public face, the errors a user has to catch, and what a theorist has at hand anyway.
+ALLOWED = {"__future__", "functools", "typing", "numpy", "sympy", "matplotlib.figure", "symkernel",
+           "symkernel.errors", "symkernel.report.figures"}  # fmt: skip
+
+
+@pytest.fixture(params=NAMES)
+def module(request):
+    return import_module(f"symkernel.derivations.{request.param}")
+
+
+def test_the_published_results_are_there():
+    assert {"saxe2014", "saxe2019_semantic", "gram_diagonal"} <= set(NAMES)
+
+
+def test_derives(module):
+    derivation = module.derive()
+    assert isinstance(derivation, sk.Derivation)
+    assert all(verdict.holds for verdict in derivation.assumptions)
+
+
+def test_claims_hold(module):
+    found = module.claims()
+    assert found
+    assert not [f"{title}: {figure}" for title, holds, figure in found if not holds]
+
+
+def test_the_ladder_is_climbed(module):
+    report = module.check(draws=1, precision_draws=5)
+    assert report.passed, str(report)
+    assert {rung.number for rung in report.rungs if rung.passed} == set(range(1, 7))
+
+
+def test_figure_has_data(module):
+    page = module.figure()
+    axes = [ax for ax in page.get_axes() if ax.get_label() != "<colorbar>"]
+    assert axes
+    for ax in axes:
+        drawn = [line.get_xydata() for line in ax.lines if len(line.get_xydata())]
+        drawn += [image.get_array() for image in ax.images]
+        assert drawn
+        assert all(np.isfinite(np.asarray(values)).all() for values in drawn)
+        assert ax.images or (ax.get_xlabel() and ax.get_title() + ax.get_ylabel())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_public_api_alone(name):
+    source = (ROOT / "derivations" / f"{name}.py").read_text(encoding="utf-8")
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            assert {alias.name for alias in node.names} <= ALLOWED
+        elif isinstance(node, ast.ImportFrom):
+            assert node.module in ALLOWED
+        elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+            assert node.value.id != "sk" or node.attr in sk.__all__
+    assert ast.get_docstring(tree)
+
+
+def test_runs_as_a_program():
+    env = os.environ | {
+        "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+    }
+    run = subprocess.run(
+        [sys.executable, "-m", "symkernel.derivations.saxe2014"],
+        capture_output=True, text=True, env=env, timeout=300, check=True,
+    )  # fmt: skip
+    assert "FAILS" not in run.stdout
+    assert run.stdout.rstrip().endswith("all climbed rungs passed")
+
+
+def _wrong_claims():
+    saxe = import_module("symkernel.derivations.saxe2014")
+    semantic = import_module("symkernel.derivations.saxe2019_semantic")
+    gram = import_module("symkernel.derivations.gram_diagonal")
+    return {
+        "half the rate": lambda: saxe.balanced_mode(saxe.SIGMOID.subs(saxe.t, saxe.t / 2)),
+        "twice the time": lambda: saxe.learning_time(2 * saxe.LEARNING_TIME),
+        "wrong sign of the imbalance": lambda: saxe.hyperbolic_form(sign=-1),
+        "a tenth too fast": lambda: saxe.explicit_form(sp.Rational(11, 10)),
+        "a level too many": lambda: semantic.staged_times(
+            semantic.STAGED_TIME.subs(semantic.L, semantic.L + 1)
+        ),
+        "twice the angle": lambda: gram.wide_network(2 * gram.TANH_PHI),
+    }
+
+
+@pytest.mark.parametrize("name", sorted(_wrong_claims()))
+def test_a_wrong_claim_fails(name):
+    holds, _ = _wrong_claims()[name]()
+    assert not holds
