@@ -177,6 +177,7 @@ def run() -> list[Row]:
     peer = Peer()
     rows = [row for phi in TARGETS for row in compare(peer, "small", phi, 200_000, 7)]
     rows.append(compare_moments(peer))
-    rows += [row for phi in ("linear", "tanh", "erf") for row in compare(peer, "medium", phi, 300, 3)]
+    for phi in ("linear", "tanh", "erf"):
+        rows += compare(peer, "medium", phi, 300, 3)
     rows += [compare_ensemble(peer, phi) for phi in ("linear", "tanh")]
     return rows

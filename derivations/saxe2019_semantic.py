@@ -247,7 +247,7 @@ def figure() -> Figure:
     run = sk.simulate(*tree(), learning_rate=RATE, record=RECORD)
     half = predicted_half_times()
     page = Figure(figsize=(7.2, 5.2), layout="constrained")
-    top, bottom = page.subfigures(2, 1, height_ratios=(1.4, 1.0))
+    top, bottom = page.subfigures(2, 1, height_ratios=(1.4, 1.0), squeeze=False)[:, 0]
     exact, random = top.subplots(1, 2, sharey=True)
     finals = by_level(theory.modes)[-1]
     descents = [by_level(member.modes) for member in random_starts()]

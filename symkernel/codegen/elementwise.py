@@ -3,6 +3,8 @@ r"""Formulas of one mode lowered to a routine over many modes and many times."""
 from __future__ import annotations
 
 import inspect
+import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -158,6 +160,7 @@ def compile_elementwise(lowered: Lowered) -> ElementwiseRoutine:
     >>> decay = compile_elementwise(Lowered((k,), t, (), (("y", sp.exp(-k * t)),)))
     >>> assert np.allclose(decay([0.0, 1.0], [2.0])["y"][:, 0], np.exp([0.0, -2.0]))
     """
+    _check_names((*lowered.arguments, lowered.time, *(symbol for symbol, _ in lowered.where)))
     defined = {*lowered.arguments, lowered.time}
     for symbol, expression in (*lowered.where, *((None, e) for _, e in lowered.outputs)):
         unknown = sorted(q.name for q in expression.free_symbols - defined)
@@ -169,6 +172,22 @@ def compile_elementwise(lowered: Lowered) -> ElementwiseRoutine:
         if symbol is not None:
             defined.add(symbol)
     return ElementwiseRoutine(lowered)
+
+
+def _check_names(symbols: Sequence[sp.Symbol]) -> None:
+    """Refuse symbols that would be one variable of the generated source."""
+    if len(symbols) < 2:
+        raise Unlowerable("A routine needs one argument at least: its values count the modes.")
+    names: set[str] = set()
+    for symbol in symbols:
+        # Python reads identifiers in this normal form: the micro sign and the letter mu are one.
+        name = unicodedata.normalize("NFKC", symbol.name)
+        if name in names:
+            raise Unlowerable(
+                f"Two symbols of the routine are called '{symbol.name}'; symbols of one name and "
+                f"different assumptions are different to SymPy, so give one of them another name."
+            )
+        names.add(name)
 
 
 def _formulas_source(lowered: Lowered) -> str:

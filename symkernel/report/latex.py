@@ -168,9 +168,8 @@ def _displayed(body: str) -> str:
 
 def _problem(derivation: Derivation) -> str:
     problem = derivation.problem
-    layers = ", ".join(map(_layer, problem.network.parameters))
     phases = problem.curriculum.phases
-    lines = [f"Network with the parameters {layers}."]
+    lines = [_layer(parameter) for parameter in problem.network.parameters]
     if len(phases) > 1:
         lasting = ["to the end" if p.duration is None else f"{p.duration:g}" for p in phases]
         lines.append(f"Curriculum of {len(phases)} phases, flow times {', '.join(lasting)}.")
@@ -181,7 +180,8 @@ def _problem(derivation: Derivation) -> str:
 def _layer(parameter: Any) -> str:
     name = notation.latex(sp.MatrixSymbol(parameter.name, 1, 1))
     size = r" \times ".join(notation.latex(sp.sympify(n)) for n in parameter.shape)
-    return f"${name}$ (${size}$" + ("" if parameter.trained else ", not trained") + ")"
+    trained = "" if parameter.trained else ", not trained"
+    return f"${name}$ of shape ${size}${trained}"
 
 
 def _own(derivation: Derivation) -> list[Verdict]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 _ESCAPES = {
@@ -99,6 +100,7 @@ def prose(text: str) -> str:
     --------
     >>> from symkernel.report.prose import prose
     >>> assert prose("so K_h = J_h J_f^T holds") == "so $K_h = J_h J_f^T$ holds"
+    >>> assert prose("size |W| 1.5e-12") == r"size $|W|\ 1.5 \times 10^{-12}$"
     >>> assert prose("a net, error 1.5e-12") == r"a net, error $1.5 \times 10^{-12}$"
     """
     pieces = [
@@ -106,7 +108,7 @@ def prose(text: str) -> str:
         for m in _PIECE.finditer(text)
     ]
     words = [piece for piece in pieces if piece.kind != "space"]
-    for before, piece, after in zip([None, *words[:-1]], words, [*words[1:], None], strict=True):
+    for before, piece, after in _with_neighbours(words):
         _settle(before, piece, after)
     out: list[str] = []
     run: list[_Piece] = []
@@ -117,6 +119,11 @@ def prose(text: str) -> str:
         out += [_closed(run), escape(piece.plain)]
         run = []
     return "".join([*out, _closed(run)])
+
+
+def _with_neighbours(pieces: list[_Piece]) -> Iterator[tuple[_Piece | None, _Piece, _Piece | None]]:
+    # The first list is one longer than the others, if there is anything at all.
+    return zip([None, *pieces], pieces, [*pieces[1:], None], strict=False)
 
 
 def _mathematics(kind: str, plain: str) -> str | None:
@@ -131,6 +138,8 @@ def _mathematics(kind: str, plain: str) -> str | None:
         return plain
     if kind == "number":
         digits, _, power = plain.partition("e")
+        if float(plain) == 0:
+            return "0"
         return (rf"{digits} \times " if digits != "1" else "") + f"10^{{{int(power)}}}"
     if plain in _OPERATORS:
         return _OPERATORS[plain]
@@ -174,8 +183,15 @@ def _closed(run: list[_Piece]) -> str:
     head, tail = ("".join(map(_loose, part)) for part in (run[:first], run[last:]))
     if all(piece.is_number or is_loose(piece) for piece in inner):
         return head + "".join(map(_loose, inner)) + tail
-    body = "".join(" " if p.kind == "space" else str(p.tex) for p in inner)
-    return f"{head}${body}${tail}"
+    return f"{head}${''.join(_set(*three) for three in _with_neighbours(inner))}${tail}"
+
+
+def _set(before: _Piece | None, piece: _Piece, after: _Piece | None) -> str:
+    """Return a piece of a run; a number that follows something is no factor of it."""
+    if piece.kind != "space":
+        return str(piece.tex)
+    apart = before is not None and after is not None and after.kind == "number"
+    return r"\ " if apart and before is not None and not before.is_operator else " "
 
 
 def _loose(piece: _Piece) -> str:

@@ -87,35 +87,50 @@ class Statements:
         if not self.plan.on_moments:
             return loop(*shape, [f"{target}[r, c] = {value}[r, c] - y[r, c]"])
         # The input is the identity, so that samples are input directions: f Sxx - Syx.
-        product = self._product("", target, value, "sxx", output, self.plan.net.nodes["input"])
-        if self.unrolled:
-            return [*product[:-1], f"{product[-1]} - y[r, c]"]
-        return [*product, *loop(*shape, [f"{target}[r, c] -= y[r, c]"])]
+        source = self.plan.net.nodes["input"]
+        return self._product("", target, value, "sxx", output, source, minus="y")
 
     def _product(
-        self, flip: str, out: str, a: str, b: str, rows: Node, inner: Node, between: str = ""
+        self,
+        flip: str,
+        out: str,
+        a: str,
+        b: str,
+        rows: Node,
+        inner: Node,
+        between: str = "",
+        minus: str = "",
     ) -> Lines:
-        """Return out = a b, with `flip` "a" or "b" for the transpose of one of them.
+        """Return out = a b - minus, with `flip` "a" or "b" for the transpose of one of them.
 
-        Unrolled: `rows` and `inner` are the nodes whose sizes out's rows and the contracted
-        index have, and `between` is a place for the transpose of b.
+        `rows` and `inner` are the nodes whose sizes out's rows and the contracted index have,
+        and `between` is a place for the transpose of b.
         """
         if not self.unrolled:
             left, right = (f"{m}.T" if flip == side else m for side, m in (("a", a), ("b", b)))
-            return [f"np.dot({left}, {right}, {out})"]
+            rest = loop(f"{out}.shape[0]", f"{out}.shape[1]", [f"{out}[r, c] -= {minus}[r, c]"])
+            return [f"np.dot({left}, {right}, {out})", *(rest if minus else [])]
         lines: Lines = []
+        span, count = range(int(inner.size)), int(rows.size)
         if flip == "b":
-            lines += loop(f"{b}.shape[0]", f"{b}.shape[1]", [f"{between}[c, r] = {b}[r, c]"])
+            lines += [
+                f"for c in range({len(span)}):",
+                f"    for r in range({b}.shape[0]):",
+                f"        {between}[c, r] = {b}[r, c]",
+            ]
             b = between
-        span = range(int(inner.size))
-        entry = "{a}[{i}, r]" if flip == "a" else "{a}[r, {i}]"
-        return [
-            *lines,
-            f"for r in range({rows.size}):",
-            *(f"    e{i} = {entry.format(a=a, i=i)}" for i in span),
-            f"    for c in range({out}.shape[1]):",
-            f"        {out}[r, c] = " + " + ".join(f"e{i} * {b}[{i}, c]" for i in span),
-        ]
+        # Two rows at a time use each entry of b twice.
+        places = ["r", "r + 1"] if count % 2 == 0 else ["r"]
+        lines.append(f"for r in range(0, {count}, {len(places)}):")
+        for k, row in enumerate(places):
+            at = f"{a}[{{i}}, {row}]" if flip == "a" else f"{a}[{row}, {{i}}]"
+            lines += [f"    e{k}_{i} = {at.format(i=i)}" for i in span]
+        lines.append(f"    for c in range({out}.shape[1]):")
+        for k, row in enumerate(places):
+            terms = [f"e{k}_{i} * {b}[{i}, c]" for i in span]
+            less = f" - {minus}[{row}, c]" if minus else ""
+            lines.append(f"        {out}[{row}, c] = {' + '.join(terms)}{less}")
+        return lines
 
     def _evaluate(self, node: Node) -> Lines:
         k = self.plan.index[node]

@@ -27,7 +27,7 @@ from symkernel.theory.mode_flow import ModeFlow, mode_flow
 from symkernel.theory.mode_observables import observable_step, observables
 from symkernel.theory.mode_state import ModeState, mode_trajectory, mode_verdicts
 from symkernel.theory.solutions import solve_autonomous, written_out
-from symkernel.theory.stable_modes import amplitude_routine, side_routine
+from symkernel.theory.stable_modes import amplitude_routine, balanced_routine, side_routine
 from symkernel.trajectory import Trajectory
 
 _NAME = "aligned_modes"
@@ -190,8 +190,16 @@ def _derive(problem: Problem) -> Derived:
     modes = mode_flow(problem)
     derivation = _Derivation(modes, *_amplitude_symbols(problem))
 
+    balanced = derivation.textbook is not None
+
     def at(index: int) -> _Derivation:
         return _mode_derivation(problem, modes, index)
+
+    def precision(stream: np.random.Generator, draws: int) -> Evidence:
+        general = check_precision(modes, amplitude_routine(modes), stream, draws)
+        if not (balanced and general.passed):
+            return general
+        return check_precision(modes, balanced_routine(modes), stream, draws, balanced=True)
 
     return Derived(
         steps=derivation.steps,
@@ -200,11 +208,9 @@ def _derive(problem: Problem) -> Derived:
         mode=lambda index: at(index).result(),
         learning_time=lambda index: (derivation if index is None else at(index)).learning_time(),
         equation=lambda index: at(index).solution.closed_equation(),
-        routine=lambda: amplitude_routine(modes),
+        routine=lambda: (balanced_routine if balanced else amplitude_routine)(modes),
         limits=mode_limits(modes),
-        precision=lambda stream, draws: check_precision(
-            modes, amplitude_routine(modes), stream, draws
-        ),
+        precision=precision,
     )
 
 

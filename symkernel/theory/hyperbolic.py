@@ -109,7 +109,7 @@ class ModeSolution:
         root = sp.sqrt(sp.expand(target**2) + sp.factor(sides.P0 * sides.Q0 / 4))
         reached = (2 * target + 2 * root) / sides.P0 if sides.P0 != 0 else sides.Q0 / (-4 * target)
         solution = self.growth
-        clock = sp.factor(_clock_at(solution, z))
+        clock = _clock_at(solution, z)
         where: tuple = ()
         if solution.rule == "Riccati":
             R = notation.R
@@ -208,9 +208,13 @@ class ModeSolution:
 
 def _clock_at(solution: Solution, value: sp.Expr) -> sp.Expr:
     """Return the clock at which a solution, a ratio linear in the clock, has a value."""
-    top, bottom = sp.fraction(sp.cancel(sp.together(solution.expression)))
-    equation = sp.Poly(top - value * bottom, solution.clock)
-    return -equation.coeff_monomial(1) / equation.coeff_monomial(solution.clock)
+    top, bottom = sp.fraction(solution.expression)
+    if solution.rule != "Riccati":
+        bottom = sp.expand(bottom)
+    (top_moving, top_rest), (moving, rest) = (
+        (part.coeff(solution.clock), part.subs(solution.clock, 0)) for part in (top, bottom)
+    )
+    return sp.factor(value * rest - top_rest) / (top_moving - value * moving)
 
 
 def _sym(name: str) -> sp.Symbol:

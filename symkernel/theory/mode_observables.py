@@ -74,12 +74,13 @@ def observable_step(modes: ModeFlow, *, aligned: bool = True) -> Step:
         overlap, gram, readout = second.T * first, first.T * first, second.T * second
         words = "P and Q hold the two sides of the modes as columns; their products are diagonal"
     shared = x.T * V * gram * V.T * y
-    kernel = _PRODUCT * U * readout * U.T + shared * sp.Identity(o)
+    kernel = inner**2 * outer**2 * _PRODUCT * U * readout * U.T
+    kernel += outer**2 * _GRAM * sp.Identity(o)
     eqs = (
         sp.Eq(f, inner * outer * U * overlap * V.T * x, evaluate=False),
         sp.Eq(hid, inner * first * V.T * x, evaluate=False),
         sp.Eq(_GRAM, inner**2 * shared, evaluate=False),
-        sp.Eq(K, inner**2 * outer**2 * kernel, evaluate=False),
+        sp.Eq(K, kernel, evaluate=False),
         sp.Eq(Kh, inner**2 * outer * _PRODUCT * second * U.T, evaluate=False),
     )
     return Step(

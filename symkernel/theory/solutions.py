@@ -8,7 +8,7 @@ wrong for small initial values (sympy/sympy#19092); the proof takes a tenth of a
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import sympy as sp
 
@@ -91,6 +91,12 @@ def solve_autonomous(right_hand_side: sp.Expr, unknown: sp.Symbol, initial: sp.E
     >>> solution = solve_autonomous(k * y * (1 - y), y, sp.Rational(1, 3))
     >>> assert solution.rule == "logistic" and solution.prove().passed
     """
+    right_hand_side = sp.sympify(right_hand_side)
+    if not right_hand_side.is_polynomial(unknown):
+        raise NoClosedForm(
+            f"The reduced equation d{unknown}/dt = {right_hand_side} is no polynomial in "
+            f"{unknown}; the rules solve polynomials of degree 2 at the most."
+        )
     poly = sp.Poly(sp.expand(right_hand_side), unknown)
     if poly.degree() > 2:
         raise NoClosedForm(
@@ -179,6 +185,8 @@ def _riccati(
 ) -> Solution:
     R, T = notation.R, notation.T
     radicand = sp.factor_terms(beta**2) + sp.factor(4 * alpha * gamma)
+    if sp.expand(radicand) == 0:
+        return _double_root(y, alpha, beta, gamma, initial)
     top = R * initial + (beta * initial + 2 * gamma) * T
     bottom = R + (2 * alpha * initial - beta) * T
     return Solution(
@@ -192,6 +200,20 @@ def _riccati(
         R * (1 - T**2) / 2,
         sp.S.Zero,
         ((R, radicand),),
+    )
+
+
+def _double_root(
+    y: sp.Symbol, alpha: sp.Expr, beta: sp.Expr, gamma: sp.Expr, initial: sp.Expr
+) -> Solution:
+    r"""Solve $y' = -\alpha (y - r)^2$: the distance from the root r falls by the power law."""
+    root = sp.cancel(beta / (2 * alpha))
+    distance = _power_law(y, alpha, initial - root)
+    return replace(
+        distance,
+        right_hand_side=-alpha * y**2 + beta * y + gamma,
+        initial=initial,
+        expression=root + distance.expression,
     )
 
 

@@ -240,3 +240,31 @@ def amplitude_routine(modes: ModeFlow) -> ElementwiseRoutine:
     return compile_elementwise(
         lower_modes((notation.s, notation.d, a, b), modes.sigma, modes.delta, initial)
     )
+
+
+def balanced_routine(modes: ModeFlow) -> ElementwiseRoutine:
+    r"""Compile the overlap of a balanced mode as a function of (t; s, d, a0): the sigmoid.
+
+    $u = u_0 / (E + (\delta u_0/\sigma)(1 - E))$ with $E = e^{-2\sigma t}$; all terms have one
+    sign, and $(1 - E)/\sigma$ is $2t$ for a zero mode.
+    """
+    a, start = notation.a0, sp.Symbol("start", nonnegative=True)
+    gone, come = sp.Symbol("gone", nonnegative=True), sp.Symbol("come", nonnegative=True)
+    pull = sp.Symbol("pull", nonnegative=True)
+    where = (
+        (start, a**2),
+        (_SIGMA, sp.Max(modes.sigma, _TINY)),
+        (pull, modes.delta * a**2 / _SIGMA),
+        (gone, decay(2 * _SIGMA * _TIME)),
+        (come, rise(2 * _SIGMA * _TIME)),
+    )
+    final = _SIGMA / _DELTA
+    log = Rewriting(
+        "divide by the final value",
+        "no overflow at u0 to 0, no 0/0 at a zero mode",
+        final / (1 + (final / start - 1) * gone),
+        start / (gone + _DELTA * start * (1 - gone) / _SIGMA),
+    )
+    outputs = (("overlap", start / (gone + pull * come)),)
+    arguments = (notation.s, notation.d, a)
+    return compile_elementwise(Lowered(arguments, _TIME, where, outputs, (log,)))

@@ -1,4 +1,4 @@
-r"""One mode at 220 digits, from Saxe's form in $P = (a+b)^2$, which the package does not use.
+r"""One mode at 520 digits, from Saxe's form in $P = (a+b)^2$, which the package does not use.
 
 With $d = 1$ (else $t \to d\,t$, $s \to s/d$), $c = a^2 - b^2$ and $R = \sqrt{4 s^2 + c^2}$:
 $P' = -\frac12 (P - P_+)(P - P_-)$, $P_\pm = 2s \pm R$, $u = ab = (P - c^2/P)/4$. Where $|a-b|$ is
@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import mpmath
 from mpmath import mpf
 
-# Amplitudes, strengths and variances of 1e-8 to 1e4 lose 100 digits at the most.
-DIGITS = 220
+# Amplitudes, strengths and variances of 1e-8 to 1e4 lose 100 digits at the most, a zero mode that
+# decays below the smallest float 300 more.
+DIGITS = 520
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import _thread
 import inspect
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -75,6 +78,19 @@ def test_divergence_on_batches():
     with pytest.raises(Diverged) as caught:
         simulate(net, task, w0, 10.0, steps=100, batch_size=5)
     assert 0 < caught.value.step < 50
+
+
+# Interruption
+
+
+def test_a_long_run_can_be_interrupted():
+    net, task, w0 = problem()
+    simulate(net, task, w0, 0.01, steps=1)
+    begin = time.perf_counter()
+    threading.Timer(0.3, _thread.interrupt_main).start()
+    with pytest.raises(KeyboardInterrupt):
+        simulate(net, task, w0, 1e-9, steps=10**12)
+    assert time.perf_counter() - begin < 3
 
 
 # Wrong arguments

@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import re
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from symkernel.report import latex
+from symkernel.report.prose import escape, prose
+
+
+@pytest.mark.parametrize(
+    ("text", "tex"),
+    [
+        ("p = a r along r", "$p = a r$ along $r$"),
+        ("a net of a and b", "a net of $a$ and $b$"),
+        ("W1 (n_hidden, n_inputs)", r"$W_1$ (n\_hidden, n\_inputs)"),
+        ("<y x^T> is known", r"$\langle y x^T \rangle$ is known"),
+        ("z = exp(2 phi)", r"$z = \exp(2 \varphi)$"),
+        ("rate x steps", r"rate $\times$ steps"),
+        ("activity at x", "activity at $x$"),
+        ("s to 0, 9 of 9", "$s$ to 0, 9 of 9"),
+        ("PSD 0.0e+00", "PSD $0$"),
+        ("1 +- 0.05", r"1 $\pm$ 0.05"),
+        ("e.g. loss 1/2; don't", "e.g. loss 1/2; don't"),
+    ],
+)
+def test_letters_are_mathematics_and_words_are_not(text, tex):
+    assert prose(text) == tex
+
+
+def test_unknown_signs_are_named():
+    assert escape("漢") == r"\texttt{U+6F22}"
+    assert escape("café – naïve") == "café – naïve"
+
+
+@given(st.text(alphabet=string.printable + "αβτσ≤×–éü漢\x00", max_size=60))
+def test_escaped_text_has_no_bare_special_character(text):
+    for tex in (escape(text), prose(text)):
+        assert len(re.findall(r"(?<!\\)\$", tex)) % 2 == 0
+        outside = tex.replace("\\%", "").replace("\\#", "").replace("\\&", "").replace("\\_", "")
+        assert not set(outside) & set("#&%")
+
+
+def test_any_text_compiles(tmp_path, pdflatex):
+    samples = [
+        string.punctuation,
+        "αβγδεηθκλμνξπρστφχψω ΓΔΘΛΣΦΨΩ ≤≥≠≈×·±∞→∂√⟨⟩∈∘−",
+        "naïve café “quoted” – dash — dash … 漢字 ½",
+        "a_b^c {d} \\e ~f `g` |h| <i> 1e-300 <y x^T> |p + q|^2 tanh(R t / 2) p.q",
+        "(((", ")))", "= = =", "-> <=", "x' a' _ ^ \\",
+    ]  # fmt: skip
+    body = "\n\n".join(f"{escape(s)}\n\n{prose(s)}" for s in samples)
+    path = tmp_path / "text.tex"
+    path.write_text(
+        f"\\documentclass{{article}}\n\\begin{{document}}\n{body}\n\\end{{document}}\n",
+        encoding="utf-8",
+    )
+    assert latex.compile_pdf(path) is not None
