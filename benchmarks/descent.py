@@ -131,12 +131,12 @@ def compare(peer: Peer, size: str, activation: str, steps: int, rounds: int) -> 
 
 def compare_moments(peer: Peer) -> Row:
     sizes, samples = SMALL
-    steps = 400_000
+    steps = 1_000_000
     net, task, w0 = problem(sizes, samples, "linear")
     routines = {"ours": ours(net, task, w0, steps, "moments")}
     if peer.found:
         routines["jax"] = peer.loop(peer.on_moments(), w0, task.Sxx, task.Syx, steps)
-    found = rates(steps, routines)
+    found = rates(steps, routines, 5)
     what = f"small {sizes}, linear, on moments"
     if not peer.found:
         return Row(what, "steps/s", found["ours"])
@@ -175,9 +175,12 @@ def compare_ensemble(peer: Peer, activation: str, members: int = 64) -> Row:
 
 def run() -> list[Row]:
     peer = Peer()
+    threads = numba.get_num_threads()
+    numba.set_num_threads(1)  # as the peer has: ensembles alone are compared on all cores
     rows = [row for phi in TARGETS for row in compare(peer, "small", phi, 200_000, 7)]
     rows.append(compare_moments(peer))
     for phi in ("linear", "tanh", "erf"):
         rows += compare(peer, "medium", phi, 300, 3)
+    numba.set_num_threads(threads)
     rows += [compare_ensemble(peer, phi) for phi in ("linear", "tanh")]
     return rows

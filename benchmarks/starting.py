@@ -23,7 +23,8 @@ law.compile()([0.0, 1.0]).modes
 CACHED = """
 import sympy
 from symkernel.codegen.cache import load
-load("from numba import njit\\n@njit('float64(float64)', cache=True)\\ndef f(x):\\n    return x\\n", "f")
+source = "from numba import njit; f = njit('float64(float64)', cache=True)(lambda x: x)"
+load(source, "identity")
 """
 DERIVE_TARGET = 0.5
 

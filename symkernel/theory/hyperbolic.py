@@ -118,7 +118,9 @@ class ModeSolution:
         elif solution.rule == "logistic":
             reached = sp.cancel(reached.subs(sp.sqrt(target**2), target))
             rate = -solution.clock_rate / solution.clock
-            time = sp.log(sp.factor(1 / clock.subs(z, reached))) / rate
+            odds = q / (1 - q)
+            headroom = sp.expand(sp.cancel(1 / clock.subs(z, reached) / odds))
+            time = sp.log(odds * headroom) / rate
         else:
             time = sp.oo
         return Formula("learning time", sp.Symbol("t_q", positive=True), time, where)

@@ -228,9 +228,9 @@ def lower_modes(
 
 def side_routine(modes: ModeFlow) -> ElementwiseRoutine:
     """Compile the same as functions of (t; s, d, w, m, P0, Q0), for sides that are vectors."""
-    names = (notation.s, notation.d, _W, _M, _P0, _Q0)
-    initial = {"w": _W, "m": _M, "P0": _P0, "Q0": _Q0}
-    return compile_elementwise(lower_modes(names, modes.sigma, modes.delta, initial))
+    initial = {name: sp.Symbol(f"{name}_start", real=True) for name in ("w", "m", "P0", "Q0")}
+    arguments = (notation.s, notation.d, *initial.values())
+    return compile_elementwise(lower_modes(arguments, modes.sigma, modes.delta, initial))
 
 
 def amplitude_routine(modes: ModeFlow) -> ElementwiseRoutine:
