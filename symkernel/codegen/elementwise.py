@@ -175,19 +175,18 @@ def compile_elementwise(lowered: Lowered) -> ElementwiseRoutine:
 
 
 def _check_names(symbols: Sequence[sp.Symbol]) -> None:
-    """Refuse symbols that would be one variable of the generated source."""
+    """Refuse different symbols that would be one variable of the generated source."""
     if len(symbols) < 2:
         raise Unlowerable("A routine needs one argument at least: its values count the modes.")
-    names: set[str] = set()
+    names: dict[str, sp.Symbol] = {}
     for symbol in symbols:
         # Python reads identifiers in this normal form: the micro sign and the letter mu are one.
-        name = unicodedata.normalize("NFKC", symbol.name)
-        if name in names:
+        known = names.setdefault(unicodedata.normalize("NFKC", symbol.name), symbol)
+        if known != symbol:
             raise Unlowerable(
                 f"Two symbols of the routine are called '{symbol.name}'; symbols of one name and "
                 f"different assumptions are different to SymPy, so give one of them another name."
             )
-        names.add(name)
 
 
 def _formulas_source(lowered: Lowered) -> str:

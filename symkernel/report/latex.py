@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_table", "compile_pdf", "document", "fragment_of", "save"]
 
-_FIT = r"""% Scales an equation that is wider than the line, if graphicx is loaded.
+_HELPERS = r"""% Scales an equation that is wider than the line, if graphicx is loaded.
 \ifdefined\symkernelfit\else
 \newsavebox{\symkernelbox}
 \newcommand{\symkernelfit}[1]{\sbox{\symkernelbox}{$\displaystyle #1$}%
@@ -38,7 +38,9 @@ _FIT = r"""% Scales an equation that is wider than the line, if graphicx is load
     \ifdefined\resizebox\resizebox{\linewidth}{!}{\usebox{\symkernelbox}}%
     \else\usebox{\symkernelbox}\fi
   \else\usebox{\symkernelbox}\fi}
-\fi"""
+\fi
+% The identity matrix, where no package has blackboard letters.
+\providecommand{\mathbb}[1]{\mathbf{#1}}"""
 _PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \usepackage{amsmath}
 \usepackage{graphicx}
@@ -77,7 +79,7 @@ def document(derivation: Derivation, names: Mapping[str, str] | None = None) -> 
     title += rf"law \texttt{{{escape(law.name)}}}, symkernel {escape(__version__)}"
     parts = [
         _PREAMBLE,
-        _FIT,
+        _HELPERS,
         rf"\title{{{title}}}" + "\n\\author{}\n\\date{}\n\\begin{document}\n\\maketitle\n"
         "\\vspace{-4\\baselineskip}",
         _section("Conventions", _items(map(prose, derivation.conventions))),
@@ -122,7 +124,7 @@ def fragment_of(derivation: Derivation, names: Mapping[str, str] | None = None) 
     used = [verdict.assumption for verdict in _own(derivation)]
     parts = [
         "\n".join(head),
-        _FIT,
+        _HELPERS,
         f"Conventions: {_sentence(derivation.conventions)}",
         f"Assumptions: {_sentence(used)}",
         *_result(derivation, names),
