@@ -8,7 +8,7 @@ PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 .PHONY: demo test check-all bench notebooks lint clean
 
-demo: $(VENV)/.core
+demo: $(VENV)/.data
 	$(BIN)/symkernel demo --out out
 
 test: lint
@@ -38,10 +38,6 @@ $(VENV)/.made:
 	$(PYTHON) -m venv --clear $(VENV)
 	touch $@
 
-$(VENV)/.core: pyproject.toml $(VENV)/.made
-	$(BIN)/python -m pip install --quiet --editable .
-	touch $@
-
-$(VENV)/.dev $(VENV)/.bench: $(VENV)/.%: pyproject.toml $(VENV)/.made
+$(VENV)/.data $(VENV)/.dev $(VENV)/.bench: $(VENV)/.%: pyproject.toml $(VENV)/.made
 	$(BIN)/python -m pip install --quiet --editable ".[$*]"
 	touch $@

@@ -145,7 +145,7 @@ def compare_moments(peer: Peer) -> Row:
 
 def compare_ensemble(peer: Peer, activation: str, members: int = 64) -> Row:
     sizes, samples = SMALL
-    steps = 4000
+    steps = 8000
     net, task, _ = problem(sizes, samples, activation)
     starts = [sk.weights.gaussian(net, seed=k) for k in range(members)]
     end = [steps * RATE]

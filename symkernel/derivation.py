@@ -59,7 +59,7 @@ class CompiledLaw:
         return self._routine.lowered.rewritings
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Derivation:
     """A law bound to a problem.
 
@@ -199,6 +199,10 @@ class Derivation:
         from symkernel.report.display import markdown
 
         return markdown(self)
+
+    def __repr__(self) -> str:
+        state = "not checked here" if self.report is None else "checked"
+        return f"Derivation({self.law.name!r}, {self.law.rank}, {state})"
 
     def __str__(self) -> str:
         lines = [f"{self.law.title} [{self.law.rank}]"]

@@ -70,7 +70,7 @@ class Evidence:
     figure: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Step:
     """One step of a derivation: what follows, why, and the check that it does."""
 
@@ -78,6 +78,9 @@ class Step:
     reason: str
     equations: tuple[Any, ...]
     check: Callable[[], Evidence]
+
+    def __repr__(self) -> str:
+        return f"Step({self.title!r})"
 
     def latex(self, names: Mapping[str, str] | None = None) -> str:
         """Return the step's equations as an ``aligned`` block."""
@@ -184,7 +187,7 @@ class Citation:
         return f"{self.authors} ({self.year}). {self.title}. {self.venue}{source}{place}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Law:
     """A family of closed forms: when it holds, what it gives, where it comes from.
 
@@ -221,6 +224,9 @@ class Law:
     trajectory: Callable[[Any, Any], Any]
     example: Callable[[], Any]
     draw: Callable[[Any], Any]
+
+    def __repr__(self) -> str:
+        return f"Law({self.name!r}, {self.rank})"
 
 
 @dataclass(frozen=True)
@@ -272,13 +278,17 @@ class Rung:
     figure: str
     bound: str = ""
 
+    def __post_init__(self) -> None:
+        if self.passed is not None:
+            object.__setattr__(self, "passed", bool(self.passed))
+
     @property
     def word(self) -> str:
         """The outcome in a word."""
         return {True: "passed", False: "FAILED", None: "not climbed"}[self.passed]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CheckReport:
     """Which rungs were climbed, with what figures.
 
@@ -317,6 +327,9 @@ class CheckReport:
         from symkernel.report.latex import check_table
 
         return check_table(self)
+
+    def __repr__(self) -> str:
+        return str(self)
 
     def _repr_html_(self) -> str:
         rows = "".join(

@@ -13,7 +13,7 @@ import numpy as np
 from symkernel.derivation import Derivation
 from symkernel.errors import InvalidArgument
 from symkernel.formula import CheckReport, Rung
-from symkernel.ladder_structure import end_to_end, horizon, structure_rung
+from symkernel.ladder_structure import counted, end_to_end, horizon, structure_rung
 from symkernel.problem.problem import Problem
 
 _TITLES = {
@@ -161,7 +161,7 @@ def _flow(derivation: Derivation, draws: int, seed: int) -> Rung:
     worst = max((f.error for f in found), default=np.inf)
     cut = sum(f.cut for f in found)
     refused = len(problems) - len(accepted)
-    figure = f"worst error {worst:.1e} of max(1, |W|) over {len(found)} problems"
+    figure = f"worst error {worst:.1e} of max(1, |W|) over {counted(len(found))}"
     if cut:
         figure += f", {cut} of them up to the time where rounding decides the flow"
     if refused:

@@ -45,6 +45,11 @@ def end_to_end(problem: Problem, weights: Any) -> np.ndarray:
     return product  # type: ignore[return-value]
 
 
+def counted(problems: int) -> str:
+    """Return the number of problems in words."""
+    return f"{problems} problem{'' if problems == 1 else 's'}"
+
+
 def structure_rung(problems: list[Problem], law: Law) -> Rung:
     """Measure symmetry, conservation, equivariance and composition of a law's trajectories."""
     if not problems:
@@ -60,7 +65,7 @@ def structure_rung(problems: list[Problem], law: Law) -> Rung:
     worst = {name: max(test(p, law) for p in accepted) for name, test in tests.items()}
     figure = ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
     passed = all(value <= _BOUND for value in worst.values())
-    return Rung(6, _TITLE, passed, f"{figure} ({len(accepted)} problems)", f"{_BOUND:.0e}")
+    return Rung(6, _TITLE, passed, f"{figure} ({counted(len(accepted))})", f"{_BOUND:.0e}")
 
 
 def _times(problem: Problem) -> np.ndarray:

@@ -50,6 +50,7 @@ _PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \setlength{\jot}{6pt}
 \AtBeginDocument{\abovedisplayshortskip=\abovedisplayskip}
 \widowpenalty=10000 \clubpenalty=10000 \displaywidowpenalty=10000
+\postdisplaypenalty=10000
 \raggedbottom"""
 _MINUTES = 2
 _TAIL = 15

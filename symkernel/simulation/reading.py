@@ -17,7 +17,7 @@ from symkernel.codegen.cache import load
 from symkernel.errors import InvalidArgument
 from symkernel.numerics import elementary
 from symkernel.problem.activation import ACTIVATIONS, Activation
-from symkernel.problem.modes import singular_basis
+from symkernel.problem.modes import common_basis
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Apply, Bias, Gate, Input, Linear, Node, Parameter, Slice, Sum
 from symkernel.problem.problem import Problem
@@ -246,8 +246,6 @@ class Reading:
     def _no_modes(self) -> Undetermined | None:
         if why_not(self.net) is not None:
             return Undetermined(f"modes belong to linear networks, and {why_not(self.net)}")
-        if len(self.tasks) > 1:
-            return Undetermined("the tasks of the curriculum have a singular basis each")
         return None
 
     def _pass(self, k: int) -> Pass:
@@ -274,8 +272,14 @@ class Reading:
         return np.stack([self._pass(k).kernel() for k in range(len(self.rows))])
 
     def modes(self) -> np.ndarray:
-        r"""Return $u_i^T A v_i$ of the end-to-end map $A$ in the task's singular basis."""
-        basis = singular_basis(self.tasks[0])
+        r"""Return $u_i^T A v_i$ of the end-to-end map $A$ in the common basis of the tasks.
+
+        With two layers the freedom inside blocks of repeated singular values is settled by the
+        initial weights, as everywhere.
+        """
+        start = [self.problem.weights.arrays[p.name] for p in self.net.parameters]
+        two_layers = len(start) == 2 and all(w.ndim == 2 for w in start)
+        basis = common_basis(self.tasks, *(start if two_layers else ()))
         found = np.empty((len(self.rows), basis.rank_bound))
         for k in range(len(self.rows)):
             weights = {name: array[k] for name, array in self.weights.items()}

@@ -13,7 +13,6 @@ import numpy as np
 import sympy as sp
 
 from symkernel import notation
-from symkernel.errors import InvalidArgument
 from symkernel.formula import Citation, Derived, Evidence, Formula, Law, Result, Step, Verdict
 from symkernel.identities import vanishes
 from symkernel.problem import weights
@@ -25,7 +24,9 @@ from symkernel.theory.hyperbolic import ModeSolution, Sides
 from symkernel.theory.mode_checks import check_precision, draw_aligned, mode_limits
 from symkernel.theory.mode_flow import ModeFlow, mode_flow
 from symkernel.theory.mode_observables import observable_step, observables
-from symkernel.theory.mode_state import ModeState, mode_trajectory, mode_verdicts
+from symkernel.theory.mode_state import ModeState, mode_verdicts
+from symkernel.theory.mode_trajectory import mode_trajectory
+from symkernel.theory.mode_values import ModeValues, mode_values
 from symkernel.theory.solutions import solve_autonomous, written_out
 from symkernel.theory.stable_modes import amplitude_routine, balanced_routine, side_routine
 from symkernel.trajectory import Trajectory
@@ -52,12 +53,14 @@ class _Derivation:
     def sides(self) -> tuple[sp.Expr, sp.Expr]:
         """Return a and b in terms of z."""
         even, odd = self.solution.even, self.solution.odd
-        return self.a0 * even + self.b0 * odd, self.b0 * even + self.a0 * odd
+        a, b = self.a0 * even + self.b0 * odd, self.b0 * even + self.a0 * odd
+        # Balanced or opposite sides: one of the two exponentials drops out.
+        return (sp.expand(a), sp.expand(b)) if self.a0**2 == self.b0**2 else (a, b)
 
     @cached_property
     def textbook(self) -> tuple[sp.Expr, tuple] | None:
         """For balanced sides: the mode itself, solved by the logistic rule from u0."""
-        if self.solution.sides.Q0 != 0:
+        if self.solution.sides.Q0 != 0 or self.solution.sides.P0 == 0:
             return None
         m, u = self.modes, notation.u
         rate = 2 * u * (m.sigma - m.delta * u / m.scale)
@@ -178,11 +181,15 @@ def _amplitude_symbols(problem: Problem) -> tuple[sp.Expr, sp.Expr]:
     """Return (a0, b0) as the law's symbols; equal or opposite where the problem makes them so."""
     amplitudes = problem.weights.amplitudes
     if amplitudes is not None and len(amplitudes.a) == len(amplitudes.b):
-        pairs = list(zip(amplitudes.a, amplitudes.b, strict=True))
-        if all(a == b for a, b in pairs):
-            return _A0, _A0
-        if all(a == -b for a, b in pairs):
-            return _A0, -_A0
+        return _symbols_for(list(zip(amplitudes.a, amplitudes.b, strict=True)))
+    return _A0, _B0
+
+
+def _symbols_for(pairs: list[tuple[sp.Expr, sp.Expr]]) -> tuple[sp.Expr, sp.Expr]:
+    if all(a == b for a, b in pairs):
+        return _A0, _A0
+    if all(a == -b for a, b in pairs):
+        return _A0, -_A0
     return _A0, _B0
 
 
@@ -192,8 +199,20 @@ def _derive(problem: Problem) -> Derived:
 
     balanced = derivation.textbook is not None
 
-    def at(index: int) -> _Derivation:
-        return _mode_derivation(problem, modes, index)
+    def result(index: int) -> Result:
+        special, values = _at_mode(problem, modes, index)
+        return values.in_result(special.result())
+
+    def learning_time(index: int | None) -> Formula:
+        if index is None:
+            return derivation.learning_time()
+        special, values = _at_mode(problem, modes, index)
+        return values.in_formula(special.learning_time())
+
+    def equation(index: int) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
+        special, values = _at_mode(problem, modes, index)
+        u, rate, start = special.solution.closed_equation()
+        return u, values.in_law(rate), values.in_law(start)
 
     def precision(stream: np.random.Generator, draws: int) -> Evidence:
         general = check_precision(modes, amplitude_routine(modes), stream, draws)
@@ -205,50 +224,27 @@ def _derive(problem: Problem) -> Derived:
         steps=derivation.steps,
         result=derivation.result,
         formulas=derivation.formulas,
-        mode=lambda index: at(index).result(),
-        learning_time=lambda index: (derivation if index is None else at(index)).learning_time(),
-        equation=lambda index: at(index).solution.closed_equation(),
+        mode=result,
+        learning_time=learning_time,
+        equation=equation,
         routine=lambda: (balanced_routine if balanced else amplitude_routine)(modes),
         limits=mode_limits(modes),
         precision=precision,
     )
 
 
-def _mode_derivation(problem: Problem, modes: ModeFlow, index: int) -> _Derivation:
-    """Return the derivation of one mode of the problem, anew, so that special cases are exact."""
-    s, d, a, b = mode_values(problem, modes, index)
-    entry = {notation.s: s, notation.d: d}
-    special = ModeFlow(
-        modes.system,
-        modes.first,
-        modes.second,
-        modes.scale,
-        modes.sigma.subs(entry, simultaneous=True),
-        modes.delta.subs(entry, simultaneous=True),
-    )
-    return _Derivation(special, a, b)
+def _at_mode(problem: Problem, modes: ModeFlow, index: int) -> tuple[_Derivation, ModeValues]:
+    """Return the derivation that fits one mode of the problem, and the mode's values.
 
-
-def mode_values(
-    problem: Problem, modes: ModeFlow, index: int
-) -> tuple[sp.Expr, sp.Expr, sp.Expr, sp.Expr]:
-    """Return (s, d, a0, b0) of one mode of the first phase, as numbers or symbols."""
-    task, amplitudes = problem.curriculum.phases[0].task, problem.weights.amplitudes
-    if problem.is_numeric:
-        state = ModeState.of(problem, modes)
-        r = state.basis.rank_bound
-        rows = np.stack([state.basis.s[0], state.basis.d[0][:r], *state.amplitudes()])
-        columns = [tuple(map(sp.Float, column)) for column in rows.T]
-    else:
-        sides = [amplitudes.a, amplitudes.b] if amplitudes is not None else [(_A0,), (_B0,)]
-        count = len(task.modes or ())
-        a, b = (tuple(v) * count if len(v) == 1 else tuple(v) for v in sides)
-        columns = [(m.s, m.d, a[k], b[k]) for k, m in enumerate(task.modes or ())]
-    if not 0 <= index < len(columns):
-        raise InvalidArgument(
-            f"Argument 'index' must be a mode between 0 and {len(columns) - 1}, not {index}."
-        )
-    return columns[index]
+    Balanced, opposite and zero modes are derived as such, so that their limits are exact.
+    """
+    values = mode_values(problem, modes, index)
+    a, b = values[_A0], values[_B0]
+    if values[notation.s] == 0:
+        modes = modes.at(sp.S.Zero)
+    if a == 0 and b == 0:
+        return _Derivation(modes, sp.S.Zero, sp.S.Zero), values
+    return _Derivation(modes, *_symbols_for([(a, b)])), values
 
 
 def _trajectory(problem: Problem, times: Any) -> Trajectory:

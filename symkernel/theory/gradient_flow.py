@@ -154,7 +154,8 @@ class _Rate(sp.MatrixExpr):
     def _latex(self, printer: object) -> str:
         body = printer._print(self.args[0])  # type: ignore[attr-defined]
         if isinstance(self.args[0], sp.MatrixSymbol):
-            return rf"\dot{{{body}}}"
+            letter, _, index = body.partition("_")
+            return rf"\dot{{{letter}}}_{index}" if index else rf"\dot{{{body}}}"
         return rf"\frac{{d}}{{dt}}\left({body}\right)"
 
     def _sympystr(self, printer: object) -> str:

@@ -24,7 +24,9 @@ from symkernel.theory.hyperbolic import ModeSolution, Sides
 from symkernel.theory.mode_checks import check_precision, draw_gram_diagonal, mode_limits
 from symkernel.theory.mode_flow import ModeFlow, mode_flow
 from symkernel.theory.mode_observables import layer_scales, observable_step
-from symkernel.theory.mode_state import ModeState, mode_trajectory, mode_verdicts
+from symkernel.theory.mode_state import ModeState, mode_verdicts
+from symkernel.theory.mode_trajectory import mode_trajectory
+from symkernel.theory.mode_values import ModeValues, mode_values
 from symkernel.theory.stable_modes import amplitude_routine, side_routine
 from symkernel.trajectory import Trajectory
 
@@ -110,8 +112,20 @@ def _derive(problem: Problem) -> Derived:
     modes = mode_flow(problem)
     solution = _solution(modes, _ALPHA, _BETA, _W)
 
-    def at(index: int) -> ModeSolution:
-        return _mode_solution(problem, modes, index)[0]
+    def result(index: int) -> Result:
+        special, values = _at_mode(problem, modes, index)
+        return values.in_result(_result(special, _ALPHA, _BETA))
+
+    def learning_time(index: int | None) -> Formula:
+        if index is None:
+            return solution.learning_time
+        special, values = _at_mode(problem, modes, index)
+        return values.in_formula(special.learning_time)
+
+    def equation(index: int) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
+        special, values = _at_mode(problem, modes, index)
+        u, rate, start = special.closed_equation()
+        return u, values.in_law(rate), values.in_law(start)
 
     def steps() -> tuple[Step, ...]:
         return (
@@ -126,9 +140,9 @@ def _derive(problem: Problem) -> Derived:
         steps=steps,
         result=lambda: _result(solution, _ALPHA, _BETA),
         formulas=lambda: _formulas(solution, modes),
-        mode=lambda index: _at_mode(problem, modes, index),
-        learning_time=lambda index: (solution if index is None else at(index)).learning_time,
-        equation=lambda index: at(index).closed_equation(),
+        mode=result,
+        learning_time=learning_time,
+        equation=equation,
         routine=lambda: side_routine(modes),
         limits=mode_limits(modes),
         precision=lambda stream, draws: check_precision(
@@ -137,15 +151,22 @@ def _derive(problem: Problem) -> Derived:
     )
 
 
-def _mode_solution(
-    problem: Problem, modes: ModeFlow, index: int
-) -> tuple[ModeSolution, dict[sp.Symbol, sp.Expr], list[sp.Expr]]:
-    """Return the solution of one mode, its strength and variance, and (alpha, beta)."""
-    if not problem.is_numeric:
-        raise InvalidArgument(
-            "The modes of this law have vectors as sides; give numbers for all symbols, or use "
-            "d.result, which holds for every mode."
-        )
+def _at_mode(problem: Problem, modes: ModeFlow, index: int) -> tuple[ModeSolution, ModeValues]:
+    """Return the solution that fits one mode of the problem, and the mode's values."""
+    if problem.is_numeric:
+        values = _measured(problem, modes, index)
+    else:
+        sides = mode_values(problem, modes, index)
+        a, b = sides[notation.a0], sides[notation.b0]
+        values = ModeValues({**sides.entry, _ALPHA: a**2, _BETA: b**2, _W: a * b})
+    fitting = modes.at(sp.S.Zero) if values[notation.s] == 0 else modes
+    if values[_ALPHA] == 0 and values[_BETA] == 0:
+        return _solution(fitting, sp.S.Zero, sp.S.Zero, sp.S.Zero), values
+    return _solution(fitting, _ALPHA, _BETA, _W), values
+
+
+def _measured(problem: Problem, modes: ModeFlow, index: int) -> ModeValues:
+    """Return strength, variance and the products of the two sides of a numerical mode."""
     state = ModeState.of(problem, modes)
     r = state.basis.rank_bound
     if not 0 <= index < r:
@@ -153,27 +174,9 @@ def _mode_solution(
             f"Argument 'index' must be a mode between 0 and {r - 1}, not {index}."
         )
     p, q = state.P[:, index], state.Q[:, index]
-    entry = {
-        notation.s: sp.Float(state.basis.s[0][index]),
-        notation.d: sp.Float(state.basis.d[0][index]),
-    }
-    special = ModeFlow(
-        modes.system,
-        modes.first,
-        modes.second,
-        modes.scale,
-        modes.sigma.subs(entry),
-        modes.delta.subs(entry),
-    )
-    sides = [sp.Float(float(value)) for value in (p @ p, q @ q, p @ q)]
-    return _solution(special, *sides), entry, sides[:2]
-
-
-def _at_mode(problem: Problem, modes: ModeFlow, index: int) -> Result:
-    """Return the laws of one mode with its own strength, variance and sides."""
-    solution, entry, lengths = _mode_solution(problem, modes, index)
-    found = _result(solution, *lengths)
-    return Result({name: value.subs(entry) for name, value in found.items()})
+    numbers = (state.basis.s[0][index], state.basis.d[0][index], p @ p, q @ q, p @ q)
+    symbols = (notation.s, notation.d, _ALPHA, _BETA, _W)
+    return ModeValues({q: sp.Float(float(n)) for q, n in zip(symbols, numbers, strict=True)})
 
 
 def _test(problem: Problem) -> tuple[Verdict, ...]:

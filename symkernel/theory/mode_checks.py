@@ -95,16 +95,7 @@ def _zero_mode(modes: ModeFlow) -> Evidence:
     scaled = sp.cancel(general.expression.subs(notation.T, notation.R * tau))
     at = scaled.subs({notation.Q0: 0}).subs(modes.sigma, 0)
     at = sp.cancel(at.subs(notation.s, 0).subs(notation.R, 0).subs(tau, notation.t / 2))
-    entry = {notation.s: 0}
-    special = ModeFlow(
-        modes.system,
-        modes.first,
-        modes.second,
-        modes.scale,
-        modes.sigma.subs(entry),
-        modes.delta.subs(entry),
-    )
-    power = _solution(special, notation.P0, sp.S.Zero).growth
+    power = _solution(modes.at(sp.S.Zero), notation.P0, sp.S.Zero).growth
     gap = at - power.expression.subs(power.clock, notation.t)
     return _evidence(vanishes(gap), "scaled Riccati solution at R = 0 = power law exactly")
 

@@ -9,7 +9,7 @@ loss factor and parameterisation enter by themselves.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 
 import sympy as sp
@@ -52,6 +52,11 @@ class ModeFlow:
     def drive(self) -> sp.Expr:
         """The drive g as a function of the overlap w."""
         return self.sigma - self.delta * _OVERLAP
+
+    def at(self, strength: sp.Expr) -> ModeFlow:
+        """Return the flow of a mode of a given strength."""
+        entry = {notation.s: strength}
+        return replace(self, sigma=self.sigma.subs(entry), delta=self.delta.subs(entry))
 
     def projection_step(self) -> Step:
         """Change to the task's singular basis."""

@@ -65,10 +65,10 @@ def observable_step(modes: ModeFlow, *, aligned: bool = True) -> Step:
     f, hid = sp.MatrixSymbol("f", o, 1), sp.MatrixSymbol("h", h, 1)
     K, Kh = sp.MatrixSymbol("K_f", o, o), sp.MatrixSymbol("K_h", h, o)
     if aligned:
-        R = sp.MatrixSymbol("R", h, r)
+        M = sp.MatrixSymbol("M", h, r)
         A, B = sp.MatrixSymbol("A", r, r), sp.MatrixSymbol("B", r, r)
-        first, second, overlap, gram, readout = R * A, R * B, A * B, A**2, B**2
-        words = "A and B are the diagonal matrices of a and b, R holds the hidden directions"
+        first, second, overlap, gram, readout = M * A, M * B, A * B, A**2, B**2
+        words = "A and B are the diagonal matrices of a and b, M holds the hidden directions"
     else:
         first, second = sp.MatrixSymbol("P", h, r), sp.MatrixSymbol("Q", h, r)
         overlap, gram, readout = second.T * first, first.T * first, second.T * second

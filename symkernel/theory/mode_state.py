@@ -1,4 +1,4 @@
-r"""Numbers of the mode laws: the state of all modes, what it assumes, and its way through time."""
+"""Numbers of the mode laws: the state of all modes, and its distance from their assumptions."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from functools import cached_property
 
 import numpy as np
 
-from symkernel.errors import InvalidArgument, OutsideValidity, as_times
 from symkernel.formula import Verdict
 from symkernel.problem.modes import Basis, common_basis
 from symkernel.problem.problem import Problem
 from symkernel.theory.mode_flow import ModeFlow, mode_flow
-from symkernel.trajectory import Field, Trajectory, Undetermined
 
 # Relative distance up to which an assumption counts as holding: far above rounding (1e-15 times
 # sizes), far below what shows in a trajectory.
 TOLERANCE = 1e-8
-_MEMORY_LIMIT = 2**30
 
 
 @dataclass(frozen=True, eq=False)
@@ -190,190 +187,4 @@ def mode_verdicts(law: str, problem: Problem, *, aligned: bool) -> tuple[Verdict
             Verdict(law, words, far <= TOLERANCE, far, TOLERANCE, advice)
             for words, far, advice in distances
         ),
-    )
-
-
-@dataclass(frozen=True, eq=False)
-class _Stretch:
-    """One phase: the sides at its start, and the modes' angles at the times inside it."""
-
-    p: np.ndarray
-    q: np.ndarray
-    plus: np.ndarray
-    minus: np.ndarray
-    overlap: np.ndarray
-    growth: np.ndarray
-    odd: np.ndarray
-
-    def sides(self, k: int) -> tuple[np.ndarray, np.ndarray]:
-        r"""Return p and q at the k-th time.
-
-        $p_0\cosh\varphi + q_0\sinh\varphi = p_0 e^{-\varphi} + (p_0 + q_0)\sinh\varphi$: with the
-        sum in place of the two large terms nothing cancels when p is nearly opposite to q.
-        """
-        growth, odd = self.growth[k], self.odd[k]
-        up = growth >= 1.0
-        keep = np.where(up, 1.0 / growth, growth)
-        p = self.p * keep + np.where(up, self.plus, -self.minus) * odd
-        q = self.q * keep + np.where(up, self.plus, self.minus) * odd
-        return p, q
-
-
-def mode_trajectory(state: ModeState, times: object, routine: object) -> Trajectory:
-    """Return the trajectory of all modes through the curriculum.
-
-    Parameters
-    ----------
-    state : ModeState
-        Its assumptions hold.
-    times : array_like
-        Flow times, increasing.
-    routine : callable
-        (times, s, d, w, m, P0, Q0) -> {"overlap", "growth", "odd"}.
-
-    Raises
-    ------
-    OutsideValidity
-        If a time is after the end of the curriculum.
-    """
-    clock = as_times(times)
-    curriculum = state.problem.curriculum
-    if clock[-1] > curriculum.end * (1 + 1e-12):
-        raise OutsideValidity(
-            f"The curriculum ends at flow time {curriculum.end:g}, but time {clock[-1]:g} was "
-            f"asked for; give its last phase a longer duration, or None for no end."
-        )
-    r = state.basis.rank_bound
-    p, q = state.P[:, :r], state.Q[:, :r]
-    plus, minus = p + q, p - q
-    w = (p * q).sum(0)
-    P0, Q0 = (plus**2).sum(0), (minus**2).sum(0)
-    position = np.array([curriculum.phase_at(time) for time in clock])
-    stretches: list[_Stretch] = []
-    for k, start in enumerate(curriculum.starts):
-        inside = clock[position == k] - start
-        duration = curriculum.phases[k].duration
-        last = k + 1 == len(curriculum.phases)
-        local = inside if last or duration is None else np.append(inside, duration)
-        if not local.size:
-            break
-        s, d = state.basis.s[k], state.basis.d[k][:r]
-        out = routine(np.maximum(local, 0.0), s, d, w, (P0 + Q0) / 4, P0, Q0)  # type: ignore[operator]
-        stretch = _Stretch(p, q, plus, minus, out["overlap"], out["growth"], out["odd"])
-        stretches.append(stretch)
-        p, q = stretch.sides(-1)
-        growth = stretch.growth[-1]
-        plus, minus = plus * growth, minus / growth
-        w, P0, Q0 = stretch.overlap[-1], P0 * growth**2, Q0 / growth**2
-    return _Assembly(state, clock, position, tuple(stretches)).trajectory()
-
-
-@dataclass(frozen=True, eq=False)
-class _Assembly:
-    """Observables from the modes; each is computed when it is asked for."""
-
-    state: ModeState
-    clock: np.ndarray
-    position: np.ndarray
-    stretches: tuple[_Stretch, ...]
-
-    @cached_property
-    def within(self) -> np.ndarray:
-        """Position of each time inside its phase."""
-        starts = np.searchsorted(self.position, np.arange(self.position[-1] + 1))
-        return np.arange(len(self.clock)) - starts[self.position]
-
-    @cached_property
-    def modes(self) -> np.ndarray:
-        rows = [
-            self.stretches[k].overlap[j] for k, j in zip(self.position, self.within, strict=True)
-        ]
-        return float(self.state.modes.scale) * np.array(rows)
-
-    @cached_property
-    def weights(self) -> dict[str, np.ndarray]:
-        state, r = self.state, self.state.basis.rank_bound
-        first = np.empty((len(self.clock), *state.P.shape))
-        second = np.empty((len(self.clock), *state.Q.shape))
-        first[:], second[:] = state.P, state.Q
-        for i, (k, j) in enumerate(zip(self.position, self.within, strict=True)):
-            first[i, :, :r], second[i, :, :r] = self.stretches[k].sides(j)
-        U, V = state.basis.U, state.basis.V
-        return {
-            state.modes.first: first @ V.T,
-            state.modes.second: np.ascontiguousarray((second @ U.T).transpose(0, 2, 1)),
-        }
-
-    def loss(self) -> np.ndarray:
-        state, r = self.state, self.state.basis.rank_bound
-        factor = float(state.problem.loss.factor)
-        out = np.empty(len(self.clock))
-        for k, phase in enumerate(state.problem.curriculum.phases):
-            here = self.position == k
-            s, d = state.basis.s[k], state.basis.d[k][:r]
-            best = np.divide(s, d, out=np.zeros_like(s), where=d > 0)
-            rest = max(float(np.trace(phase.task.Syy)) - float((best * s).sum()), 0.0)
-            out[here] = factor * (rest + (d * (self.modes[here] - best) ** 2).sum(1))
-        return out
-
-    def trajectory(self) -> Trajectory:
-        state = self.state
-        task = state.problem.curriculum.phases[-1].task
-        net = state.problem.network
-        fields: dict[str, Field] = {
-            "modes": lambda: self.modes,
-            "weights": lambda: dict(self.weights),
-            "loss": self.loss,
-        }
-        nodes: dict[str, Field] = {}
-        if task.X is None:
-            absent = Undetermined("the task was given by moments and has no samples")
-            for name in ("outputs", "hidden", "hidden_gram", "ntk"):
-                fields[name] = absent
-        else:
-            X, first, r = task.X, net.parameters[0], state.basis.rank_bound
-            inner, outer = (float(p.scale) for p in net.parameters)
-
-            def hidden() -> np.ndarray:
-                return inner * (X @ self.weights[first.name].transpose(0, 2, 1))
-
-            def outputs() -> np.ndarray:
-                turned = X @ state.basis.V[:, :r]
-                return (turned * self.modes[:, None, :]) @ state.basis.U[:, :r].T
-
-            def gram() -> np.ndarray:
-                h = hidden()
-                return h @ h.transpose(0, 2, 1)
-
-            def ntk() -> np.ndarray:
-                return _ntk(X, hidden(), self.weights[state.modes.second], inner, outer)
-
-            fields |= {"outputs": outputs, "hidden": hidden, "hidden_gram": gram, "ntk": ntk}
-            nodes = {
-                "input": lambda: np.broadcast_to(X, (len(self.clock), *X.shape)),
-                "hidden": hidden,
-                "hidden1": hidden,
-                "output": outputs,
-            }
-        return Trajectory(
-            self.clock, fields, None, task.labels, "theory", nodes, state.problem.conventions
-        )
-
-
-def _ntk(
-    X: np.ndarray, hidden: np.ndarray, W2: np.ndarray, inner: float, outer: float
-) -> np.ndarray:
-    n, o, times = len(X), W2.shape[1], len(W2)
-    size = times * (n * o) ** 2 * 8
-    if size > _MEMORY_LIMIT:
-        raise InvalidArgument(
-            f"The NTK of {n} samples, {o} outputs and {times} times would take "
-            f"{size / 2**30:.1f} GiB; ask for fewer times, or use weights with sk.ntk(net)."
-        )
-    similarity = inner**2 * outer**2 * (X @ X.T)
-    readout = W2 @ W2.transpose(0, 2, 1)
-    activity = outer**2 * (hidden @ hidden.transpose(0, 2, 1))
-    return (
-        similarity[None, :, None, :, None] * readout[:, None, :, None, :]
-        + activity[:, :, None, :, None] * np.eye(o)[None, None, :, None, :]
     )
