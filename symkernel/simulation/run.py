@@ -11,8 +11,8 @@ from symkernel.errors import Diverged
 from symkernel.simulation.batches import Batches
 from symkernel.simulation.engine import Engine, Stage
 
-# A call of the compiled program lasts between these many seconds, so that Ctrl-C is heard.
-_SHORT, _LONG = 0.01, 0.05
+# A call of the compiled program lasts about so many seconds, so that Ctrl-C is heard.
+_CALL = 0.1
 # The loss is looked at after so many calls, and at records.
 _CALLS = 16
 # The loss that counts as divergence, in units of the larger of the initial loss and the loss of
@@ -51,7 +51,7 @@ class Run:
         zero = stage.factor * float(np.trace(stage.task.Syy))
         self.bounds = [EXPLODED * max(loss, zero, 1e-300) for loss in self.losses()]
         self.begin = step, thetas.copy()
-        self.length, self.calls = 1, 0
+        self.length, self.calls, self.fastest = 1, 0, np.inf
         self._keep()
 
     def losses(self) -> list[float]:
@@ -72,10 +72,10 @@ class Run:
             self._advance(count)
             seconds = time.perf_counter() - begin
             bar.update(count)
-            if seconds > _LONG:
-                self.length = max(1, self.length // 2)
-            elif seconds < _SHORT and count == self.length:
-                self.length *= 2
+            # By the fastest call so far: on a busy machine others take longer for no fault of
+            # theirs, and would get shorter and shorter until nothing but waiting is left.
+            self.fastest = min(self.fastest, max(seconds, 1e-9) / count)
+            self.length = max(1, min(2 * self.length, int(_CALL / self.fastest)))
             self.calls += 1
             if self.calls % _CALLS == 0 or not np.isfinite(self.thetas).all():
                 self._check(self.losses())
