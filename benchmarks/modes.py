@@ -83,8 +83,14 @@ def compare(name: str, balanced: bool) -> list[Row]:
     found = rates(MODES * TIMES, routines)
     targets = {"jax": JAX_TARGET, "lambdify": LAMBDIFY_TARGET}
     return [
-        Row(f"{MODES} {name} modes, {TIMES:.0e} times", "values/s", found["ours"], peer,
-            found[peer], targets.get(peer))
+        Row(
+            f"{MODES} {name} modes, {TIMES:.0e} times",
+            "values/s",
+            found["ours"],
+            peer,
+            found[peer],
+            targets.get(peer),
+        )
         for peer in routines
         if peer != "ours"
     ]

@@ -56,12 +56,29 @@ def run() -> list[Row]:
     found = rates(1.0, routines, 5)
     widths = rates(1.0, {"8": derivation(8), "8192": derivation(8192)}, 5)
     return [
-        Row("import symkernel", "processes/s", found["symkernel"], "import sympy",
-            found["sympy"], 1 / 1.2),
-        Row("second process to its first value", "processes/s", found["first"],
-            "import sympy, numba", found["both"], 1 / 1.3),
-        Row("second process to its first value", "processes/s", found["first"],
-            "import sympy and one cached numba function", found["cached"]),
+        Row(
+            "import symkernel",
+            "processes/s",
+            found["symkernel"],
+            "import sympy",
+            found["sympy"],
+            1 / 1.2,
+        ),
+        Row(
+            "second process to its first value",
+            "processes/s",
+            found["first"],
+            "import sympy, numba",
+            found["both"],
+            1 / 1.3,
+        ),
+        Row(
+            "second process to its first value",
+            "processes/s",
+            found["first"],
+            "import sympy and one cached numba function",
+            found["cached"],
+        ),
         Row("derivation at width 8", "derivations/s", widths["8"], "2 s", DERIVE_TARGET, 1.0),
         Row("derivation at width 8192", "derivations/s", widths["8192"], "width 8", widths["8"]),
     ]

@@ -125,7 +125,7 @@ def test_a_report_without_a_climbed_rung_has_not_passed() -> None:
 
 
 def test_what_is_not_a_derivation_is_refused() -> None:
-    with pytest.raises(InvalidArgument, match="must be what sk.derive returns"):
+    with pytest.raises(InvalidArgument, match=r"must be what sk\.derive returns"):
         sk.check(sp.Symbol("u"))
     with pytest.raises(InvalidArgument, match="must not be negative"):
         sk.check(example(LAWS[0]), draws=-1)

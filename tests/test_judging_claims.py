@@ -81,8 +81,6 @@ def test_without_a_law_the_flow_still_judges() -> None:
         ),
     ],
 )
-def test_bad_input_is_refused(
-    arguments: tuple, error: type[Exception], words: str
-) -> None:
+def test_bad_input_is_refused(arguments: tuple, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         sk.check_claim(*arguments)

@@ -15,6 +15,9 @@ from symkernel.problem.nodes import Linear
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 
+# Length of the complex step that gives derivatives; nothing cancels, so it may be tiny.
+_STEP = 1e-20
+
 
 @dataclass(frozen=True, eq=False)
 class FlowSolution:
@@ -110,8 +113,9 @@ def integrate_flow(
 
         def rate(_: float, y: np.ndarray, task: Task = phase.task) -> np.ndarray:
             base = chain.rate(y[:half], task)
-            size = 1e-20
-            moved = chain.rate(y[:half] + 1j * size * y[half:], task).imag / size
+            # The derivative along a step of fixed small length: the tangent itself may be huge.
+            length = (float(np.linalg.norm(y[half:])) or 1.0) / _STEP
+            moved = chain.rate(y[:half] + 1j * (y[half:] / length), task).imag * length
             return np.concatenate([base, moved])
 
         grid = np.unique(np.append(np.clip(wanted, 0.0, end), end))

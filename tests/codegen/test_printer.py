@@ -69,9 +69,11 @@ DRAWS = [(0.3, 0.7), (1.7, 0.4), (2.5, 3.5), (0.9, 1.1), (1.0, 1.0)]
 
 def meaning(expression: sp.Expr) -> sp.Expr:
     """Return the expression in functions that SymPy evaluates by itself."""
-    return expression.replace(
-        lambda e: isinstance(e, (tanhc, decay, rise)), lambda e: e.definition()
-    ).replace(hypot, lambda a, b: sp.sqrt(a**2 + b**2)).replace(expm1, lambda a: sp.exp(a) - 1)
+    return (
+        expression.replace(lambda e: isinstance(e, (tanhc, decay, rise)), lambda e: e.definition())
+        .replace(hypot, lambda a, b: sp.sqrt(a**2 + b**2))
+        .replace(expm1, lambda a: sp.exp(a) - 1)
+    )
 
 
 def exact(expression: sp.Expr, x: float, y: float) -> float:

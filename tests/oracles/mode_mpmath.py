@@ -65,9 +65,7 @@ def _riccati(s: mpf, c: mpf, start: mpf, t: mpf) -> mpf:
     return (upper - lower * ratio) / (1 - ratio)
 
 
-def taylor(
-    s: float, d: float, a0: float, b0: float, t: float, order: int = 40
-) -> tuple[mpf, mpf]:
+def taylor(s: float, d: float, a0: float, b0: float, t: float, order: int = 40) -> tuple[mpf, mpf]:
     """Return (a, b) at time t by Taylor steps at 40 digits."""
     with mpmath.workdps(40):
         s, d, a, b, left = (mpf(float(v)) for v in (s, d, a0, b0, t))

@@ -1,8 +1,8 @@
 r"""The matrix flow of two-layer linear networks by Taylor steps with 57 digits.
 
 Gradient flow of $\kappa\langle|y - c W_2 W_1 x|^2\rangle$: $W_1' = g W_2^T E$, $W_2' = g E W_1^T$,
-$E = \Sigma_{yx} - c W_2 W_1\Sigma_{xx}$, $g = 2\kappa c$. Nothing of the theory enters: no basis, no
-mode. Numbers are Python integers in units of 2^-BITS, so that NumPy multiplies exact matrices.
+$E = \Sigma_{yx} - c W_2 W_1\Sigma_{xx}$, $g = 2\kappa c$. Nothing of the theory enters: no basis,
+no mode. Numbers are Python integers in units of 2^-BITS, so that NumPy multiplies exact matrices.
 """
 
 from __future__ import annotations

@@ -33,7 +33,8 @@ def rectangle(diagonal: list[float], rows: int, columns: int) -> np.ndarray:
 
 def moments_task(Sxx: np.ndarray, Syx: np.ndarray) -> Task:
     explained = Syx @ np.linalg.pinv(Sxx) @ Syx.T
-    return Task.from_moments((Sxx + Sxx.T) / 2, Syx, (explained + explained.T) / 2 + np.eye(len(Syx)))
+    Syy = (explained + explained.T) / 2 + np.eye(len(Syx))
+    return Task.from_moments((Sxx + Sxx.T) / 2, Syx, Syy)
 
 
 def off_diagonal(matrix: np.ndarray, *factors: np.ndarray) -> float:

@@ -45,14 +45,19 @@ def sampled_task(U: np.ndarray, V: np.ndarray, s: np.ndarray, d: np.ndarray) -> 
     return sk.Task(X, X @ slope.T)
 
 
+def powers(stream: np.random.Generator, low: float, high: float) -> float:
+    """Return a number between two powers of ten, evenly in the exponent."""
+    return float(10 ** stream.uniform(low, high))
+
+
 @st.composite
-def strengths(draw, r: int, low: float, high: float, signs: tuple = (1.0,)) -> np.ndarray:
+def strengths(draw, stream, r: int, low: float, high: float, signs: tuple = (1.0,)) -> np.ndarray:
     """Draw strengths with zeros and repeats forced often."""
-    size = st.floats(low, high).map(lambda e: 10.0**e)
-    values = [draw(size)]
+    values = [powers(stream, low, high)]
     for _ in range(r - 1):
-        values.append(draw(st.one_of(size, st.just(0.0), st.sampled_from(values))))
-    order = draw(st.permutations(range(r)))
+        fresh = powers(stream, low, high)
+        values.append(draw(st.sampled_from([fresh, fresh, 0.0, values[0], values[-1]])))
+    order = stream.permutation(r)
     return np.array([values[k] * draw(st.sampled_from(signs)) for k in order])
 
 
@@ -79,16 +84,16 @@ def aligned(draw, most: int = 5, s_t: float = 50.0, samples: bool = False, phase
     make = sampled_task if samples else moments_task
     tasks = []
     for k in range(phases):
-        s = draw(strengths(r, -3, 1.0, (1.0,) if k == 0 else (1.0, -1.0)))
+        s = draw(strengths(stream, r, -3, 1.0, (1.0,) if k == 0 else (1.0, -1.0)))
         white = draw(st.booleans())
         d = np.ones(n_in) if white else 10 ** stream.uniform(-1, 1, n_in)
         tasks.append(make(U, V, s, d))
-    used = min(r, n_hidden)
-    size = st.floats(-4, 0.7).map(lambda e: 10.0**e)
     a, b = np.zeros(r), np.zeros(r)
-    for k in draw(st.permutations(range(r)))[:used]:
-        a[k] = draw(size) * draw(st.sampled_from([-1, 1]))
-        b[k] = draw(st.one_of(size, st.just(a[k]), st.just(0.0))) * draw(st.sampled_from([1, 1, -1]))
+    for k in stream.permutation(r)[:n_hidden]:
+        one, two = (powers(stream, -4, 0.7) * stream.choice([-1.0, 1.0]) for _ in range(2))
+        a[k], b[k] = draw(
+            st.sampled_from([(one, two)] * 5 + [(one, one), (one, -one), (one, 0.0), (0.0, 0.0)])
+        )
     sides = np.zeros((2, n_hidden, r))
     active = np.flatnonzero((a != 0) | (b != 0))
     for place, k in enumerate(active):
@@ -108,13 +113,13 @@ def gram_diagonal(draw, most: int = 3, s_t: float = 30.0, samples: bool = False)
     make = sampled_task if samples else moments_task
     tasks = []
     for k in range(draw(st.integers(1, 2))):
-        s = draw(strengths(r, -2, 0.7, (1.0,) if k == 0 else (1.0, -1.0)))
+        s = draw(strengths(stream, r, -2, 0.7, (1.0,) if k == 0 else (1.0, -1.0)))
         tasks.append(make(U, V, s, 10 ** stream.uniform(-0.7, 0.5, n_in)))
-    size = st.floats(-3, 0.3).map(lambda e: 10.0**e)
     sides = np.zeros((2, n_hidden, r))
     for k in range(r):
         along, across, aside = (
-            draw(st.one_of(st.just(0.0), size)) * draw(st.sampled_from([-1, 1])) for _ in range(3)
+            draw(st.sampled_from([1, 1, 1, 0])) * powers(stream, -3, 0.3) * stream.choice([-1, 1])
+            for _ in range(3)
         )
         sides[0, :, k] = H[:, k] * along
         sides[1, :, k] = H[:, k] * across + H[:, r + k] * aside
@@ -126,9 +131,12 @@ def _posed(draw, bases, sides, tasks, s_t) -> Drawn:
     n_hidden, r = sides.shape[1:]
     net = sk.Network.two_layer(len(V), n_hidden, len(U))
     w0 = sk.weights.from_arrays(net, [sides[0] @ V[:, :r].T, U[:, :r] @ sides[1].T])
+    squares = sum(float(np.linalg.norm(w, 2)) ** 2 for w in w0.arrays.values())
     phases = []
     for task in tasks[:-1]:
-        strongest = max(float(np.linalg.norm(task.Syx, 2)), 1e-2)
-        phases.append(sk.Phase(task, duration=draw(st.floats(0.1, 5.0)) / strongest))
+        strongest = float(np.linalg.norm(task.Syx, 2))
+        fastest = squares * float(np.linalg.norm(task.Sxx, 2))
+        longest = min(5.0 / strongest, 100.0 / max(fastest, 1e-2))
+        phases.append(sk.Phase(task, duration=draw(st.floats(0.02, 1.0)) * longest))
     problem = Problem(net, sk.Curriculum([*phases, sk.Phase(tasks[-1])]), w0)
     return Drawn(problem, _horizon(problem, s_t))

@@ -80,8 +80,7 @@ def scalar_flow(net, factor):
     loss = sp.expand(factor * loss / 3)
     moments = {"Sxx": X.T * X / 3, "Syx": Y.T * X / 3, "Syy": Y.T * Y / 3}
     rates = {
-        name: value.applyfunc(lambda entry: -sp.diff(loss, entry))
-        for name, value in values.items()
+        name: value.applyfunc(lambda entry: -sp.diff(loss, entry)) for name, value in values.items()
     }
     return {**values, **moments}, rates
 
@@ -108,7 +107,8 @@ def test_conserved_quantities_of_a_chain_are_found() -> None:
     # What is not trained is kept trivially, and is all that is kept.
     kept = system(half_trained()).conserved
     assert {word for body in kept for word in body.terms} == {
-        (("W1", False), ("W1", True)), (("W1", True), ("W1", False)),
+        (("W1", False), ("W1", True)),
+        (("W1", True), ("W1", False)),
     }
 
 
@@ -229,11 +229,15 @@ def test_projection_check_notices_a_wrong_drive() -> None:
         sk.Network.mlp([2, 2], "linear"),
         sk.Network.mlp([2, 3, 3, 2], "linear"),
         skip(),
-        sk.Network.build(Parameter("W", (2, 2)) @ (Parameter("V", (2, 2), trained=False) @ Input(2))),
+        sk.Network.build(
+            Parameter("W", (2, 2)) @ (Parameter("V", (2, 2), trained=False) @ Input(2))
+        ),
         shared(),
         sk.Network.two_layer(2, 3, 2, "tanh"),
         sk.Network.two_layer(2, 3, 2, bias=True),
-        sk.Network.build(Apply("tanh", Parameter("W2", (2, 3)) @ (Parameter("W1", (3, 2)) @ Input(2)))),
+        sk.Network.build(
+            Apply("tanh", Parameter("W2", (2, 3)) @ (Parameter("W1", (3, 2)) @ Input(2)))
+        ),
     ],
     ids=["one layer", "three layers", "skip", "fixed", "shared", "tanh", "bias", "tanh outside"],
 )  # fmt: skip

@@ -30,7 +30,12 @@ EQUATIONS = {
         (C, Y0),
         (sp.S.Zero, Y0),
     ],
-    "power law": [(-A * (Y - B) ** 2, Y0), (-A * Y**2, Y0), (A * Y**2, -Y0), (-3 * Y**2, sp.Rational(1, 7))],
+    "power law": [
+        (-A * (Y - B) ** 2, Y0),
+        (-A * Y**2, Y0),
+        (A * Y**2, -Y0),
+        (-3 * Y**2, sp.Rational(1, 7)),
+    ],
     "logistic": [
         (B * Y - A * Y**2, Y0),
         (-B * Y - A * Y**2, Y0),
@@ -75,7 +80,7 @@ def test_solution_agrees_with_an_integrator(rule: str, f: sp.Expr, start: sp.Exp
 
 
 def one_sign_flipped(expression: sp.Expr):
-    """Yield the expression with the sign of one term of one of its sums flipped, where it counts."""
+    """Yield the expression with the sign of one term of one of its sums flipped."""
     for node in sp.preorder_traversal(expression):
         if isinstance(node, sp.Add):
             for term in node.args:
@@ -95,7 +100,9 @@ def test_a_solution_with_one_sign_flipped_is_refused(rule, f, start) -> None:
         assert "is not 0" in evidence.figure
 
 
-@pytest.mark.parametrize("part", ["where", "clock_rate", "clock_start", "initial", "right_hand_side"])
+@pytest.mark.parametrize(
+    "part", ["where", "clock_rate", "clock_start", "initial", "right_hand_side"]
+)
 @pytest.mark.parametrize("f", [B * Y - A * Y**2, -A * Y**2 + B * Y + C, B * Y + C, -A * Y**2])
 def test_a_wrong_part_of_the_proof_is_refused(part: str, f: sp.Expr) -> None:
     """Wrong clock (twice as fast), wrong rate, start, initial value or equation."""

@@ -100,7 +100,7 @@ def columns(routine, curve):
 
 def overlap_error(curve, routine=AMPLITUDES) -> float:
     """Return the largest error of the overlap in units of what the bound is relative to."""
-    s, d, a, b, times = curve
+    s, _d, a, b, _times = curve
     found, exact = columns(routine, curve)["overlap"], reference(curve)
     one_sign = (a * b >= 0 and s >= 0) or (a * b <= 0 and s <= 0)
     largest = max(abs(p.overlap) for p in exact)
@@ -119,7 +119,7 @@ def check_overlap(curve) -> None:
 
 def check_angle(curve) -> None:
     r"""Errors of $e^\varphi$ relative; of $\sinh\varphi$ relative to the terms of its drive."""
-    s, d, a, b, times = curve
+    _s, _d, _a, _b, _times = curve
     found, exact = columns(AMPLITUDES, curve), reference(curve)
     for growth, odd, point in zip(found["growth"], found["odd"], exact, strict=True):
         if not 1e-130 < point.growth < 1e130:
@@ -134,7 +134,7 @@ def check_angle(curve) -> None:
 
 def check_amplitudes(curve) -> None:
     """The sides themselves, as trajectories combine them, relative to the largest on the curve."""
-    s, d, a, b, times = curve
+    _s, _d, a, b, _times = curve
     found, exact = columns(AMPLITUDES, curve), reference(curve)
     largest = max(abs(v) for point in exact for v in (point.a, point.b))
     for growth, odd, point in zip(found["growth"], found["odd"], exact, strict=True):
@@ -224,7 +224,7 @@ def test_vector_sides_give_the_same_as_amplitudes(curve) -> None:
 
 
 def test_perpendicular_sides_follow_their_closed_form() -> None:
-    r"""THEORY 1d(iii): w = 0, $\tanh\varphi = s\tanh(Kt)/(K + m\tanh(Kt))$, $u = m\sinh 2\varphi$."""
+    r"""For w = 0: $\tanh\varphi = s\tanh(Kt)/(K + m\tanh(Kt))$, $u = m\sinh 2\varphi$."""
     s, m, times = 1.7, 0.4, np.linspace(0, 6, 40)
     K = np.hypot(s, m)
     phi = np.arctanh(s * np.tanh(K * times) / (K + m * np.tanh(K * times)))
