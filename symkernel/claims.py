@@ -24,6 +24,8 @@ _RESIDUAL_BOUND = 1e-10
 _FLOW_BOUND = 1e-9
 # A claim may miss a simulation by what the exact flow misses it by, and a tenth of that more.
 _MARGIN = 1.1
+# A simulation farther than this from the exact flow says nothing about the claim.
+_FOREIGN = 0.1
 
 
 def check_claim(
@@ -77,6 +79,8 @@ def check_claim(
     >>> assert not sk.check_claim(wrong, ("mode", 0), (net, task, w0)).passed
     """
     posed = _as_problem(problem, loss)
+    if against is not None and not isinstance(against, Trajectory):
+        raise InvalidArgument(f"Argument 'against' must be a Trajectory, not {against!r}.")
     claim = _as_function(formula)
     kind, index = _as_observable(observable, posed)
     rungs = []
@@ -100,7 +104,9 @@ def _as_problem(problem: Any, loss: SquaredError | None) -> Problem:
             raise InvalidArgument(
                 "Argument 'problem' must be (network, curriculum, weights) or a Problem."
             ) from None
-        problem = Problem(network, Curriculum.of(curriculum), weights, loss or SquaredError())
+        problem = Problem(
+            network, Curriculum.of(curriculum), weights, SquaredError() if loss is None else loss
+        )
     if not problem.is_numeric:
         raise MissingValues("The problem of a claim must have numbers for all its symbols.")
     return problem
@@ -128,7 +134,7 @@ def _as_observable(observable: Any, problem: Problem) -> tuple[str, int]:
         return "loss", 0
     r = min(int(problem.network.inputs), int(problem.network.outputs))
     match observable:
-        case ("mode", int(index)) if 0 <= index < r:
+        case ("mode", int(index)) if 0 <= index < r and not isinstance(index, bool):
             return "mode", index
     raise InvalidArgument(
         f"Argument 'observable' must be 'loss' or ('mode', k) with 0 <= k < {r}, "
@@ -137,7 +143,14 @@ def _as_observable(observable: Any, problem: Problem) -> tuple[str, int]:
 
 
 def _evaluate(claim: sp.Expr, times: np.ndarray) -> np.ndarray:
-    return np.array([float(claim.evalf(_DIGITS, subs={notation.t: float(t)})) for t in times])
+    found = [complex(claim.evalf(_DIGITS, subs={notation.t: float(t)})) for t in times]
+    bad = next((k for k, v in enumerate(found) if v.imag or not np.isfinite(v.real)), None)
+    if bad is not None:
+        raise InvalidArgument(
+            f"Argument 'formula' must be finite and real at all times, but is {found[bad]} at "
+            f"t = {times[bad]:g}."
+        )
+    return np.array([value.real for value in found])
 
 
 def _equation_rungs(claim: sp.Expr, index: int, problem: Problem) -> list[Rung]:
@@ -181,14 +194,18 @@ def _is_rational(expression: sp.Expr) -> bool:
     return not expression.atoms(sp.Float)
 
 
-def _observed(kind: str, index: int, problem: Problem, maps: np.ndarray) -> np.ndarray:
+def _observed(
+    kind: str, index: int, problem: Problem, maps: np.ndarray, times: np.ndarray
+) -> np.ndarray:
     """Return the observable from end-to-end maps (n_times, n_outputs, n_inputs)."""
     tasks = [phase.task for phase in problem.curriculum.phases]
     if kind == "loss":
-        task = tasks[-1]
-        fitted = np.einsum("toi,oi->t", maps, task.Syx)
-        power = np.einsum("toi,ij,toj->t", maps, task.Sxx, maps)
-        return float(problem.loss.factor) * (float(np.trace(task.Syy)) - 2 * fitted + power)
+        running = [tasks[problem.curriculum.phase_at(float(time))] for time in times]
+        found = [
+            np.trace(task.Syy) - 2 * (A * task.Syx).sum() + (A @ task.Sxx * A).sum()
+            for task, A in zip(running, maps, strict=True)
+        ]
+        return float(problem.loss.factor) * np.array(found)
     arrays = [problem.weights.arrays[p.name] for p in problem.network.parameters]
     basis = common_basis(tasks, *arrays) if len(arrays) == 2 else common_basis(tasks)
     return np.einsum("o,toi,i->t", basis.U[:, index], maps, basis.V[:, index])
@@ -208,7 +225,7 @@ def _flow_rung(
     from symkernel.simulation.flow import integrate_flow
 
     flow = integrate_flow(problem, times)
-    exact = _observed(kind, index, problem, end_to_end(problem, flow.weights))
+    exact = _observed(kind, index, problem, end_to_end(problem, flow.weights), times)
     relative, where = _gap(claimed, exact, times)
     figure = f"largest distance {relative:.1e} of the largest value, {where}"
     passed = relative <= _FLOW_BOUND
@@ -224,10 +241,16 @@ def _simulation_rung(
     against: Trajectory,
 ) -> Rung:
     maps = end_to_end(problem, against.weights)
-    found = _observed(kind, index, problem, maps)
     times = np.asarray(against.times)
+    found = _observed(kind, index, problem, maps, times)
     relative, where = _gap(claimed, found, times)
     own, _ = _gap(exact, found, times)
+    if own > _FOREIGN:
+        reason = (
+            f"the simulation is {own:.1e} away from the exact flow: it is of another problem, or "
+            f"its learning rate is too large to judge by"
+        )
+        return Rung(5, "simulation", None, reason)
     bound = _MARGIN * own + 1e-12
     return Rung(
         5,

@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import sympy as sp
 
 from symkernel import notation
@@ -23,7 +24,7 @@ from symkernel.theory import LAWS
 from symkernel.trajectory import Trajectory
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class CompiledLaw:
     """A law with numbers: call it with flow times to get a `Trajectory`.
 
@@ -43,6 +44,9 @@ class CompiledLaw:
     def __call__(self, times: Any) -> Trajectory:
         """Return the trajectory at flow times (increasing, not negative)."""
         return self.derivation.law.trajectory(self.problem, times)
+
+    def __repr__(self) -> str:
+        return f"CompiledLaw({self.derivation.law.name!r}; call it with flow times)"
 
     @cached_property
     def _routine(self) -> Any:
@@ -92,7 +96,8 @@ class Derivation:
     def _only_mode(self) -> int | None:
         """0 if the problem has symbols and one mode, whose symbols are then used throughout."""
         modes = self.problem.curriculum.phases[0].task.modes
-        single = not self.problem.is_numeric and modes is not None and len(modes) == 1
+        phases = len(self.problem.curriculum.phases)
+        single = not self.problem.is_numeric and modes is not None and len(modes) == phases == 1
         return 0 if single else None
 
     @cached_property
@@ -114,7 +119,15 @@ class Derivation:
 
     def mode(self, index: int) -> Result:
         """Return the laws of one mode with the problem's own strengths and amplitudes."""
+        self._refuse_phases("mode")
         return self.derived.mode(index)
+
+    def _refuse_phases(self, what: str) -> None:
+        if len(self.problem.curriculum.phases) > 1:
+            raise OutsideValidity(
+                f"'{what}' of one mode changes with the phase of the curriculum; use the compiled "
+                f"law, which goes through all phases, or derive one phase by itself."
+            )
 
     def learning_time(self, fraction: Any, mode: int | None = None) -> sp.Expr:
         """Return the flow time at which a mode reaches a fraction of its final value.
@@ -132,18 +145,31 @@ class Derivation:
         OutsideValidity
             If the mode never gets there (no strength, no weights, or a start on the saddle).
         """
-        share = fraction if isinstance(fraction, sp.Expr) else sp.sympify(float(fraction))
+        known = isinstance(fraction, (int, float, sp.Expr)) and not isinstance(fraction, bool)
+        real = known and fraction == fraction and sp.sympify(fraction).is_real is not False
+        if not real or fraction is sp.nan:
+            raise InvalidArgument(
+                f"Argument 'fraction' must be a number between 0 and 1 or a SymPy expression, "
+                f"not {fraction!r}."
+            )
+        if mode is not None:
+            self._refuse_phases("learning_time")
+        share = fraction if isinstance(fraction, sp.Expr) else sp.Float(fraction)
         if share.is_number and not 0 < share < 1:
             raise InvalidArgument(
                 f"Argument 'fraction' must lie between 0 and 1, not {fraction}; the final value "
                 f"itself is reached only in the limit."
             )
-        time = self.derived.learning_time(self._only_mode if mode is None else mode).plain
-        time = time.subs(notation.fraction, share)
-        if time == sp.oo or (time.is_number and not time.evalf().is_finite):
+        formula = self.derived.learning_time(self._only_mode if mode is None else mode)
+        entry = {notation.fraction: share}
+        time = formula.expression.xreplace(entry)
+        for symbol, meaning in reversed(formula.where):
+            time = time.xreplace({symbol: meaning.xreplace(entry)})
+        if time == sp.oo or (time.is_number and not _is_time(time)):
             raise OutsideValidity(
-                "The mode has no learning time: its strength or its initial weights are 0, or its "
-                "two sides are exactly opposite, so that it falls to the saddle at 0."
+                "The mode has no such learning time: it starts beyond that fraction of its final "
+                "value, its strength or its initial weights are 0, or its two sides are exactly "
+                "opposite, so that it falls to the saddle at 0."
             )
         return time
 
@@ -163,7 +189,7 @@ class Derivation:
             If the law's assumptions do not hold for the values.
         """
         problem = self.problem
-        if not problem.is_numeric:
+        if values or not problem.is_numeric:
             problem = problem.with_values(_by_symbol(problem, values or {}))
         if not problem.is_numeric:
             raise MissingValues("Argument 'values' must give numbers for all symbols.")
@@ -213,8 +239,48 @@ class Derivation:
         return "\n".join(lines)
 
 
+def _as_number(symbol: sp.Symbol, value: Any) -> Any:
+    """Return a value that its symbol's assumptions allow."""
+    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
+        number = sp.Integer(int(value)) if float(value).is_integer() else sp.Float(float(value))
+    elif isinstance(value, sp.Expr) and value.is_number:
+        number = value
+    else:
+        number = sp.nan
+    if not number.is_finite:
+        raise InvalidArgument(
+            f"Argument 'values' must give a number for '{symbol}', not {value!r}."
+        )
+    allowed = {
+        "positive": number.is_positive,
+        "nonnegative": number.is_nonnegative,
+        "integer": number.is_integer,
+        "real": number.is_real,
+    }
+    for word, holds in allowed.items():
+        # A whole number may stand as 2.0; zero may stand for a strength, as a limit.
+        wanted = getattr(symbol, f"is_{word}")
+        if wanted and holds is False and not (word == "positive" and number == 0):
+            raise InvalidArgument(
+                f"Argument 'values' gives {value!r} for '{symbol}', which is {word}; give such a "
+                f"number, or make the symbol without that assumption."
+            )
+    return number
+
+
+def _is_time(value: sp.Expr) -> bool:
+    """Whether a number is real (up to rounding), finite and not negative."""
+    number = complex(value.evalf(30))
+    size = abs(number)
+    return bool(size < float("inf") and abs(number.imag) <= 1e-15 * size and number.real >= 0)
+
+
 def _by_symbol(problem: Problem, values: Mapping[Any, Any]) -> dict[sp.Symbol, Any]:
     """Return the values by symbol; names are taken for the problem's symbols of that name."""
+    if not isinstance(values, Mapping):
+        raise InvalidArgument(
+            f"Argument 'values' must map symbols to numbers, as {{s: 2.0}}, not {values!r}."
+        )
     known: set[sp.Symbol] = set(problem.weights.free_symbols) | problem.loss.factor.free_symbols
     for phase in problem.curriculum.phases:
         known |= phase.task.free_symbols
@@ -224,12 +290,12 @@ def _by_symbol(problem: Problem, values: Mapping[Any, Any]) -> dict[sp.Symbol, A
     out = {}
     for key, value in values.items():
         symbol = by_name.get(key) if isinstance(key, str) else key
-        if symbol is None or (isinstance(symbol, sp.Symbol) and symbol not in known):
+        if not isinstance(symbol, sp.Symbol) or symbol not in known:
             raise InvalidArgument(
                 f"Argument 'values' names {key!r}, which is no symbol of the problem; its symbols "
                 f"are {', '.join(sorted(by_name)) or 'none'}."
             )
-        out[symbol] = value
+        out[symbol] = _as_number(symbol, value)
     missing = sorted(q.name for q in known - set(out))
     if missing:
         raise MissingValues(
@@ -290,7 +356,9 @@ def derive(
     >>> assert sp.limit(d.result.output, t, sp.oo) == s
     >>> assert d.result.output.subs(t, 0).equals(a**2)
     """
-    problem = Problem(network, Curriculum.of(curriculum), weights, loss or SquaredError())
+    problem = Problem(
+        network, Curriculum.of(curriculum), weights, SquaredError() if loss is None else loss
+    )
     chosen = [one for one in LAWS if law in (None, one.name)]
     if not chosen:
         raise InvalidArgument(

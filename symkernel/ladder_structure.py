@@ -55,6 +55,8 @@ def structure_rung(problems: list[Problem], law: Law) -> Rung:
     if not problems:
         return Rung(6, _TITLE, None, "the problem has symbols and no draws were asked for")
     accepted = [p for p in problems if all(v.holds for v in law.test(p))]
+    if not accepted:
+        return Rung(6, _TITLE, None, "the law's own test refused every problem")
     tests = {
         "NTK symmetric, PSD": _kernel,
         "conserved quantity": _conserved,

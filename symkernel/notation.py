@@ -58,7 +58,7 @@ w = _scalar("w", "w_0", "initial overlap p.q of the two sides of the mode", real
 m = _scalar("m", "m", "initial mean square (|p|^2 + |q|^2)/2 of the two sides", nonnegative=True)
 R = _scalar("R", "R", "rate of the Riccati equation", positive=True)
 T = _scalar("T", "T", "hyperbolic clock tanh(R t / 2)", nonnegative=True)
-fraction = _scalar("q", r"\rho", "fraction of the final value", positive=True)
+fraction = _scalar("q_final", r"\rho", "fraction of the final value", positive=True)
 _scalar("t_q", r"t_{\rho}", "time at which the mode reaches that fraction", positive=True)
 B = _scalar("B", "B", "branching of the tree", integer=True, positive=True)
 L = _scalar("L", "L", "depth of the tree", integer=True, positive=True)

@@ -23,6 +23,15 @@ class Undetermined:
 Field = Callable[[], Any] | Undetermined
 
 
+def _frozen(value: Any) -> Any:
+    """Return a result that cannot be changed: an array, or a mapping of arrays."""
+    if isinstance(value, Mapping):
+        return MappingProxyType({name: _frozen(part) for name, part in value.items()})
+    if isinstance(value, np.ndarray):
+        value.setflags(write=False)
+    return value
+
+
 @dataclass(frozen=True, eq=False)
 class Trajectory:
     """Learning through time. Fields are computed on first use and then kept.
@@ -62,9 +71,13 @@ class Trajectory:
     conventions: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "labels", MappingProxyType(dict(self.labels)))
+        for name in ("labels", "fields", "nodes"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
+        for name in ("times", "steps"):
+            # A copy: the caller's own array stays writable, and what he does to it has no effect.
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else _frozen(np.array(value)))
         object.__setattr__(self, "_kept", {})
-        self.times.setflags(write=False)
 
     def _compute(self, key: tuple[str, str], source: Mapping[str, Field]) -> Any:
         kept: dict[tuple[str, str], Any] = self._kept  # type: ignore[attr-defined]
@@ -77,10 +90,7 @@ class Trajectory:
                 )
             if isinstance(producer, Undetermined):
                 raise OutsideValidity(f"'{key[1]}' is not determined: {producer.reason}.")
-            value = producer()
-            if isinstance(value, np.ndarray):
-                value.setflags(write=False)
-            kept[key] = value
+            kept[key] = _frozen(producer())
         return kept[key]
 
     @cached_property

@@ -94,10 +94,10 @@ def test_a_false_limit_fails_the_second_rung() -> None:
 def test_lost_digits_fail_the_third_rung() -> None:
     from symkernel.theory.mode_checks import check_precision
     from symkernel.theory.mode_flow import mode_flow
-    from symkernel.theory.stable_modes import amplitude_routine
+    from symkernel.theory.stable_modes import side_routine
 
     modes = mode_flow(LAWS[0].example())
-    exact = amplitude_routine(modes)
+    exact = side_routine(modes)
 
     def careless(times: object, *arguments: object) -> dict[str, np.ndarray]:
         found = exact(times, *arguments)

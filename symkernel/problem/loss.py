@@ -33,7 +33,10 @@ class SquaredError:
     factor: sp.Expr = sp.S.Half
 
     def __post_init__(self) -> None:
-        factor = sp.sympify(self.factor) if not isinstance(self.factor, str) else sp.nan
+        number = isinstance(self.factor, (int, float, sp.Expr)) and not isinstance(
+            self.factor, bool
+        )
+        factor = sp.sympify(self.factor) if number else sp.nan
         if factor.is_positive is False or factor.is_finite is False or factor is sp.nan:
             raise InvalidArgument(
                 f"Argument 'factor' must be a positive number or symbol, not {self.factor!r}; "

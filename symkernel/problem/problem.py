@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from symkernel import notation
 from symkernel.errors import InvalidArgument, ShapeMismatch
 from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.loss import SquaredError
@@ -55,6 +56,17 @@ class Problem:
                 raise ShapeMismatch(
                     f"The network has {mine} {side}, the task has {theirs}; they must agree."
                 )
+        amplitudes = self.weights.amplitudes
+        if (
+            self.weights.values is None
+            and amplitudes is not None
+            and amplitudes.modes != task.modes
+        ):
+            raise InvalidArgument(
+                "The weights have symbols and are aligned with another task than the first one of "
+                "the curriculum; align them with that one."
+            )
+        self._check_symbols()
         if self.weights.values is not None:
             for p in self.network.parameters:
                 found = self.weights.values.get(p.name)
@@ -63,6 +75,19 @@ class Problem:
                         f"Argument 'weights' must hold '{p.name}' of shape {tuple(p.shape)}, not "
                         f"{'nothing' if found is None else found.shape}."
                     )
+
+    def _check_symbols(self) -> None:
+        """Refuse symbols that mean something else in the laws; integers are sizes everywhere."""
+        sizes = set().union(*(sp.sympify(n.size).free_symbols for n in self.network.order))
+        elsewhere = self.loss.factor.free_symbols | sizes
+        tasks = set().union(*(phase.task.free_symbols for phase in self.curriculum.phases))
+        for symbol in elsewhere | (tasks & {notation.t, notation.fraction}):
+            known = notation.entry(symbol.name)
+            if known is not None and known.symbol == symbol and not symbol.is_integer:
+                raise InvalidArgument(
+                    f"The symbol '{symbol}' stands for something else in the laws "
+                    f"({known.meaning}); give yours another name."
+                )
 
     @property
     def is_numeric(self) -> bool:

@@ -12,6 +12,8 @@ import sympy as sp
 from symkernel.errors import InvalidArgument, ShapeMismatch, as_real_array, as_values
 
 _SYMMETRY_TOLERANCE = 1e-10
+# A task of modes holds five square arrays of this size.
+_MOST_MODES = 8192
 
 
 @dataclass(frozen=True)
@@ -325,7 +327,7 @@ def as_expressions(value: object, name: str) -> list[sp.Expr]:
     for item in items:
         if isinstance(item, sp.Expr) and _may_be_real(item):
             out.append(item)
-        elif isinstance(item, (int, np.integer)):
+        elif isinstance(item, (int, np.integer)) and not isinstance(item, bool):
             out.append(sp.Integer(int(item)))
         elif isinstance(item, (float, np.floating)) and np.isfinite(item):
             out.append(sp.Integer(item) if float(item).is_integer() else sp.Float(float(item)))
@@ -367,6 +369,11 @@ def _check_mode(mode: Mode) -> None:
 
 def _sampled_modes(modes: tuple[Mode, ...]) -> Task:
     counts = [int(mode.multiplicity) for mode in modes]
+    if sum(counts) > _MOST_MODES:
+        raise InvalidArgument(
+            f"Argument 'multiplicity' adds up to {sum(counts):,} modes, whose moments would take "
+            f"{5 * 8 * sum(counts) ** 2 / 2**30:,.0f} GiB; use at most {_MOST_MODES:,} modes."
+        )
     s = np.repeat([float(mode.s) for mode in modes], counts)
     d = np.repeat([float(mode.d) for mode in modes], counts)
     X = np.diag(np.sqrt(len(d) * d))

@@ -21,16 +21,20 @@ from symkernel.errors import (
 from symkernel.problem.modes import singular_basis
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Linear
-from symkernel.problem.task import Task, as_expressions
+from symkernel.problem.task import Mode, Task, as_expressions
 
 
 @dataclass(frozen=True)
 class Amplitudes:
-    """Amplitudes of the input side (a) and the output side (b), per mode; may be symbols."""
+    """Amplitudes of the input side (a) and the output side (b), per mode; may be symbols.
+
+    `modes` are those of the task with which the weights are aligned, if it was given by modes.
+    """
 
     a: tuple[sp.Expr, ...]
     b: tuple[sp.Expr, ...]
     seed: int
+    modes: tuple[Mode, ...] | None = None
 
     @property
     def free_symbols(self) -> set[sp.Symbol]:
@@ -271,7 +275,9 @@ def aligned(net: Network, task: Task, a: object, b: object, seed: int = 0) -> We
             f"Aligned weights are defined for two layers, not {len(chain)}; use from_arrays."
         )
     seed = as_seed(seed)
-    sides = Amplitudes(tuple(as_expressions(a, "a")), tuple(as_expressions(b, "b")), seed)
+    sides = Amplitudes(
+        tuple(as_expressions(a, "a")), tuple(as_expressions(b, "b")), seed, task.modes
+    )
     if sides.free_symbols or not task.is_numeric or not net.is_numeric:
         return Weights(None, f"aligned with the task, seed {seed}", sides)
     if task.inputs != net.inputs or task.outputs != net.outputs:

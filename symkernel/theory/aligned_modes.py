@@ -9,7 +9,6 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
-import numpy as np
 import sympy as sp
 
 from symkernel import notation
@@ -28,7 +27,7 @@ from symkernel.theory.mode_state import ModeState, mode_verdicts
 from symkernel.theory.mode_trajectory import mode_trajectory
 from symkernel.theory.mode_values import ModeValues, mode_values
 from symkernel.theory.solutions import solve_autonomous, written_out
-from symkernel.theory.stable_modes import amplitude_routine, balanced_routine, side_routine
+from symkernel.theory.stable_modes import side_routine
 from symkernel.trajectory import Trajectory
 
 _NAME = "aligned_modes"
@@ -197,8 +196,6 @@ def _derive(problem: Problem) -> Derived:
     modes = mode_flow(problem)
     derivation = _Derivation(modes, *_amplitude_symbols(problem))
 
-    balanced = derivation.textbook is not None
-
     def result(index: int) -> Result:
         special, values = _at_mode(problem, modes, index)
         return values.in_result(special.result())
@@ -214,12 +211,6 @@ def _derive(problem: Problem) -> Derived:
         u, rate, start = special.solution.closed_equation()
         return u, values.in_law(rate), values.in_law(start)
 
-    def precision(stream: np.random.Generator, draws: int) -> Evidence:
-        general = check_precision(modes, amplitude_routine(modes), stream, draws)
-        if not (balanced and general.passed):
-            return general
-        return check_precision(modes, balanced_routine(modes), stream, draws, balanced=True)
-
     return Derived(
         steps=derivation.steps,
         result=derivation.result,
@@ -227,9 +218,9 @@ def _derive(problem: Problem) -> Derived:
         mode=result,
         learning_time=learning_time,
         equation=equation,
-        routine=lambda: (balanced_routine if balanced else amplitude_routine)(modes),
+        routine=lambda: side_routine(modes),
         limits=mode_limits(modes),
-        precision=precision,
+        precision=lambda stream, draws: check_precision(modes, side_routine(modes), stream, draws),
     )
 
 
@@ -240,6 +231,8 @@ def _at_mode(problem: Problem, modes: ModeFlow, index: int) -> tuple[_Derivation
     """
     values = mode_values(problem, modes, index)
     a, b = values[_A0], values[_B0]
+    if values.are_numbers:
+        return _Derivation(modes.at(values[notation.s], values[notation.d]), a, b), values
     if values[notation.s] == 0:
         modes = modes.at(sp.S.Zero)
     if a == 0 and b == 0:

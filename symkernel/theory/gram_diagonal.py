@@ -13,7 +13,6 @@ import numpy as np
 import sympy as sp
 
 from symkernel import notation
-from symkernel.errors import InvalidArgument
 from symkernel.formula import Citation, Derived, Evidence, Formula, Law, Result, Step, Verdict
 from symkernel.problem import weights
 from symkernel.problem.curriculum import Curriculum, Phase
@@ -26,8 +25,8 @@ from symkernel.theory.mode_flow import ModeFlow, mode_flow
 from symkernel.theory.mode_observables import layer_scales, observable_step
 from symkernel.theory.mode_state import ModeState, mode_verdicts
 from symkernel.theory.mode_trajectory import mode_trajectory
-from symkernel.theory.mode_values import ModeValues, mode_values
-from symkernel.theory.stable_modes import amplitude_routine, side_routine
+from symkernel.theory.mode_values import ModeValues, as_index, mode_values
+from symkernel.theory.stable_modes import side_routine
 from symkernel.trajectory import Trajectory
 
 _NAME = "gram_diagonal"
@@ -47,10 +46,10 @@ def _solution(modes: ModeFlow, alpha: sp.Expr, beta: sp.Expr, w: sp.Expr) -> Mod
 
 def _result(solution: ModeSolution, alpha: sp.Expr, beta: sp.Expr) -> Result:
     """Return the mode-level laws as plain SymPy in time."""
-    z, plain = notation.z, solution.of_growth
+    plain = solution.of_growth
     modes = solution.modes
     inner, outer = layer_scales(modes)
-    mean = (solution.sides.P0 * z + solution.sides.Q0 / z) / 4
+    mean = _mean(solution)
     first, second = mean + (alpha - beta) / 2, mean - (alpha - beta) / 2
     output = plain(modes.scale * solution.overlap)
     wanted = modes.scale * modes.sigma / modes.delta
@@ -66,6 +65,44 @@ def _result(solution: ModeSolution, alpha: sp.Expr, beta: sp.Expr) -> Result:
             "loss": modes.system.loss.factor * notation.d * (wanted - output) ** 2,
         }
     )
+
+
+def _entries_step(solution: ModeSolution) -> Step:
+    """State the squared lengths of the sides, and prove them from the rotation."""
+    z = notation.z
+    mean, difference = _mean(solution), (_ALPHA - _BETA) / 2
+    p, q = sp.Function("p")(_TIME), sp.Function("q_out")(_TIME)
+
+    def check() -> Evidence:
+        dots = {"pp": _ALPHA, "qq": _BETA, "pq": _W}
+        even, odd = solution.even, solution.odd
+        first = dots["pp"] * even**2 + 2 * dots["pq"] * even * odd + dots["qq"] * odd**2
+        second = dots["qq"] * even**2 + 2 * dots["pq"] * even * odd + dots["pp"] * odd**2
+        cross = (dots["pp"] + dots["qq"]) * even * odd + dots["pq"] * (even**2 + odd**2)
+        gaps = (
+            first - mean - difference,
+            second - mean + difference,
+            cross - solution.overlap,
+        )
+        same = all(sp.expand(gap) == 0 for gap in gaps)
+        return Evidence(same, "lengths and overlap of the rotated sides: difference exactly 0")
+
+    return Step(
+        "Lengths of the sides",
+        "squared lengths of the rotated sides; their difference is the conserved quantity",
+        (
+            sp.Eq(p**2, mean + difference, evaluate=False),
+            sp.Eq(q**2, mean - difference, evaluate=False),
+            sp.Eq(z, sp.exp(2 * notation.phi), evaluate=False),
+        ),
+        check,
+    )
+
+
+def _mean(solution: ModeSolution) -> sp.Expr:
+    """Return half the sum of the squared lengths of the sides, in z."""
+    z = notation.z
+    return (solution.sides.P0 * z + solution.sides.Q0 / z) / 4
 
 
 def _invariance_step(modes: ModeFlow) -> Step:
@@ -114,7 +151,8 @@ def _derive(problem: Problem) -> Derived:
 
     def result(index: int) -> Result:
         special, values = _at_mode(problem, modes, index)
-        return values.in_result(_result(special, _ALPHA, _BETA))
+        lengths = (values[_ALPHA], values[_BETA]) if values.are_numbers else (_ALPHA, _BETA)
+        return values.in_result(_result(special, *lengths))
 
     def learning_time(index: int | None) -> Formula:
         if index is None:
@@ -133,6 +171,7 @@ def _derive(problem: Problem) -> Derived:
             modes.projection_step(),
             _invariance_step(modes),
             *solution.steps(),
+            _entries_step(solution),
             observable_step(modes, aligned=False),
         )
 
@@ -145,9 +184,7 @@ def _derive(problem: Problem) -> Derived:
         equation=equation,
         routine=lambda: side_routine(modes),
         limits=mode_limits(modes),
-        precision=lambda stream, draws: check_precision(
-            modes, amplitude_routine(modes), stream, draws
-        ),
+        precision=lambda stream, draws: check_precision(modes, side_routine(modes), stream, draws),
     )
 
 
@@ -156,9 +193,12 @@ def _at_mode(problem: Problem, modes: ModeFlow, index: int) -> tuple[ModeSolutio
     if problem.is_numeric:
         values = _measured(problem, modes, index)
     else:
-        sides = mode_values(problem, modes, index)
-        a, b = sides[notation.a0], sides[notation.b0]
-        values = ModeValues({**sides.entry, _ALPHA: a**2, _BETA: b**2, _W: a * b})
+        given = mode_values(problem, modes, index)
+        a, b = given[notation.a0], given[notation.b0]
+        values = ModeValues({**given.entry, _ALPHA: a**2, _BETA: b**2, _W: a * b})
+    if values.are_numbers:
+        sides = (values[_ALPHA], values[_BETA], values[_W])
+        return _solution(modes.at(values[notation.s], values[notation.d]), *sides), values
     fitting = modes.at(sp.S.Zero) if values[notation.s] == 0 else modes
     if values[_ALPHA] == 0 and values[_BETA] == 0:
         return _solution(fitting, sp.S.Zero, sp.S.Zero, sp.S.Zero), values
@@ -168,11 +208,7 @@ def _at_mode(problem: Problem, modes: ModeFlow, index: int) -> tuple[ModeSolutio
 def _measured(problem: Problem, modes: ModeFlow, index: int) -> ModeValues:
     """Return strength, variance and the products of the two sides of a numerical mode."""
     state = ModeState.of(problem, modes)
-    r = state.basis.rank_bound
-    if not 0 <= index < r:
-        raise InvalidArgument(
-            f"Argument 'index' must be a mode between 0 and {r - 1}, not {index}."
-        )
+    index = as_index(index, state.basis.rank_bound)
     p, q = state.P[:, index], state.Q[:, index]
     numbers = (state.basis.s[0][index], state.basis.d[0][index], p @ p, q @ q, p @ q)
     symbols = (notation.s, notation.d, _ALPHA, _BETA, _W)

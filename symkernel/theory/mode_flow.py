@@ -53,9 +53,9 @@ class ModeFlow:
         """The drive g as a function of the overlap w."""
         return self.sigma - self.delta * _OVERLAP
 
-    def at(self, strength: sp.Expr) -> ModeFlow:
-        """Return the flow of a mode of a given strength."""
-        entry = {notation.s: strength}
+    def at(self, strength: sp.Expr, variance: sp.Expr = notation.d) -> ModeFlow:
+        """Return the flow of a mode of given strength and input variance."""
+        entry = {notation.s: strength, notation.d: variance}
         return replace(self, sigma=self.sigma.subs(entry), delta=self.delta.subs(entry))
 
     def projection_step(self) -> Step:

@@ -120,6 +120,9 @@ def check_observables(modes: ModeFlow) -> Evidence:
     readout = (Words.of(modes.second) @ Words.of(modes.second + "'")).substituted(basis)
     if readout.reduced(rules) != Words.of("U", "B", "B'", "U'"):
         return Evidence(False, "W2 W2^T is not U B^2 U^T in the singular basis")
+    wrong = _wrong_entry(modes)
+    if wrong:
+        return Evidence(False, f"the mode entry '{wrong}' differs from the explicit network")
     a, b = notation.a, notation.b
     scale, factor = inner * outer, modes.system.loss.factor
     residual = 2 * factor * (notation.s - notation.d * scale * a * b)
@@ -128,6 +131,34 @@ def check_observables(modes: ModeFlow) -> Evidence:
         return Evidence(False, "the pseudo-kernel times the residual does not move the activity")
     return Evidence(
         True,
-        "NTK and pseudo-kernel equal products of explicit Jacobians, pseudo-kernel times residual "
-        "equals the rate of the hidden activity: exactly",
+        "kernels equal products of explicit Jacobians, all mode entries equal those of an explicit "
+        "network, pseudo-kernel times residual equals the rate of the hidden activity: exactly",
     )
+
+
+def _wrong_entry(modes: ModeFlow) -> str:
+    """Evaluate all mode entries at exact numbers, and on a network that has this one mode."""
+    third, fifth = sp.Rational(1, 3), sp.Rational(1, 5)
+    a, b, start, s, d = 2 * third, 4 * fifth, third, sp.Rational(7, 2), 3 * fifth
+    claimed = observables(modes, modes.scale * a * b, a, b, start)
+    inner, outer = layer_scales(modes)
+    v, u = sp.Matrix([3, 4]) / 5, sp.Matrix([5, 12]) / 13
+    r = sp.Matrix([2, 2, 1]) / 3
+    W1, W2 = r * a * v.T, u * b * r.T
+    scale = inner * outer
+    Sxx, Syx, Syy = d * v * v.T, s * u * v.T, s**2 / d * u * u.T
+    A = scale * W2 * W1
+    residual = (Syy - 2 * A * Syx.T + A * Sxx * A.T).trace()
+    found = {
+        "input_side": (r.T * W1 * v)[0],
+        "output_side": (u.T * W2 * r)[0],
+        "hidden": (r.T * inner * W1 * v)[0],
+        "hidden_gram": (inner**2 * v.T * W1.T * W1 * v)[0],
+        "ntk": (scale**2 * u.T * (W2 * W2.T + (v.T * W1.T * W1 * v)[0] * sp.eye(2)) * u)[0],
+        "pseudo_kernel": (inner**2 * outer * r.T * W2.T * u)[0],
+        "path_integral": (r.T * inner * (W1 - r * start * v.T) * v)[0],
+        "loss": modes.system.loss.factor * residual,
+    }
+    entry = {notation.s: s, notation.d: d}
+    wrong = (n for n, value in claimed.items() if sp.expand(value.subs(entry) - found[n]) != 0)
+    return next(wrong, "")

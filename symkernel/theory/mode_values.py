@@ -26,7 +26,13 @@ class ModeValues:
 
     def in_law(self, law: sp.Expr) -> sp.Expr:
         """Return an expression in the law's symbols with these values in their place."""
-        return law.subs(self.entry, simultaneous=True)
+        # Not subs: on the written-out laws it takes minutes.
+        return law.xreplace(self.entry)
+
+    @property
+    def are_numbers(self) -> bool:
+        """Whether no symbol is among them."""
+        return all(value.is_number for value in self.entry.values())
 
     def in_result(self, result: Result) -> Result:
         """Return a result with these values in place of the law's symbols."""
@@ -51,11 +57,18 @@ def mode_values(problem: Problem, modes: ModeFlow, index: int) -> ModeValues:
         If there is no such mode.
     """
     columns = _given(problem) or _measured(problem, modes)
-    if not 0 <= index < len(columns):
+    return columns[as_index(index, len(columns))]
+
+
+def as_index(index: object, count: int) -> int:
+    """Return the position of a mode, if it is one."""
+    if isinstance(index, bool) or not isinstance(index, (int, np.integer)):
+        raise InvalidArgument(f"Argument 'index' must be an integer, not {index!r}.")
+    if not 0 <= index < count:
         raise InvalidArgument(
-            f"Argument 'index' must be a mode between 0 and {len(columns) - 1}, not {index}."
+            f"Argument 'index' must be a mode between 0 and {count - 1}, not {index}."
         )
-    return columns[index]
+    return int(index)
 
 
 def _given(problem: Problem) -> list[ModeValues]:
@@ -65,17 +78,22 @@ def _given(problem: Problem) -> list[ModeValues]:
     equal their order is a matter of the basis, and they must be measured.
     """
     task, amplitudes = problem.curriculum.phases[0].task, problem.weights.amplitudes
-    if task.modes is None or amplitudes is None or len(problem.curriculum.phases) > 1:
+    if task.modes is None or amplitudes is None or amplitudes.modes != task.modes:
         return []
     count = len(task.modes)
     a, b = (side * count if len(side) == 1 else side for side in (amplitudes.a, amplitudes.b))
     if len(a) != count or len(b) != count:
         return []
     columns = [_aligned(m.s, m.d, a[k], b[k]) for k, m in enumerate(task.modes)]
+    hidden = sp.sympify(problem.network.node("hidden").size)
     if not problem.is_numeric:
+        if hidden.is_Integer and hidden < count:
+            raise InvalidArgument(
+                f"With {hidden} hidden units for {count} modes it depends on the order of the "
+                f"strengths which modes get one; give numbers, or as many hidden units as modes."
+            )
         return columns
     strengths = [float(m.s) for m in task.modes]
-    hidden = int(problem.network.node("hidden").size)
     distinct = len(set(strengths)) == count and all(m.multiplicity == 1 for m in task.modes)
     if not distinct or hidden < count:
         return []
@@ -85,8 +103,8 @@ def _given(problem: Problem) -> list[ModeValues]:
 def _measured(problem: Problem, modes: ModeFlow) -> list[ModeValues]:
     if not problem.is_numeric:
         raise InvalidArgument(
-            "A mode of a problem with symbols needs a task from modes and aligned weights; "
-            "d.result holds for every mode."
+            "A mode of a problem with symbols needs a task from modes and weights aligned with "
+            "it; give numbers for the symbols instead."
         )
     state = ModeState.of(problem, modes)
     r = state.basis.rank_bound

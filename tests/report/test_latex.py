@@ -105,7 +105,7 @@ def test_a_mode_that_never_learns_has_no_formula_for_its_time():
 
 
 def test_names_of_the_user_appear_everywhere(derivation):
-    text = derivation.latex(names={"s": r"\varsigma", "z": r"\zeta", "W1": "A", "q": r"\eta"})
+    text = derivation.latex(names={"s": r"\varsigma", "z": r"\zeta", "W1": "A", "q_final": r"\eta"})
     assert r"2 \varsigma \zeta" in text
     assert r"\dot{\zeta} &= " in text
     assert r"P &= A V" in text

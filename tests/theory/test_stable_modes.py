@@ -19,12 +19,7 @@ from symkernel import Network, SquaredError, notation
 from symkernel.codegen.elementwise import compile_elementwise
 from symkernel.theory.gradient_flow import GradientFlow
 from symkernel.theory.mode_flow import ModeFlow
-from symkernel.theory.stable_modes import (
-    amplitude_routine,
-    lower_modes,
-    side_routine,
-    stable_form,
-)
+from symkernel.theory.stable_modes import lower_modes, side_routine, stable_form
 from tests.oracles import mode_mpmath
 
 BOUND = 1e-12
@@ -35,6 +30,14 @@ def plain_modes() -> ModeFlow:
     """Return the mode flow of the house's conventions, written by hand: sigma = s, delta = d."""
     system = GradientFlow(Network.two_layer(2, 2, 2), SquaredError())
     return ModeFlow(system, "W1", "W2", sp.S.One, notation.s, notation.d)
+
+
+def amplitude_routine(modes: ModeFlow):
+    """Compile the stable form as a function of (t; s, d, a0, b0), for parallel sides."""
+    a, b = notation.a0, notation.b0
+    initial = {"w": a * b, "m": (a**2 + b**2) / 2, "P0": (a + b) ** 2, "Q0": (a - b) ** 2}
+    arguments = (notation.s, notation.d, a, b)
+    return compile_elementwise(lower_modes(arguments, modes.sigma, modes.delta, initial))
 
 
 AMPLITUDES = amplitude_routine(plain_modes())

@@ -1,0 +1,180 @@
+"""What `derive` returns agrees with the trajectory, and what it cannot say it refuses."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sympy as sp
+
+import symkernel as sk
+from symkernel.errors import InvalidArgument, OutsideValidity
+from symkernel.theory import aligned_modes, mode_observables
+
+T = sp.Symbol("t", nonnegative=True)
+S, A = sp.symbols("s a", positive=True)
+
+
+def one(s: object, a: object, b: object, **options: object) -> sk.Derivation:
+    task = sk.Task.from_modes(s)
+    net = sk.Network.two_layer(inputs=1, hidden=1, outputs=1)
+    return sk.derive(net, task, sk.weights.aligned(net, task, a=a, b=b), **options)
+
+
+CASES = {
+    "unbalanced": ([2, 1], [0.1, 0.2], [0.3, 0.2], 2, 1),
+    "opposite and zero": ([2, 0, 1], [0.1, 0.2, 0.0], [-0.1, 0.3, 0.0], 5, 1),
+    "repeated": ([2, 2, 1], [0.1, 0.2, 0.3], [0.3, 0.2, 0.1], 3, 1),
+    "bottleneck": ([3, 2, 1], 0.1, 0.2, 2, 1),
+    "input variance": ([2, 1], [0.1, 0.2], [0.3, 0.2], 4, [0.5, 3]),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_modes_as_formulas_are_the_modes_of_the_trajectory(name: str) -> None:
+    s, a, b, hidden, d = CASES[name]
+    task = sk.Task.from_modes(s, input_variance=d)
+    net = sk.Network.two_layer(inputs=len(s), hidden=hidden, outputs=len(s))
+    w0 = sk.weights.aligned(net, task, a=a, b=b)
+    for law in ("aligned_modes", "gram_diagonal"):
+        derivation = sk.derive(net, task, w0, law=law)
+        trajectory = derivation.compile()([0.0, 0.7, 3.0])
+        total = 0.0
+        for k in range(len(s)):
+            mode = derivation.mode(k)
+            assert mode.output.free_symbols <= {T}
+            assert mode.loss.free_symbols <= {T}
+            for j, time in enumerate(trajectory.times):
+                value = float(mode.output.subs(T, sp.Float(time, 40)).evalf(30))
+                assert value == pytest.approx(trajectory.modes[j, k], rel=1e-11, abs=1e-14)
+            total += float(mode.loss.subs(T, sp.Float(3.0, 40)).evalf(30))
+        assert total == pytest.approx(trajectory.loss[-1], rel=1e-9, abs=1e-15)
+
+
+def test_weights_aligned_with_another_task_are_measured() -> None:
+    X = np.sqrt(2) * np.eye(2)
+    other = sk.Task(X, X @ np.diag([1.0, 2.0]))
+    task = sk.Task.from_modes([3, 1])
+    net = sk.Network.two_layer(inputs=2, hidden=2, outputs=2)
+    law = sk.derive(net, task, sk.weights.aligned(net, other, a=[0.1, 0.5], b=[0.1, 0.5]))
+    found = law.compile()([1.0]).modes[0]
+    for k in range(2):
+        assert float(law.mode(k).output.subs(T, 1)) == pytest.approx(found[k], rel=1e-10)
+    with pytest.raises(InvalidArgument, match="aligned with another task"):
+        sk.derive(net, task, sk.weights.aligned(net, other, a=[A, A], b=[A, A]))
+
+
+def test_a_mode_of_a_curriculum_is_refused_and_the_trajectory_is_not() -> None:
+    forth, back = sk.Task.from_modes([2, 1]), sk.Task.from_modes([1, 2])
+    net = sk.Network.two_layer(inputs=2, hidden=2, outputs=2)
+    cur = sk.Curriculum([sk.Phase(forth, duration=1), sk.Phase(back)])
+    law = sk.derive(net, cur, sk.weights.aligned(net, forth, a=0.1, b=0.2))
+    with pytest.raises(OutsideValidity, match="changes with the phase"):
+        law.mode(0)
+    with pytest.raises(OutsideValidity, match="changes with the phase"):
+        law.learning_time(0.5, mode=0)
+    assert law.compile()([0.5, 3.0]).modes.shape == (2, 2)
+
+
+def test_symbols_that_mean_something_in_the_laws_are_refused() -> None:
+    with pytest.raises(InvalidArgument, match="stands for something else"):
+        one(2, A, A, loss=sk.SquaredError(S / 2))
+    with pytest.raises(InvalidArgument, match="stands for something else"):
+        one(T, A, A)
+    assert one(sp.Symbol("q", positive=True), A, A).learning_time(sp.Rational(1, 2)).has(A)
+
+
+def test_symbolic_modes_need_a_hidden_unit_each() -> None:
+    s1, s2 = sp.symbols("s1 s2", positive=True)
+    task = sk.Task.from_modes([s1, s2])
+    net = sk.Network.two_layer(inputs=2, hidden=1, outputs=2)
+    law = sk.derive(net, task, sk.weights.aligned(net, task, a=A, b=A))
+    with pytest.raises(InvalidArgument, match="depends on the order"):
+        law.mode(0)
+
+
+@pytest.mark.parametrize(
+    ("s", "a", "b"), [(1, 2, 2), (1, 2, 1.5), (1, 0.9, 0.9), (0, 0.1, 0.2), (1, 0.3, -0.3)]
+)
+def test_a_learning_time_that_does_not_exist_is_refused(s: float, a: float, b: float) -> None:
+    with pytest.raises(OutsideValidity, match="no such learning time"):
+        one(s, a, b).learning_time(0.5, mode=0)
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.99])
+@pytest.mark.parametrize("sides", [(0.1, 0.1), (0.1, 0.3), (-0.1, 0.4), (-0.2, -0.2)])
+def test_a_mode_is_at_its_fraction_at_its_learning_time(
+    fraction: float, sides: tuple[float, float]
+) -> None:
+    law = one(2, *sides)
+    time = law.learning_time(fraction, mode=0).evalf(30)
+    reached = law.mode(0).output.subs(T, time).evalf(30)
+    assert float(reached) == pytest.approx(2 * fraction, rel=1e-11)
+
+
+@pytest.mark.parametrize("fraction", [0, 1, -1, 2, float("nan"), "x", None, [0.5]])
+def test_a_fraction_is_a_number_between_0_and_1(fraction: object) -> None:
+    with pytest.raises(InvalidArgument, match="'fraction' must"):
+        one(2, 0.1, 0.1).learning_time(fraction, mode=0)
+
+
+@pytest.mark.parametrize("index", ["x", 0.5, True, None, 1, -1])
+def test_a_mode_is_named_by_its_position(index: object) -> None:
+    with pytest.raises(InvalidArgument, match="'index' must be"):
+        one(2, 0.1, 0.1).mode(index)
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([1], "must map symbols to numbers"),
+        ({S: 1, A: None}, "a number for 'a'"),
+        ({S: 1, A: S}, "a number for 'a'"),
+        ({S: 1, A: "0.1"}, "a number for 'a'"),
+        ({S: 1, A: -0.1}, "which is positive"),
+        ({S: 1}, "a have none|a has none"),
+        ({S: 1, A: 1, "b": 2}, "no symbol of the problem"),
+    ],
+)
+def test_values_must_be_numbers_that_the_symbols_allow(values: object, words: str) -> None:
+    with pytest.raises(InvalidArgument, match=words):
+        one(S, A, A).compile(values)
+
+
+def test_series_limit_and_subs_work_on_the_result() -> None:
+    output = one(S, A, A).result.output
+    assert sp.limit(output, T, sp.oo) == S
+    first = sp.series(output, T, 0, 2).removeO().coeff(T, 1)
+    assert sp.simplify(first - 2 * A**2 * (S - A**2)) == 0
+    assert float(output.subs({S: 2, A: sp.Rational(1, 10), T: 0})) == pytest.approx(0.01)
+
+
+def test_the_law_does_not_depend_on_the_width() -> None:
+    task = sk.Task.from_modes([2, 1])
+    laws = []
+    for hidden in (8, 8192):
+        net = sk.Network.two_layer(inputs=2, hidden=hidden, outputs=2)
+        laws.append(sk.derive(net, task, sk.weights.aligned(net, task, a=0.1, b=0.2)))
+    assert dict(laws[0].result) == dict(laws[1].result)
+
+
+@pytest.mark.parametrize("name", ["ntk", "loss", "hidden_gram", "pseudo_kernel", "path_integral"])
+def test_a_wrong_observable_fails_its_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    true = mode_observables.observables
+
+    def wrong(*arguments: object) -> dict[str, sp.Expr]:
+        return {**true(*arguments), name: sp.Integer(42)}
+
+    monkeypatch.setattr(mode_observables, "observables", wrong)
+    monkeypatch.setattr(aligned_modes, "observables", wrong)
+    evidence = one(2, 0.1, 0.2).steps[-1].check()
+    assert not evidence.passed
+    assert name in evidence.figure
+
+
+def test_the_source_that_is_shown_is_the_one_that_runs() -> None:
+    law = one(2, 0.1, 0.2).compile()
+    from symkernel.theory.stable_modes import side_routine
+
+    assert law.source == side_routine(aligned_modes.mode_flow(law.problem)).source
+    assert "prange" not in law.source
+    assert all(rule.prove().passed for rule in law.rewritings)
