@@ -450,7 +450,7 @@ GOOD = {S: 2.0, D: 1.0, A: 0.1, B: 0.2}
     [
         ("s=1", "'values' must map"),
         ({**GOOD, D: [1.0]}, "must give a number for 'var'"),
-        ({**GOOD, D: np.nan}, "finite real numbers .* not nan"),
+        ({**GOOD, D: np.nan}, "a number for 'var', not nan"),
         ({**GOOD, A: np.inf}, "'alpha_in'"),
         ({**GOOD, A: 2j}, "must give a number for 'alpha_in'"),
         ({**GOOD, S: -1.0}, "'sigma_1', which is positive"),
