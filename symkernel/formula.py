@@ -150,10 +150,9 @@ class Verdict:
 
     def __str__(self) -> str:
         word = "holds" if self.holds else "FAILS"
-        line = (
-            f"{self.law}: {self.assumption}: {word} "
-            f"(distance {self.distance:.2g}, tolerance {self.tolerance:.0e})"
-        )
+        line = f"{self.law}: {self.assumption}: {word}"
+        if self.tolerance:
+            line += f" (distance {self.distance:.2g}, tolerance {self.tolerance:.0e})"
         return line if self.holds or not self.advice else f"{line}; {self.advice}"
 
 

@@ -48,8 +48,9 @@ class Weights:
 
     Attributes
     ----------
-    arrays : mapping of str to ndarray
-        Values by parameter name, shaped like the parameters.
+    values : mapping of str to ndarray, or None
+        By parameter name, shaped like the parameters; None while there are symbols. `arrays` is
+        the same, or an error that names the symbols.
     amplitudes : Amplitudes or None
         For weights aligned with a task: the amplitudes, from which `arrays` are made.
     provenance : str

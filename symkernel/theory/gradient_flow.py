@@ -122,7 +122,7 @@ class GradientFlow:
         )
         kept = tuple(
             sp.Eq(
-                _rate_of(words.matrix(self.shapes)),
+                _Rate(words.matrix(self.shapes)),
                 sp.ZeroMatrix(*_shape_of(words, self)),
                 evaluate=False,
             )
@@ -136,9 +136,6 @@ class GradientFlow:
             lambda: check_conserved(self),
         )
         return first, second
-
-
-_TIME = sp.Symbol("t", nonnegative=True)
 
 
 class _Rate(sp.MatrixExpr):
@@ -162,10 +159,6 @@ class _Rate(sp.MatrixExpr):
         return f"d/dt({printer._print(self.args[0])})"  # type: ignore[attr-defined]
 
 
-def _rate_of(body: sp.MatrixExpr) -> sp.MatrixExpr:
-    return _Rate(body)
-
-
 def _rate(name: str, shapes: Mapping[str, tuple[sp.Expr, sp.Expr]]) -> sp.MatrixExpr:
     return _Rate(sp.MatrixSymbol(name, *shapes[name]))
 
@@ -182,8 +175,8 @@ def _symmetric(words: Words) -> Words:
     )
 
 
-def _small_network(network: Network) -> tuple[Network, dict[str, sp.Matrix]]:
-    """Return the chain at small sizes with symbolic entries for weights and moments."""
+def _small_values(network: Network) -> dict[str, sp.Matrix]:
+    """Return weights and moments of the chain at small sizes, with symbolic entries."""
     sizes = [_SMALL["inputs"]]
     depth = len(network.parameters)
     sizes += [_SMALL["hidden"]] * (depth - 1) + [_SMALL["outputs"]]
@@ -203,13 +196,13 @@ def _small_network(network: Network) -> tuple[Network, dict[str, sp.Matrix]]:
                 f"{q}_{min(r, c)}{max(r, c)}" if z else f"{q}_{r}{c}", real=True
             ),
         )
-    return network, entries
+    return entries
 
 
 def check_gradients(loss: SquaredError, network: Network) -> Evidence:
     """Compare the matrix gradients with SymPy's scalar derivatives, entry by entry."""
     system = GradientFlow(network, loss)
-    _, values = _small_network(network)
+    values = _small_values(network)
     scalar = system.expected_loss.explicit(values).trace()
     entries = 0
     for name, words in system.flow.items():
@@ -223,7 +216,7 @@ def check_gradients(loss: SquaredError, network: Network) -> Evidence:
 
 def check_conserved(system: GradientFlow) -> Evidence:
     """Differentiate the conserved quantities along the flow on explicit matrices."""
-    _, values = _small_network(system.network)
+    values = _small_values(system.network)
     rates = {name: words.explicit(values) for name, words in system.flow.items()}
     entries = 0
     for words in system.conserved:
