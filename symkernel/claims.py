@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
+from sympy.core.function import AppliedUndef
 
 from symkernel import notation
 from symkernel.derivation import Derivation, derive
-from symkernel.errors import InvalidArgument, MissingValues, NoClosedForm
+from symkernel.errors import InvalidArgument, MissingValues, NoClosedForm, ShapeMismatch
 from symkernel.formula import CheckReport, Rung
 from symkernel.identities import vanishes
 from symkernel.ladder_structure import end_to_end, horizon
@@ -83,6 +84,7 @@ def check_claim(
         raise InvalidArgument(f"Argument 'against' must be a Trajectory, not {against!r}.")
     claim = _as_function(formula)
     kind, index = _as_observable(observable, posed)
+    _evaluate(claim, np.zeros(1))
     rungs = []
     if kind == "mode":
         rungs += _equation_rungs(claim, index, posed)
@@ -121,6 +123,7 @@ def _as_function(formula: Any) -> sp.Expr:
     clocks = {q: notation.t for q in formula.free_symbols if q.name == "t"}
     claim = formula.subs(clocks)
     foreign = sorted(q.name for q in claim.free_symbols - {notation.t})
+    foreign += sorted(str(f) for f in claim.atoms(AppliedUndef))
     if foreign:
         raise InvalidArgument(
             f"Argument 'formula' must depend on t alone, not on {', '.join(foreign)}; put numbers "
@@ -143,7 +146,12 @@ def _as_observable(observable: Any, problem: Problem) -> tuple[str, int]:
 
 
 def _evaluate(claim: sp.Expr, times: np.ndarray) -> np.ndarray:
-    found = [complex(claim.evalf(_DIGITS, subs={notation.t: float(t)})) for t in times]
+    try:
+        found = [complex(claim.evalf(_DIGITS, subs={notation.t: float(t)})) for t in times]
+    except (TypeError, ArithmeticError):
+        raise InvalidArgument(
+            f"Argument 'formula' must have a number as value at all times, but {claim} has none."
+        ) from None
     bad = next((k for k, v in enumerate(found) if v.imag or not np.isfinite(v.real)), None)
     if bad is not None:
         raise InvalidArgument(
@@ -190,8 +198,9 @@ def _equation_rungs(claim: sp.Expr, index: int, problem: Problem) -> list[Rung]:
 
 
 def _is_rational(expression: sp.Expr) -> bool:
-    """Whether all numbers are exact, so that an exact reduction makes sense."""
-    return not expression.atoms(sp.Float)
+    """Whether an exact reduction makes sense: exact numbers, and no roots of functions of time."""
+    roots = (p for p in expression.atoms(sp.Pow) if not p.exp.is_Integer and p.base.has(notation.t))
+    return not expression.atoms(sp.Float) and not any(roots)
 
 
 def _observed(
@@ -240,8 +249,14 @@ def _simulation_rung(
     problem: Problem,
     against: Trajectory,
 ) -> Rung:
-    maps = end_to_end(problem, against.weights)
     times = np.asarray(against.times)
+    shapes = {name: weight.shape[1:] for name, weight in against.weights.items()}
+    if shapes != {name: weight.shape for name, weight in problem.weights.arrays.items()}:
+        raise ShapeMismatch(
+            f"Argument 'against' must be a run of the network of the problem, not one whose "
+            f"weights have the shapes {shapes}."
+        )
+    maps = end_to_end(problem, against.weights)
     found = _observed(kind, index, problem, maps, times)
     relative, where = _gap(claimed, found, times)
     own, _ = _gap(exact, found, times)
