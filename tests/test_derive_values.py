@@ -100,63 +100,6 @@ def test_a_learning_time_that_does_not_exist_is_refused(s: float, a: float, b: f
         one(s, a, b).learning_time(0.5, mode=0)
 
 
-@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.99])
-@pytest.mark.parametrize("sides", [(0.1, 0.1), (0.1, 0.3), (-0.1, 0.4), (-0.2, -0.2)])
-def test_a_mode_is_at_its_fraction_at_its_learning_time(
-    fraction: float, sides: tuple[float, float]
-) -> None:
-    law = one(2, *sides)
-    time = law.learning_time(fraction, mode=0).evalf(30)
-    reached = law.mode(0).output.subs(T, time).evalf(30)
-    assert float(reached) == pytest.approx(2 * fraction, rel=1e-11)
-
-
-@pytest.mark.parametrize("fraction", [0, 1, -1, 2, float("nan"), "x", None, [0.5]])
-def test_a_fraction_is_a_number_between_0_and_1(fraction: object) -> None:
-    with pytest.raises(InvalidArgument, match="'fraction' must"):
-        one(2, 0.1, 0.1).learning_time(fraction, mode=0)
-
-
-@pytest.mark.parametrize("index", ["x", 0.5, True, None, 1, -1])
-def test_a_mode_is_named_by_its_position(index: object) -> None:
-    with pytest.raises(InvalidArgument, match="'index' must be"):
-        one(2, 0.1, 0.1).mode(index)
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ([1], "must map symbols to numbers"),
-        ({S: 1, A: None}, "a number for 'a'"),
-        ({S: 1, A: S}, "a number for 'a'"),
-        ({S: 1, A: "0.1"}, "a number for 'a'"),
-        ({S: 1, A: -0.1}, "which is positive"),
-        ({S: 1}, "a have none|a has none"),
-        ({S: 1, A: 1, "b": 2}, "no symbol of the problem"),
-    ],
-)
-def test_values_must_be_numbers_that_the_symbols_allow(values: object, words: str) -> None:
-    with pytest.raises(InvalidArgument, match=words):
-        one(S, A, A).compile(values)
-
-
-def test_series_limit_and_subs_work_on_the_result() -> None:
-    output = one(S, A, A).result.output
-    assert sp.limit(output, T, sp.oo) == S
-    first = sp.series(output, T, 0, 2).removeO().coeff(T, 1)
-    assert sp.simplify(first - 2 * A**2 * (S - A**2)) == 0
-    assert float(output.subs({S: 2, A: sp.Rational(1, 10), T: 0})) == pytest.approx(0.01)
-
-
-def test_the_law_does_not_depend_on_the_width() -> None:
-    task = sk.Task.from_modes([2, 1])
-    laws = []
-    for hidden in (8, 8192):
-        net = sk.Network.two_layer(inputs=2, hidden=hidden, outputs=2)
-        laws.append(sk.derive(net, task, sk.weights.aligned(net, task, a=0.1, b=0.2)))
-    assert dict(laws[0].result) == dict(laws[1].result)
-
-
 @pytest.mark.parametrize("name", ["ntk", "loss", "hidden_gram", "pseudo_kernel", "path_integral"])
 def test_a_wrong_observable_fails_its_step(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     true = mode_observables.observables

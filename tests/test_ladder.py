@@ -1,6 +1,6 @@
-"""The ladder under sabotage: single signs, slopes, kernels and phases; and what it prints.
+"""The ladder, plain and under sabotage: signs, slopes, kernels and phases; and what it prints.
 
-`test_check.py` holds the plain cases; here the law itself is damaged, one place at a time.
+Every law climbs; then the law itself is damaged, one place at a time.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sympy as sp
 import symkernel as sk
 from symkernel.derivation import Derivation
 from symkernel.errors import InvalidArgument, SymkernelError
-from symkernel.formula import CheckReport, Rung
+from symkernel.formula import CheckReport, Evidence, Law, Rung
 from symkernel.ladder_structure import structure_rung
 from symkernel.theory import LAWS, hyperbolic, mode_flow, solutions
 from symkernel.trajectory import Trajectory
@@ -51,6 +51,40 @@ def damaged(derivation: Derivation, **fields) -> Derivation:
 
 def scaled(factor):
     return lambda true: {name: w * factor for name, w in true.weights.items()}
+
+
+# --- plain ----------------------------------------------------------------------------------------
+
+
+def example(law: Law) -> Derivation:
+    problem = law.example()
+    return sk.derive(problem.network, problem.curriculum, problem.weights, law=law.name)
+
+
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
+def test_every_law_climbs_all_rungs(law: Law) -> None:
+    report = sk.check(example(law), draws=1, precision_draws=6)
+    assert report.passed
+    assert [r.passed for r in report.rungs] == [True] * 6
+    assert report.derivation.report is not None
+    for r in report.rungs:
+        assert r.title in str(report)
+        assert r.figure
+
+
+def test_another_loss_and_parameterisation_climb_too() -> None:
+    task = sk.Task.from_modes([2.0, 1.0])
+    net = sk.Network.two_layer(inputs=2, hidden=5, outputs=2, parameterisation="ntk")
+    w0 = sk.weights.aligned(net, task, a=[0.5, 1.0], b=[1.0, -0.5])
+    law = sk.derive(net, task, w0, loss=sk.SquaredError(sp.Rational(3, 2)))
+    assert sk.check(law, draws=0, precision_draws=6).passed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("law", LAWS, ids=lambda law: law.name)
+def test_many_draws(law: Law) -> None:
+    report = sk.check(example(law), draws=100, precision_draws=2000)
+    assert report.passed, str(report)
 
 
 # --- each rung can fail ---------------------------------------------------------------------------
@@ -205,6 +239,45 @@ def test_a_law_that_refuses_its_own_draws_has_not_climbed() -> None:
     report = sk.check(replace(right, law=replace(right.law, test=shy)), draws=2, precision_draws=2)
     assert verdicts(report)[4] is False
     assert verdicts(report)[6] is None
+
+
+@pytest.mark.parametrize("factor", [1.01, 1 + 1e-6])
+def test_a_clock_that_runs_wrong_fails_the_flow(factor: float) -> None:
+    right = derived()
+
+    def trajectory(problem, times) -> Trajectory:
+        return right.law.trajectory(problem, factor * np.asarray(times, dtype=float))
+
+    wrong = replace(right, law=replace(right.law, trajectory=trajectory))
+    assert 4 in failed(sk.check(wrong, **FEW))
+
+
+def test_a_false_limit_fails_the_second_rung() -> None:
+    right = derived()
+    limits = (("t = 0", lambda: Evidence(False, "z(0) = 2")),)
+    wrong = replace(right, derived=replace(right.derived, limits=limits))
+    assert failed(sk.check(wrong, **FEW)) == {2}
+
+
+def test_lost_digits_fail_the_third_rung() -> None:
+    from symkernel.theory.mode_checks import check_precision
+    from symkernel.theory.mode_flow import mode_flow
+    from symkernel.theory.stable_modes import side_routine
+
+    modes = mode_flow(LAWS[0].example())
+    exact = side_routine(modes)
+
+    def careless(times: object, *arguments: object) -> dict[str, np.ndarray]:
+        found = exact(times, *arguments)
+        return {**found, "overlap": found["overlap"] * (1 + 1e-11)}
+
+    assert check_precision(modes, exact, np.random.default_rng(0), 10).passed
+    assert not check_precision(modes, careless, np.random.default_rng(0), 10).passed
+
+
+def test_a_report_without_a_climbed_rung_has_not_passed() -> None:
+    assert not CheckReport("nothing", (Rung(1, "symbolic", None, "not asked for"),)).passed
+    assert not CheckReport("nothing", ()).passed
 
 
 # --- problems it must be able to judge ------------------------------------------------------------

@@ -129,17 +129,45 @@ _NOISE_SQUARED = 1e-26
 _NOISE = 1e-13
 
 
-def _combine(parts: Sequence[tuple[np.ndarray, float, float]]) -> np.ndarray:
-    """Return an incommensurate combination of symmetric matrices, each at unit norm.
+# Eigenvalues of a combination that are closer than this leave their directions uncertain.
+_CLOSE = 1e-4
+_SWEEPS = 3
+
+
+def _diagonalise(parts: Sequence[tuple[np.ndarray, float, float]]) -> np.ndarray:
+    """Return an orthogonal matrix that diagonalises symmetric matrices, if they commute.
 
     Each part comes with the size that it could have and the share of it that counts as rounding.
+    The eigenvectors of an incommensurate combination do it, save where two eigenvalues of the
+    combination are close by accident: there the pair is turned by all parts together, the best
+    separated one deciding (Cardoso and Souloumiac's joint angle).
     """
-    total = np.zeros_like(parts[0][0])
-    for k, (part, largest, noise) in enumerate(parts):
+    kept = []
+    for part, largest, noise in parts:
         size = float(np.linalg.norm(part))
         if size > noise * largest:
-            total += _MIX**k * (part + part.T) / (2 * size)
-    return total
+            kept.append((part + part.T) / (2 * size))
+    n = parts[0][0].shape[0]
+    if not kept:
+        return np.eye(n)
+    values, turn = np.linalg.eigh(sum(_MIX**k * part for k, part in enumerate(kept)))
+    values, turn = values[::-1], turn[:, ::-1].copy()
+    close = np.triu(values[:, None] - values < _CLOSE, 1)
+    if len(kept) == 1 or not close.any():
+        return turn
+    rotated = np.array([turn.T @ part @ turn for part in kept])
+    for _ in range(_SWEEPS):
+        coupled = np.abs(rotated).max(0) > np.finfo(float).eps / 4
+        for i, j in np.argwhere(close & coupled):
+            gap, both = rotated[:, i, i] - rotated[:, j, j], 2 * rotated[:, i, j]
+            level, mixed = gap @ gap - both @ both, 2 * gap @ both
+            angle = np.arctan2(mixed, level + np.hypot(level, mixed)) / 2
+            c, s = np.cos(angle), np.sin(angle)
+            plane = np.array([[c, -s], [s, c]])
+            turn[:, [i, j]] = turn[:, [i, j]] @ plane
+            rotated[:, :, [i, j]] = rotated[:, :, [i, j]] @ plane
+            rotated[:, [i, j], :] = plane.T @ rotated[:, [i, j], :]
+    return turn
 
 
 def _input_parts(
@@ -165,7 +193,7 @@ def _refine_pair(
             (Q.T @ Q, second**2, _NOISE_SQUARED),
             (Q.T @ P, first * second, _NOISE),
         ]
-    turn = np.linalg.eigh(_combine(parts))[1][:, ::-1]
+    turn = _diagonalise(parts)
     return U @ turn, V @ turn
 
 
@@ -179,7 +207,7 @@ def _refine_zero(
     """Return the bases of the unused directions, turned apart but paired by the weights."""
     parts = _input_parts(V, inputs)
     if W1 is None or W2 is None:
-        return U, V @ np.linalg.eigh(_combine(parts))[1][:, ::-1]
+        return U, V @ _diagonalise(parts)
     P, Q = W1 @ V, W2.T @ U
     W, B = Q.T @ P, Q.T @ Q
     first, second = float(np.linalg.norm(W1)), float(np.linalg.norm(W2))
@@ -188,7 +216,7 @@ def _refine_zero(
         (W.T @ W, (first * second) ** 2, _NOISE_SQUARED),
         (W.T @ B @ W, first**2 * second**4, _NOISE_SQUARED),
     ]
-    V = V @ np.linalg.eigh(_combine(parts))[1][:, ::-1]
+    V = V @ _diagonalise(parts)
     image = Q.T @ W1 @ V
     lengths = np.linalg.norm(image, axis=0)
     bound = _BLOCK * first * second
