@@ -172,6 +172,8 @@ def _equation_rungs(claim: sp.Expr, index: int, problem: Problem) -> list[Rung]:
         return [Rung(1, title, None, "no law of the catalogue closes the mode's equation")]
     if len(problem.curriculum.phases) > 1:
         return [Rung(1, title, None, "the equation changes with the phase of the curriculum")]
+    if found.derived.equation is None:
+        return [Rung(1, title, None, "the law has no closed equation of one mode")]
     u, rate, start = found.derived.equation(index)
     residual = sp.diff(claim, notation.t) - rate.subs(u, claim)
     initial = float(claim.subs(notation.t, 0) - start)

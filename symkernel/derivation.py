@@ -98,13 +98,13 @@ class Derivation:
         modes = self.problem.curriculum.phases[0].task.modes
         phases = len(self.problem.curriculum.phases)
         single = not self.problem.is_numeric and modes is not None and len(modes) == phases == 1
-        return 0 if single else None
+        return 0 if single and self.derived.mode is not None else None
 
     @cached_property
     def result(self) -> Result:
         """The laws as plain SymPy, functions of time."""
-        if self._only_mode is not None:
-            return self.derived.mode(self._only_mode)
+        if self._only_mode is not None and self.derived.mode is not None:
+            return self.derived.mode(self._only_mode, 0)
         return self.derived.result()
 
     @cached_property
@@ -117,19 +117,52 @@ class Derivation:
         """The block of conventions that is printed with the result."""
         return self.problem.conventions
 
-    def mode(self, index: int) -> Result:
-        """Return the laws of one mode with the problem's own strengths and amplitudes."""
-        self._refuse_phases("mode")
-        return self.derived.mode(index)
+    def mode(self, index: int, phase: int | None = None) -> Result:
+        """Return the laws of one mode with the problem's own strengths and amplitudes.
 
-    def _refuse_phases(self, what: str) -> None:
-        if len(self.problem.curriculum.phases) > 1:
+        Parameters
+        ----------
+        index : int
+            Position of the mode, from 0.
+        phase : int, optional
+            In a curriculum of several phases: the phase within which the laws are to hold, from
+            0. Time is the flow time since the start of training; durations may be symbols.
+
+        Raises
+        ------
+        OutsideValidity
+            If the law is not one per mode, or the curriculum has several phases and none is named.
+        """
+        if self.derived.mode is None:
+            raise self._not_per_mode("mode")
+        return self.derived.mode(index, self._phase("mode", phase))
+
+    def _not_per_mode(self, what: str) -> OutsideValidity:
+        return OutsideValidity(
+            f"The law '{self.law.name}' has no '{what}', because it is not one closed form per "
+            f"mode; use 'result' or the compiled law."
+        )
+
+    def _phase(self, what: str, phase: int | None) -> int:
+        """Return the position of a phase, refusing what is none."""
+        count = len(self.problem.curriculum.phases)
+        if phase is None and count > 1:
             raise OutsideValidity(
-                f"'{what}' of one mode changes with the phase of the curriculum; use the compiled "
-                f"law, which goes through all phases, or derive one phase by itself."
+                f"'{what}' of one mode changes with the phase of the curriculum; name one of its "
+                f"{count} phases (phase=0 is the first), or use the compiled law, which goes "
+                f"through all of them."
             )
+        found = 0 if phase is None else phase
+        whole = isinstance(found, (int, np.integer)) and not isinstance(found, bool)
+        if not whole or not 0 <= found < count:
+            raise InvalidArgument(
+                f"Argument 'phase' must be a phase between 0 and {count - 1}, not {phase!r}."
+            )
+        return int(found)
 
-    def learning_time(self, fraction: Any, mode: int | None = None) -> sp.Expr:
+    def learning_time(
+        self, fraction: Any, mode: int | None = None, phase: int | None = None
+    ) -> sp.Expr:
         """Return the flow time at which a mode reaches a fraction of its final value.
 
         Parameters
@@ -137,6 +170,9 @@ class Derivation:
         fraction : number in (0, 1) or SymPy expression
         mode : int, optional
             A mode of the problem; without it the formula is in the law's own symbols.
+        phase : int, optional
+            In a curriculum of several phases: the phase in which it learns. The time counts from
+            the start of that phase, as if it did not end.
 
         Raises
         ------
@@ -152,15 +188,16 @@ class Derivation:
                 f"Argument 'fraction' must be a number between 0 and 1 or a SymPy expression, "
                 f"not {fraction!r}."
             )
-        if mode is not None:
-            self._refuse_phases("learning_time")
+        if self.derived.learning_time is None:
+            raise self._not_per_mode("learning_time")
+        running = 0 if mode is None and phase is None else self._phase("learning_time", phase)
         share = fraction if isinstance(fraction, sp.Expr) else sp.Float(fraction)
         if share.is_number and not 0 < share < 1:
             raise InvalidArgument(
                 f"Argument 'fraction' must lie between 0 and 1, not {fraction}; the final value "
                 f"itself is reached only in the limit."
             )
-        formula = self.derived.learning_time(self._only_mode if mode is None else mode)
+        formula = self.derived.learning_time(self._only_mode if mode is None else mode, running)
         entry = {notation.fraction: share}
         time = formula.expression.xreplace(entry)
         for symbol, meaning in reversed(formula.where):
@@ -234,6 +271,11 @@ class Derivation:
         lines = [f"{self.law.title} [{self.law.rank}]"]
         lines += [f"  {verdict}" for verdict in self.assumptions]
         lines += [f"  {line}" for line in self.conventions]
+        if len(self.problem.curriculum.phases) > 1:
+            lines.append(
+                f"  {self.problem.curriculum!r}: the formulas hold within each phase, from the "
+                f"state at its start"
+            )
         lines += [f"  {f.symbol} = {f.expression}" for f in self.formulas]
         lines.append("  " + ("not checked here" if self.report is None else "checked"))
         return "\n".join(lines)
@@ -281,11 +323,7 @@ def _by_symbol(problem: Problem, values: Mapping[Any, Any]) -> dict[sp.Symbol, A
         raise InvalidArgument(
             f"Argument 'values' must map symbols to numbers, as {{s: 2.0}}, not {values!r}."
         )
-    known: set[sp.Symbol] = set(problem.weights.free_symbols) | problem.loss.factor.free_symbols
-    for phase in problem.curriculum.phases:
-        known |= phase.task.free_symbols
-    for node in problem.network.order:
-        known |= sp.sympify(node.size).free_symbols
+    known = problem.free_symbols
     by_name = {symbol.name: symbol for symbol in known}
     out = {}
     for key, value in values.items():

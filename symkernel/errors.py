@@ -89,6 +89,10 @@ def as_real_array(value: object, name: str, ndim: int) -> np.ndarray:
         raise InvalidArgument(
             f"Argument '{name}' must have no masked entries; remove or impute them first."
         )
+    if value is None:
+        raise InvalidArgument(
+            f"Argument '{name}' must be a {ndim}-dimensional array of real numbers, but is missing."
+        )
     try:
         array = np.asarray(value)
     except ValueError as error:
@@ -99,13 +103,19 @@ def as_real_array(value: object, name: str, ndim: int) -> np.ndarray:
     if array.dtype.kind not in "biuf":
         kinds = {"c": "complex numbers", "O": "Python objects", "U": "text", "S": "bytes"}
         found = kinds.get(array.dtype.kind, f"dtype {array.dtype}")
+        advice = (
+            "give real and imaginary parts as columns of their own"
+            if array.dtype.kind == "c"
+            else "convert it with numpy.asarray(..., dtype=float) if the conversion is meant"
+        )
         raise InvalidArgument(
-            f"Argument '{name}' must be an array of real numbers, not of {found}; convert it "
-            f"with numpy.asarray(..., dtype=float) if the conversion is meant."
+            f"Argument '{name}' must be an array of real numbers, not of {found}; {advice}."
         )
     if array.ndim != ndim:
+        shapes = {1: "give a list of numbers", 2: "give one row per sample, as x.reshape(-1, 1)"}
         raise ShapeMismatch(
-            f"Argument '{name}' must be {ndim}-dimensional, not of shape {array.shape}."
+            f"Argument '{name}' must be {ndim}-dimensional, not of shape {array.shape}"
+            f"{'; ' + shapes[ndim] if ndim in shapes else ''}."
         )
     if array.size == 0:
         raise InvalidArgument(f"Argument '{name}' must not be empty, but has shape {array.shape}.")
@@ -113,8 +123,8 @@ def as_real_array(value: object, name: str, ndim: int) -> np.ndarray:
     if not np.isfinite(result).all():
         where = tuple(int(i) for i in np.argwhere(~np.isfinite(result))[0])
         raise InvalidArgument(
-            f"Argument '{name}' must be finite, but entry {where} is {result[where]}; remove or "
-            f"impute such entries first."
+            f"Argument '{name}' must be finite, but entry {where} is {result[where]}; give "
+            f"finite numbers."
         )
     return result
 

@@ -240,31 +240,32 @@ class Derived:
         () -> Result, plain SymPy in the law's own symbols.
     formulas : callable
         () -> tuple of Formula, the same with abbreviations, in the order of printing.
-    mode : callable
-        Position of a mode -> Result with the problem's own strengths and amplitudes.
-    learning_time : callable
-        Position of a mode, or None for the law's own symbols -> Formula: the flow time at which
-        a mode reaches a fraction of its final value.
-    equation : callable
-        Position of a mode -> (u, right-hand side of u' = f(u), initial value): the closed
-        equation of the end-to-end mode, against which conjectures are judged.
     routine : callable
-        () -> compiled routine of the mode-level law, with its source and its rewriting rules.
+        () -> compiled routine of the law, with its source and its rewriting rules.
     limits : tuple of (title, callable)
         Limits and removable singularities, each with a check that returns Evidence.
     precision : callable
         (Generator, number of draws) -> Evidence: the routine against 50 digits and more.
+    mode : callable, optional
+        (Position of a mode, of a phase) -> Result with the problem's own strengths and
+        amplitudes; of laws that have one closed form per mode.
+    learning_time : callable, optional
+        (Position of a mode, or None for the law's own symbols, of a phase) -> Formula: the flow
+        time at which a mode reaches a fraction of its final value.
+    equation : callable, optional
+        Position of a mode -> (u, right-hand side of u' = f(u), initial value): the closed
+        equation of the end-to-end mode, against which conjectures are judged.
     """
 
     steps: Callable[[], tuple[Step, ...]]
     result: Callable[[], Result]
     formulas: Callable[[], tuple[Formula, ...]]
-    mode: Callable[[int], Result]
-    learning_time: Callable[[int | None], Formula]
-    equation: Callable[[int], tuple[sp.Symbol, sp.Expr, sp.Expr]]
     routine: Callable[[], Any]
     limits: tuple[tuple[str, Callable[[], Evidence]], ...]
     precision: Callable[[Any, int], Evidence]
+    mode: Callable[[int, int], Result] | None = None
+    learning_time: Callable[[int | None, int], Formula] | None = None
+    equation: Callable[[int], tuple[sp.Symbol, sp.Expr, sp.Expr]] | None = None
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""Rung 6: what every trajectory of a two-layer linear network must be like, whatever the law."""
+"""Rung 6: what every trajectory of a chain of linear layers must be like, whatever the law."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -108,10 +109,14 @@ def _with_samples(task: Task) -> Task:
 
 
 def _conserved(problem: Problem, law: Law) -> float:
+    """Return how far W W^T - V^T V moves for each layer W and the layer V after it."""
     found = law.trajectory(problem, _times(problem)).weights
-    first, second = (found[p.name] for p in problem.network.parameters)
-    kept = first @ first.transpose(0, 2, 1) - second.transpose(0, 2, 1) @ second
-    return float(np.abs(kept - kept[0]).max()) / _scale(found) ** 2
+    layers = [found[p.name] for p in problem.network.parameters]
+    worst = 0.0
+    for first, second in pairwise(layers):
+        kept = first @ first.transpose(0, 2, 1) - second.transpose(0, 2, 1) @ second
+        worst = max(worst, float(np.abs(kept - kept[0]).max()) / _scale(found) ** 2)
+    return worst
 
 
 def _turned_task(task: Task, inputs: np.ndarray, outputs: np.ndarray) -> Task:
@@ -120,26 +125,29 @@ def _turned_task(task: Task, inputs: np.ndarray, outputs: np.ndarray) -> Task:
 
 
 def _equivariance(problem: Problem, law: Law) -> float:
-    """Turn inputs, hidden units and outputs; the weights must turn with them."""
+    """Turn inputs, all hidden layers and outputs; the weights must turn with them."""
     stream = np.random.default_rng(_SEED)
-    first, second = (problem.weights.arrays[p.name] for p in problem.network.parameters)
-    A, R, B = (
-        np.linalg.qr(stream.standard_normal((n, n)))[0]
-        for n in (first.shape[1], first.shape[0], second.shape[0])
-    )
+    start = problem.weights.arrays
+    names = [p.name for p in problem.network.parameters]
+    sizes = [start[names[0]].shape[1], *(start[name].shape[0] for name in names)]
+    turns = [np.linalg.qr(stream.standard_normal((n, n)))[0] for n in sizes]
     phases = [
-        Phase(_turned_task(phase.task, A, B), phase.duration) for phase in problem.curriculum.phases
+        Phase(_turned_task(phase.task, turns[0], turns[-1]), phase.duration)
+        for phase in problem.curriculum.phases
     ]
+
+    def turn(weights: Any) -> dict[str, np.ndarray]:
+        sides = zip(names, pairwise(turns), strict=True)
+        return {name: left @ weights[name] @ right.T for name, (right, left) in sides}
+
     turned = replace(
         problem,
         curriculum=Curriculum(phases),
-        weights=make.from_arrays(problem.network, [R @ first @ A.T, B @ second @ R.T]),
+        weights=make.from_arrays(problem.network, list(turn(start).values())),
     )
     times = _times(problem)
     one, two = (law.trajectory(p, times).weights for p in (problem, turned))
-    names = [p.name for p in problem.network.parameters]
-    expected = {names[0]: R @ one[names[0]] @ A.T, names[1]: B @ one[names[1]] @ R.T}
-    return _gap(expected, two, _scale(one))
+    return _gap(turn(one), two, _scale(one))
 
 
 def _composition(problem: Problem, law: Law) -> float:

@@ -79,6 +79,11 @@ class Trajectory:
             object.__setattr__(self, name, None if value is None else _frozen(np.array(value)))
         object.__setattr__(self, "_kept", {})
 
+    def __repr__(self) -> str:
+        span = f"{self.times[0]:g} to {self.times[-1]:g}" if len(self.times) else "none"
+        held = ", ".join(self.available)
+        return f"Trajectory({self.origin}; {len(self.times)} times, {span}; {held})"
+
     def _compute(self, key: tuple[str, str], source: Mapping[str, Field]) -> Any:
         kept: dict[tuple[str, str], Any] = self._kept  # type: ignore[attr-defined]
         if key not in kept:

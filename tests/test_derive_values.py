@@ -68,18 +68,72 @@ def test_a_mode_of_a_curriculum_is_refused_and_the_trajectory_is_not() -> None:
     net = sk.Network.two_layer(inputs=2, hidden=2, outputs=2)
     cur = sk.Curriculum([sk.Phase(forth, duration=1), sk.Phase(back)])
     law = sk.derive(net, cur, sk.weights.aligned(net, forth, a=0.1, b=0.2))
-    with pytest.raises(OutsideValidity, match="changes with the phase"):
-        law.mode(0)
-    with pytest.raises(OutsideValidity, match="changes with the phase"):
-        law.learning_time(0.5, mode=0)
+    for ask in (lambda: law.mode(0), lambda: law.learning_time(0.5, mode=0)):
+        with pytest.raises(OutsideValidity, match="changes with the phase"):
+            ask()
+    for phase in (2, -1, 0.5, True, "x"):
+        with pytest.raises(InvalidArgument, match="'phase' must be a phase between 0 and 1"):
+            law.mode(0, phase=phase)
     assert law.compile()([0.5, 3.0]).modes.shape == (2, 2)
+
+
+D1, D2, R, B = sp.symbols("D1 D2 r b", positive=True)
+NUMBERS = {S: sp.Rational(2), R: sp.Rational(1, 2), A: sp.Rational(1, 10), B: sp.Rational(3, 10),
+           D1: sp.Rational(3, 2), D2: sp.Rational(5, 4)}  # fmt: skip
+
+
+@pytest.mark.parametrize("law", ["aligned_modes", "gram_diagonal"])
+@pytest.mark.parametrize("sides", [(A, A), (A, -A), (A, B), (0, B), (0, 0)], ids=str)
+@pytest.mark.parametrize("strengths", [(S, R, S), (S, 0, R), (S, S, S)], ids=str)
+def test_symbolic_curricula_are_the_compiled_law_in_every_phase(law, sides, strengths) -> None:
+    """Durations, strengths and amplitudes as symbols; the modes go from phase to phase exactly."""
+    tasks = [sk.Task.from_modes(s) for s in strengths]
+    net = sk.Network.two_layer(inputs=1, hidden=2, outputs=1)
+    phases = [sk.Phase(tasks[0], D1), sk.Phase(tasks[1], D2), sk.Phase(tasks[2])]
+    w0 = sk.weights.aligned(net, tasks[0], a=sides[0], b=sides[1])
+    d = sk.derive(net, sk.Curriculum(phases), w0, law=law)
+    used = {q: NUMBERS[q] for q in d.problem.free_symbols}
+    times = [sp.Rational(k, 8) for k in (6, 15, 30)]
+    found = d.compile(used)([float(time) for time in times])
+    for phase, time in enumerate(times):
+        mode = d.mode(0, phase=phase)
+        assert mode.output.free_symbols <= {T, S, R, A, B, D1, D2}
+        at = {**used, T: time}
+        assert float(mode.output.subs(at)) == pytest.approx(found.modes[phase, 0], rel=1e-11)
+        assert float(mode.loss.subs(at)) == pytest.approx(found.loss[phase], rel=1e-10, abs=1e-14)
+
+
+def test_a_learning_time_in_a_later_phase_counts_from_its_start() -> None:
+    """Savings: what phase 1 has left makes the mode learn its new strength sooner."""
+    task = sk.Task.from_modes(S)
+    net = sk.Network.two_layer(inputs=1, hidden=1, outputs=1)
+    w0 = sk.weights.aligned(net, task, a=A, b=A)
+    cur = sk.Curriculum([sk.Phase(task, D1), sk.Phase(sk.Task.from_modes(R))])
+    law = sk.derive(net, cur, w0)
+    half = sp.Rational(1, 2)
+    time = law.learning_time(half, mode=0, phase=1)
+    reached = law.mode(0, phase=1).output.subs(T, D1 + time)
+    values = {**NUMBERS, D1: sp.Rational(1, 4)}
+    assert float(reached.subs(values)) == pytest.approx(float(NUMBERS[R]) / 2, rel=1e-12)
+    values = {**NUMBERS, D1: sp.Rational(1, 100)}
+    alone = sk.derive(
+        net, sk.Task.from_modes(R), sk.weights.aligned(net, sk.Task.from_modes(R), a=A, b=A)
+    )
+    assert 0 < time.subs(values) < alone.learning_time(half, mode=0).subs(values)
+
+
+@pytest.mark.parametrize("duration", [-D1, sp.I * D1, 0, -1.0, np.nan, "T", True], ids=str)
+def test_durations_that_are_none_are_refused(duration: object) -> None:
+    with pytest.raises(InvalidArgument, match="'duration' must be"):
+        sk.Phase(sk.Task.from_modes(S), duration)
 
 
 def test_symbols_that_mean_something_in_the_laws_are_refused() -> None:
     with pytest.raises(InvalidArgument, match="stands for something else"):
         one(2, A, A, loss=sk.SquaredError(S / 2))
-    with pytest.raises(InvalidArgument, match="stands for something else"):
-        one(T, A, A)
+    for clock in (T, sp.Symbol("t"), sp.Symbol("t", positive=True)):
+        with pytest.raises(InvalidArgument, match="is the flow time"):
+            one(clock, A, A)
     assert one(sp.Symbol("q", positive=True), A, A).learning_time(sp.Rational(1, 2)).has(A)
 
 

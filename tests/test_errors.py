@@ -23,7 +23,7 @@ from symkernel.errors import (
 NOT_REAL = {
     "complex": (np.eye(2) * 1j, "not of complex numbers"),
     "object": (np.eye(2).astype(object), "not of Python objects"),
-    "none": (None, "not of Python objects"),
+    "none": (None, "is missing"),
     "text": ([["a", "b"]], "not of text"),
     "bytes": ([[b"a"]], "not of bytes"),
     "dates": (np.array([["2020-01-01"]], dtype="M8[D]"), "not of dtype datetime64"),

@@ -252,7 +252,7 @@ def test_times_after_the_end_of_the_curriculum_are_refused() -> None:
         ([[0.0, 1.0]], "must be 1-dimensional"),
         ([0.0, 1j], "complex numbers"),
         (["0"], "text"),
-        (None, "Python objects"),
+        (None, "is missing"),
     ],
 )
 def test_times_that_are_no_times_are_refused(times, words: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -14,31 +16,56 @@ from symkernel.problem.task import Task
 
 @dataclass(frozen=True)
 class Phase:
-    """Training on one task for a duration in flow time (None: without end).
+    """Training on one task for a duration.
+
+    Parameters
+    ----------
+    task : Task
+    duration : number, SymPy expression or None
+        In flow time; None is without end.
 
     Examples
     --------
-    >>> import numpy as np, symkernel as sk
-    >>> phase = sk.Phase(sk.Task(np.eye(2), np.eye(2)), duration=3.0)
-    >>> assert phase.duration == 3.0
+    >>> import numpy as np, sympy as sp, symkernel as sk
+    >>> task = sk.Task(np.eye(2), np.eye(2))
+    >>> assert sk.Phase(task, duration=3).duration == 3.0
+    >>> T = sp.Symbol("T", positive=True)
+    >>> assert sk.Phase(task, duration=T).duration is T
     """
 
     task: Task
-    duration: float | None = None
+    duration: Any = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.task, Task):
             raise InvalidArgument(f"Argument 'task' must be a Task, not {self.task!r}.")
         if self.duration is None:
             return
-        number = isinstance(self.duration, (int, float, np.integer, np.floating, sp.Number))
+        if isinstance(self.duration, sp.Expr) and self.duration.free_symbols:
+            if self.duration.is_positive is False or self.duration.is_real is False:
+                raise InvalidArgument(
+                    f"Argument 'duration' must be positive, not {self.duration}; make its symbols "
+                    f"positive."
+                )
+            return
+        number = isinstance(self.duration, (int, float, np.integer, np.floating))
+        number = number or (isinstance(self.duration, sp.Expr) and self.duration.is_real)
         number = number and not isinstance(self.duration, bool)
         if not number or not np.isfinite(float(self.duration)) or float(self.duration) <= 0:
             raise InvalidArgument(
-                f"Argument 'duration' must be a finite positive flow time or None, "
-                f"not {self.duration!r}."
+                f"Argument 'duration' must be a finite positive flow time, a SymPy expression or "
+                f"None, not {self.duration!r}."
             )
         object.__setattr__(self, "duration", float(self.duration))
+
+    @property
+    def free_symbols(self) -> set[sp.Symbol]:
+        """Symbols without a value, of the task and of the duration."""
+        return self.task.free_symbols | _symbols(self.duration)
+
+
+def _symbols(duration: Any) -> set[sp.Symbol]:
+    return duration.free_symbols if isinstance(duration, sp.Expr) else set()
 
 
 @dataclass(frozen=True)
@@ -70,10 +97,14 @@ class Curriculum:
         sizes = {(phase.task.inputs, phase.task.outputs) for phase in phases}
         if len(sizes) > 1:
             raise ShapeMismatch(
-                f"All tasks of a curriculum must have the same numbers of inputs and outputs, "
-                f"not {sorted(map(str, sizes))}."
+                f"All tasks of a curriculum must have the same numbers of inputs and outputs, not "
+                f"{' and '.join(f'{i} and {o}' for i, o in sorted(sizes, key=str))}."
             )
         object.__setattr__(self, "phases", phases)
+
+    def __repr__(self) -> str:
+        lasting = ("no end" if p.duration is None else str(p.duration) for p in self.phases)
+        return f"Curriculum({len(self.phases)} phases, flow times: {', '.join(lasting)})"
 
     @classmethod
     def of(cls, value: object) -> Curriculum:
@@ -87,21 +118,26 @@ class Curriculum:
         )
 
     @property
-    def starts(self) -> tuple[float, ...]:
-        """Flow time at which each phase starts."""
-        durations = [phase.duration or 0.0 for phase in self.phases[:-1]]
-        return tuple(float(start) for start in np.concatenate([[0.0], np.cumsum(durations)]))
+    def starts(self) -> tuple[Any, ...]:
+        """Flow time at which each phase starts: numbers, or expressions in symbolic durations."""
+        durations = [phase.duration for phase in self.phases[:-1]]
+        return tuple(accumulate(durations, initial=0.0))
 
     @property
-    def end(self) -> float:
+    def end(self) -> Any:
         """Flow time at which the last phase ends; infinity if it does not."""
         last = self.phases[-1].duration
-        return self.starts[-1] + (np.inf if last is None else last)
+        return np.inf if last is None else self.starts[-1] + last
+
+    @property
+    def free_symbols(self) -> set[sp.Symbol]:
+        """Symbols without a value."""
+        return set().union(*(phase.free_symbols for phase in self.phases))
 
     @property
     def is_numeric(self) -> bool:
-        """Whether all tasks are numbers."""
-        return all(phase.task.is_numeric for phase in self.phases)
+        """Whether all tasks and durations are numbers."""
+        return all(phase.task.is_numeric and not _symbols(phase.duration) for phase in self.phases)
 
     def phase_at(self, time: float) -> int:
         """Position of the phase that is running at a flow time; at a switch, the earlier one."""

@@ -80,6 +80,11 @@ class Network:
                     f"object to share it, or give them different names."
                 )
 
+    def __repr__(self) -> str:
+        kinds = dict.fromkeys(n.activation.name for n in self.order if isinstance(n, Apply))
+        shapes = ", ".join(f"{p.name} {tuple(p.shape)}" for p in self.parameters)
+        return f"Network({shapes}; {', '.join(kinds) or 'linear'}; {self.parameterisation})"
+
     @cached_property
     def order(self) -> tuple[Node, ...]:
         """All nodes, children before parents."""
@@ -215,7 +220,7 @@ class Network:
             )
         if parameterisation not in PARAMETERISATIONS:
             raise InvalidArgument(
-                f"Argument 'parameterisation' must be one of {PARAMETERISATIONS}, "
+                f"Argument 'parameterisation' must be {' or '.join(map(repr, PARAMETERISATIONS))}, "
                 f"not {parameterisation!r}."
             )
         widths = [as_size(n, "sizes") for n in sizes]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import sympy as sp
 
@@ -45,8 +46,13 @@ class Problem:
             (self.loss, SquaredError, "loss"),
         ):
             if not isinstance(value, kind):
+                advice = {
+                    Weights: "; make it with sk.weights.from_arrays(net, [W1, W2, ...])",
+                    SquaredError: "; the squared error is the only loss here",
+                }.get(kind, "")
                 raise InvalidArgument(
-                    f"Argument '{name}' must be a {kind.__name__}, not {type(value).__name__}."
+                    f"Argument '{name}' must be a {kind.__name__}, not {type(value).__name__}"
+                    f"{advice}."
                 )
         object.__setattr__(self, "curriculum", Curriculum.of(self.curriculum))
         task = self.curriculum.phases[0].task
@@ -79,9 +85,15 @@ class Problem:
     def _check_symbols(self) -> None:
         """Refuse symbols that mean something else in the laws; integers are sizes everywhere."""
         sizes = set().union(*(sp.sympify(n.size).free_symbols for n in self.network.order))
+        clocks = {q for q in self.free_symbols if q.name == notation.t.name}
+        if clocks:
+            raise InvalidArgument(
+                "A symbol of the problem is called 't', which is the flow time in every law; give "
+                "yours another name."
+            )
         elsewhere = self.loss.factor.free_symbols | sizes
-        tasks = set().union(*(phase.task.free_symbols for phase in self.curriculum.phases))
-        for symbol in elsewhere | (tasks & {notation.t, notation.fraction}):
+        posed = self.curriculum.free_symbols
+        for symbol in elsewhere | (posed & {notation.t, notation.fraction}):
             known = notation.entry(symbol.name)
             if known is not None and known.symbol == symbol and not symbol.is_integer:
                 raise InvalidArgument(
@@ -92,12 +104,24 @@ class Problem:
     @property
     def is_numeric(self) -> bool:
         """Whether nothing in it is a symbol."""
+        return self.is_numeric_but_for_durations and self.curriculum.is_numeric
+
+    @property
+    def is_numeric_but_for_durations(self) -> bool:
+        """Whether nothing in it is a symbol, save durations of phases."""
         return (
             self.network.is_numeric
-            and self.curriculum.is_numeric
+            and all(phase.task.is_numeric for phase in self.curriculum.phases)
             and self.weights.values is not None
             and not self.loss.factor.free_symbols
         )
+
+    @property
+    def free_symbols(self) -> set[sp.Symbol]:
+        """Symbols without a value."""
+        sizes = set().union(*(sp.sympify(n.size).free_symbols for n in self.network.order))
+        mine = set(self.weights.free_symbols) | self.loss.factor.free_symbols
+        return self.curriculum.free_symbols | mine | sizes
 
     @property
     def conventions(self) -> tuple[str, ...]:
@@ -113,7 +137,7 @@ class Problem:
     def with_values(self, values: Mapping[sp.Symbol, object]) -> Problem:
         """Return the problem with numbers in place of symbols."""
         phases = tuple(
-            Phase(phase.task.with_values(values), phase.duration)
+            Phase(phase.task.with_values(values), _with_values(phase.duration, values))
             for phase in self.curriculum.phases
         )
         network = self.network
@@ -122,6 +146,10 @@ class Problem:
         weights = self.weights.with_values(network, phases[0].task, values)
         loss = SquaredError(self.loss.factor.subs(values))
         return Problem(network, Curriculum(phases), weights, loss)
+
+
+def _with_values(duration: Any, values: Mapping[sp.Symbol, object]) -> Any:
+    return duration.subs(values) if isinstance(duration, sp.Expr) else duration
 
 
 def _sized(network: Network, phase: Phase, values: Mapping[sp.Symbol, object]) -> Network:

@@ -97,6 +97,14 @@ class Task:
         self._check_labels(labels)
         object.__setattr__(self, "labels", MappingProxyType(labels))
 
+    def __repr__(self) -> str:
+        what = f"{self.inputs} inputs, {self.outputs} outputs"
+        if self.modes is not None:
+            what += f", modes s = {', '.join(str(mode.s) for mode in self.modes)}"
+        if self.X is not None:
+            what = f"{len(self.X)} samples, {what}"
+        return f"Task({'; '.join((what, *self.history))})"
+
     def _check_labels(self, labels: Mapping[str, tuple[str, ...]]) -> None:
         sizes: dict[str, int | None] = {"samples": None, "inputs": None, "outputs": None}
         if self.Syx is not None:

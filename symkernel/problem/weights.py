@@ -61,6 +61,10 @@ class Weights:
     provenance: str
     amplitudes: Amplitudes | None = None
 
+    def __repr__(self) -> str:
+        shapes = ", ".join(f"{n} {w.shape}" for n, w in (self.values or {}).items())
+        return f"Weights({shapes or 'with symbols'}; {self.provenance})"
+
     @property
     def arrays(self) -> Mapping[str, np.ndarray]:
         """Values by parameter name; raises `MissingValues` where they are symbols yet."""

@@ -174,10 +174,16 @@ def _problem(derivation: Derivation) -> str:
     phases = problem.curriculum.phases
     lines = [_layer(parameter) for parameter in problem.network.parameters]
     if len(phases) > 1:
-        lasting = ["to the end" if p.duration is None else f"{p.duration:g}" for p in phases]
+        lasting = [_lasting(phase.duration) for phase in phases]
         lines.append(f"Curriculum of {len(phases)} phases, flow times {', '.join(lasting)}.")
     lines.append(f"Initial weights: {prose(problem.weights.provenance)}.")
     return _items(lines)
+
+
+def _lasting(duration: Any) -> str:
+    if duration is None:
+        return "to the end"
+    return f"${notation.latex(duration)}$" if isinstance(duration, sp.Expr) else f"{duration:g}"
 
 
 def _layer(parameter: Any) -> str:
@@ -235,7 +241,9 @@ def _result(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable
     formulas = derivation.formulas
     for _, group in groupby(formulas, key=lambda formula: formula.where):
         yield _displayed(_together(tuple(group), names))
-    time = derivation.derived.learning_time(None)
+    if derivation.derived.learning_time is None:
+        return
+    time = derivation.derived.learning_time(None, 0)
     if time.expression == sp.oo:
         yield "A mode that starts like this falls to the saddle at 0 and is never learned."
     else:

@@ -23,6 +23,7 @@ from symkernel.theory.hyperbolic import ModeSolution, Sides
 from symkernel.theory.mode_checks import check_precision, draw_aligned, mode_limits
 from symkernel.theory.mode_flow import ModeFlow, mode_flow
 from symkernel.theory.mode_observables import observable_step, observables
+from symkernel.theory.mode_phases import per_mode
 from symkernel.theory.mode_state import ModeState, mode_verdicts
 from symkernel.theory.mode_trajectory import mode_trajectory
 from symkernel.theory.mode_values import ModeValues, mode_values
@@ -33,6 +34,9 @@ from symkernel.trajectory import Trajectory
 _NAME = "aligned_modes"
 _A, _B, _A0, _B0, _TIME = notation.a, notation.b, notation.a0, notation.b0, notation.t
 _U0 = notation.register(sp.Symbol("u0", real=True), "u_0", "the mode at t = 0")
+
+# What a mode starts from in a later phase.
+_PLUS, _MINUS = sp.symbols("a_plus_b a_minus_b", real=True)
 
 
 def _test(problem: Problem) -> tuple[Verdict, ...]:
@@ -104,9 +108,17 @@ class _Derivation:
         ]
         return tuple(out)
 
-    def learning_time(self) -> Formula:
-        """Flow time at which the mode reaches a fraction of its final value."""
-        return self.solution.learning_time
+    def at_end(self, values: ModeValues, duration: sp.Expr) -> dict[sp.Symbol, sp.Expr]:
+        r"""Return sum, difference and amplitudes of the sides at the end of a phase.
+
+        The sum has grown by $\sqrt z$ and the difference has shrunk by it: in these the
+        conserved product stays as it was.
+        """
+        root = values.in_law(self.solution.of_growth(sp.sqrt(notation.z)))
+        root = root.xreplace({_TIME: duration})
+        plus = values.in_law(self.a0 + self.b0) * root
+        minus = values.in_law(self.a0 - self.b0) / root
+        return {_PLUS: plus, _MINUS: minus, _A0: (plus + minus) / 2, _B0: (plus - minus) / 2}
 
     def steps(self) -> tuple[Step, ...]:
         """Return all steps, from gradient flow to observables."""
@@ -195,49 +207,34 @@ def _symbols_for(pairs: list[tuple[sp.Expr, sp.Expr]]) -> tuple[sp.Expr, sp.Expr
 def _derive(problem: Problem) -> Derived:
     modes = mode_flow(problem)
     derivation = _Derivation(modes, *_amplitude_symbols(problem))
-
-    def result(index: int) -> Result:
-        special, values = _at_mode(problem, modes, index)
-        return values.in_result(special.result())
-
-    def learning_time(index: int | None) -> Formula:
-        if index is None:
-            return derivation.learning_time()
-        special, values = _at_mode(problem, modes, index)
-        return values.in_formula(special.learning_time())
-
-    def equation(index: int) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
-        special, values = _at_mode(problem, modes, index)
-        u, rate, start = special.solution.closed_equation()
-        return u, values.in_law(rate), values.in_law(start)
-
+    bound = per_mode(
+        problem,
+        modes,
+        derivation,
+        lambda index, phase: mode_values(problem, modes, index, phase),
+        _fitting,
+    )
     return Derived(
         steps=derivation.steps,
         result=derivation.result,
         formulas=derivation.formulas,
-        mode=result,
-        learning_time=learning_time,
-        equation=equation,
         routine=lambda: side_routine(modes),
         limits=mode_limits(modes),
         precision=lambda stream, draws: check_precision(modes, side_routine(modes), stream, draws),
+        **bound,
     )
 
 
-def _at_mode(problem: Problem, modes: ModeFlow, index: int) -> tuple[_Derivation, ModeValues]:
-    """Return the derivation that fits one mode of the problem, and the mode's values.
-
-    Balanced, opposite and zero modes are derived as such, so that their limits are exact.
-    """
-    values = mode_values(problem, modes, index)
+def _fitting(modes: ModeFlow, values: ModeValues) -> _Derivation:
+    """Return the derivation that fits the sides: balanced, opposite and zero ones are special."""
     a, b = values[_A0], values[_B0]
     if values.are_numbers:
-        return _Derivation(modes.at(values[notation.s], values[notation.d]), a, b), values
-    if values[notation.s] == 0:
-        modes = modes.at(sp.S.Zero)
+        return _Derivation(modes, a, b)
     if a == 0 and b == 0:
-        return _Derivation(modes, sp.S.Zero, sp.S.Zero), values
-    return _Derivation(modes, *_symbols_for([(a, b)])), values
+        return _Derivation(modes, sp.S.Zero, sp.S.Zero)
+    if _PLUS in values.entry and a not in (b, -b):
+        return _Derivation(modes, (_PLUS + _MINUS) / 2, (_PLUS - _MINUS) / 2)
+    return _Derivation(modes, *_symbols_for([(a, b)]))
 
 
 def _trajectory(problem: Problem, times: Any) -> Trajectory:

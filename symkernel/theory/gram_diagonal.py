@@ -7,6 +7,8 @@ $w = p\cdot q$ are arbitrary. Wide networks that start at the zero map ($w = 0$)
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,6 +25,7 @@ from symkernel.theory.hyperbolic import ModeSolution, Sides
 from symkernel.theory.mode_checks import check_precision, draw_gram_diagonal, mode_limits
 from symkernel.theory.mode_flow import ModeFlow, mode_flow
 from symkernel.theory.mode_observables import layer_scales, observable_step
+from symkernel.theory.mode_phases import per_mode
 from symkernel.theory.mode_state import ModeState, mode_verdicts
 from symkernel.theory.mode_trajectory import mode_trajectory
 from symkernel.theory.mode_values import ModeValues, as_index, mode_values
@@ -40,17 +43,43 @@ _BETA = notation.register(
 _W = notation.w
 
 
-def _solution(modes: ModeFlow, alpha: sp.Expr, beta: sp.Expr, w: sp.Expr) -> ModeSolution:
-    return ModeSolution(modes, Sides(alpha + beta + 2 * w, alpha + beta - 2 * w))
+@dataclass(frozen=True)
+class _Law:
+    r"""The law for one choice of $P_0$, $Q_0$ and $|p|^2 - |q|^2$, which is conserved."""
+
+    modes: ModeFlow
+    P0: sp.Expr
+    Q0: sp.Expr
+    difference: sp.Expr
+
+    @classmethod
+    def of(cls, modes: ModeFlow, alpha: sp.Expr, beta: sp.Expr, w: sp.Expr) -> _Law:
+        """Return the law for the products of the two sides at the start."""
+        return cls(modes, alpha + beta + 2 * w, alpha + beta - 2 * w, alpha - beta)
+
+    @cached_property
+    def solution(self) -> ModeSolution:
+        """The solution in terms of its growth z."""
+        return ModeSolution(self.modes, Sides(self.P0, self.Q0))
+
+    def result(self) -> Result:
+        """Return the mode-level laws as plain SymPy in time."""
+        mean, half = _mean(self.solution), self.difference / 2
+        return _result(self.solution, mean + half, mean - half)
+
+    def at_end(self, values: ModeValues, duration: sp.Expr) -> dict[sp.Symbol, sp.Expr]:
+        """Return P0 and Q0 at the end of a phase of this duration."""
+        growth = values.in_law(self.solution.of_growth(notation.z)).xreplace({_TIME: duration})
+        return {
+            notation.P0: values.in_law(self.P0) * growth,
+            notation.Q0: values.in_law(self.Q0) / growth,
+        }
 
 
-def _result(solution: ModeSolution, alpha: sp.Expr, beta: sp.Expr) -> Result:
-    """Return the mode-level laws as plain SymPy in time."""
+def _result(solution: ModeSolution, first: sp.Expr, second: sp.Expr) -> Result:
     plain = solution.of_growth
     modes = solution.modes
     inner, outer = layer_scales(modes)
-    mean = _mean(solution)
-    first, second = mean + (alpha - beta) / 2, mean - (alpha - beta) / 2
     output = plain(modes.scale * solution.overlap)
     wanted = modes.scale * modes.sigma / modes.delta
     even, odd = plain(solution.even), plain(solution.odd)
@@ -147,23 +176,15 @@ def _formulas(solution: ModeSolution, modes: ModeFlow) -> tuple[Formula, ...]:
 
 def _derive(problem: Problem) -> Derived:
     modes = mode_flow(problem)
-    solution = _solution(modes, _ALPHA, _BETA, _W)
-
-    def result(index: int) -> Result:
-        special, values = _at_mode(problem, modes, index)
-        lengths = (values[_ALPHA], values[_BETA]) if values.are_numbers else (_ALPHA, _BETA)
-        return values.in_result(_result(special, *lengths))
-
-    def learning_time(index: int | None) -> Formula:
-        if index is None:
-            return solution.learning_time
-        special, values = _at_mode(problem, modes, index)
-        return values.in_formula(special.learning_time)
-
-    def equation(index: int) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
-        special, values = _at_mode(problem, modes, index)
-        u, rate, start = special.closed_equation()
-        return u, values.in_law(rate), values.in_law(start)
+    law = _Law.of(modes, _ALPHA, _BETA, _W)
+    solution = law.solution
+    bound = per_mode(
+        problem,
+        modes,
+        law,
+        lambda index, phase: _values(problem, modes, index, phase),
+        _fitting,
+    )
 
     def steps() -> tuple[Step, ...]:
         return (
@@ -177,40 +198,36 @@ def _derive(problem: Problem) -> Derived:
 
     return Derived(
         steps=steps,
-        result=lambda: _result(solution, _ALPHA, _BETA),
+        result=law.result,
         formulas=lambda: _formulas(solution, modes),
-        mode=result,
-        learning_time=learning_time,
-        equation=equation,
         routine=lambda: side_routine(modes),
         limits=mode_limits(modes),
         precision=lambda stream, draws: check_precision(modes, side_routine(modes), stream, draws),
+        **bound,
     )
 
 
-def _at_mode(problem: Problem, modes: ModeFlow, index: int) -> tuple[ModeSolution, ModeValues]:
-    """Return the solution that fits one mode of the problem, and the mode's values."""
-    if problem.is_numeric:
-        values = _measured(problem, modes, index)
-    else:
-        given = mode_values(problem, modes, index)
+def _fitting(modes: ModeFlow, values: ModeValues) -> _Law:
+    """Return the law that fits the sides; in a later phase these are given by P0 and Q0."""
+    alpha, beta, w = values[_ALPHA], values[_BETA], values[_W]
+    if notation.P0 in values.entry:
+        P0, Q0 = (q if values[q] != 0 else sp.S.Zero for q in (notation.P0, notation.Q0))
+        return _Law(modes, P0, Q0, _ALPHA - _BETA)
+    if values.are_numbers or alpha == beta == 0:
+        return _Law.of(modes, alpha, beta, w)
+    return _Law.of(modes, _ALPHA, _BETA, _W)
+
+
+def _values(problem: Problem, modes: ModeFlow, index: int, phase: int) -> ModeValues:
+    """Return strength, variance and the initial products of the two sides of a mode."""
+    if not problem.is_numeric_but_for_durations:
+        given = mode_values(problem, modes, index, phase)
         a, b = given[notation.a0], given[notation.b0]
-        values = ModeValues({**given.entry, _ALPHA: a**2, _BETA: b**2, _W: a * b})
-    if values.are_numbers:
-        sides = (values[_ALPHA], values[_BETA], values[_W])
-        return _solution(modes.at(values[notation.s], values[notation.d]), *sides), values
-    fitting = modes.at(sp.S.Zero) if values[notation.s] == 0 else modes
-    if values[_ALPHA] == 0 and values[_BETA] == 0:
-        return _solution(fitting, sp.S.Zero, sp.S.Zero, sp.S.Zero), values
-    return _solution(fitting, _ALPHA, _BETA, _W), values
-
-
-def _measured(problem: Problem, modes: ModeFlow, index: int) -> ModeValues:
-    """Return strength, variance and the products of the two sides of a numerical mode."""
+        return ModeValues({**given.entry, _ALPHA: a**2, _BETA: b**2, _W: a * b})
     state = ModeState.of(problem, modes)
     index = as_index(index, state.basis.rank_bound)
     p, q = state.P[:, index], state.Q[:, index]
-    numbers = (state.basis.s[0][index], state.basis.d[0][index], p @ p, q @ q, p @ q)
+    numbers = (state.basis.s[phase][index], state.basis.d[phase][index], p @ p, q @ q, p @ q)
     symbols = (notation.s, notation.d, _ALPHA, _BETA, _W)
     return ModeValues({q: sp.Float(float(n)) for q, n in zip(symbols, numbers, strict=True)})
 

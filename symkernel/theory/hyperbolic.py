@@ -73,8 +73,13 @@ class ModeSolution:
 
     def of_growth(self, expression: sp.Expr) -> sp.Expr:
         """Return an expression in z as plain SymPy in time."""
+        z = notation.z
         plain = written_out(self.growth.expression, self.growth.where)
-        return expression.subs(notation.z, plain)
+        # z = N/D with N, D > 0 from the start on; SymPy, which cannot know that, works for
+        # minutes on the sign of 1/D when it takes the root of a nested z.
+        top, bottom = sp.fraction(plain)
+        root = sp.sqrt(top * bottom) / bottom
+        return expression.xreplace({sp.sqrt(z): root, 1 / sp.sqrt(z): 1 / root}).subs(z, plain)
 
     def closed_equation(self) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
         r"""Return (u, f, u0) of $\dot u = f(u)$ for the end-to-end mode $u = c\,p\cdot q$.

@@ -168,7 +168,7 @@ def mode_verdicts(law: str, problem: Problem, *, aligned: bool) -> tuple[Verdict
                 "the law 'gram_diagonal' does not need this",
             ),
         )
-    if not problem.is_numeric:
+    if not problem.is_numeric_but_for_durations:
         symbolic = problem.weights.amplitudes is not None
         advice = "" if symbolic else "give values, or weights by sk.weights.aligned"
         holds = [True, symbolic, symbolic]

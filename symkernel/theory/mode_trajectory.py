@@ -79,7 +79,9 @@ def mode_trajectory(state: ModeState, times: object, routine: object) -> Traject
         if not local.size:
             break
         s, d = state.basis.s[k], state.basis.d[k][:r]
-        out = routine(np.maximum(local, 0.0), s, d, w, (P0 + Q0) / 4, P0, Q0)  # type: ignore[operator]
+        # Subtraction may leave a time just outside its phase.
+        local = np.clip(local, 0.0, np.inf if last or duration is None else duration)
+        out = routine(local, s, d, w, (P0 + Q0) / 4, P0, Q0)  # type: ignore[operator]
         stretch = _Stretch(p, q, plus, minus, out["overlap"], out["growth"], out["odd"])
         stretches.append(stretch)
         p, q = stretch.sides(-1)

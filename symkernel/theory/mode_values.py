@@ -11,6 +11,7 @@ from symkernel import notation
 from symkernel.errors import InvalidArgument
 from symkernel.formula import Formula, Result
 from symkernel.problem.problem import Problem
+from symkernel.problem.task import Task
 from symkernel.theory.mode_flow import ModeFlow
 from symkernel.theory.mode_state import ModeState
 
@@ -48,15 +49,15 @@ def _aligned(s: sp.Expr, d: sp.Expr, a: sp.Expr, b: sp.Expr) -> ModeValues:
     return ModeValues({notation.s: s, notation.d: d, notation.a0: a, notation.b0: b})
 
 
-def mode_values(problem: Problem, modes: ModeFlow, index: int) -> ModeValues:
-    """Return the values of one mode of the first phase.
+def mode_values(problem: Problem, modes: ModeFlow, index: int, phase: int = 0) -> ModeValues:
+    """Return the strength and variance of one mode in a phase, and its INITIAL amplitudes.
 
     Raises
     ------
     InvalidArgument
         If there is no such mode.
     """
-    columns = _given(problem) or _measured(problem, modes)
+    columns = _given(problem, phase) or _measured(problem, modes, phase)
     return columns[as_index(index, len(columns))]
 
 
@@ -71,20 +72,25 @@ def as_index(index: object, count: int) -> int:
     return int(index)
 
 
-def _given(problem: Problem) -> list[ModeValues]:
+def _given(problem: Problem, phase: int) -> list[ModeValues]:
     """Return the modes as the user gave them, or nothing if they must be measured.
 
     With numbers they are sorted by strength, as in every numerical result; where strengths are
-    equal their order is a matter of the basis, and they must be measured.
+    equal, or change with the phase, their order is a matter of the basis, and they must be
+    measured. With symbols mode k of one task is mode k of the next.
     """
-    task, amplitudes = problem.curriculum.phases[0].task, problem.weights.amplitudes
+    phases, amplitudes = problem.curriculum.phases, problem.weights.amplitudes
+    task = phases[0].task
     if task.modes is None or amplitudes is None or amplitudes.modes != task.modes:
         return []
+    if len(phases) > 1 and (problem.is_numeric or not _same_places([p.task for p in phases])):
+        return []
+    running = phases[phase].task.modes
     count = len(task.modes)
     a, b = (side * count if len(side) == 1 else side for side in (amplitudes.a, amplitudes.b))
     if len(a) != count or len(b) != count:
         return []
-    columns = [_aligned(m.s, m.d, a[k], b[k]) for k, m in enumerate(task.modes)]
+    columns = [_aligned(m.s, m.d, a[k], b[k]) for k, m in enumerate(running or ())]
     hidden = sp.sympify(problem.network.node("hidden").size)
     if not problem.is_numeric:
         if hidden.is_Integer and hidden < count:
@@ -100,13 +106,20 @@ def _given(problem: Problem) -> list[ModeValues]:
     return [columns[k] for k in np.argsort(strengths)[::-1]]
 
 
-def _measured(problem: Problem, modes: ModeFlow) -> list[ModeValues]:
-    if not problem.is_numeric:
+def _same_places(tasks: list[Task]) -> bool:
+    """Whether mode k of each task lies in the same directions."""
+    counts = [[m.multiplicity for m in task.modes] if task.modes else None for task in tasks]
+    return counts[0] is not None and all(count == counts[0] for count in counts)
+
+
+def _measured(problem: Problem, modes: ModeFlow, phase: int) -> list[ModeValues]:
+    if not problem.is_numeric_but_for_durations:
         raise InvalidArgument(
-            "A mode of a problem with symbols needs a task from modes and weights aligned with "
-            "it; give numbers for the symbols instead."
+            "A mode of a problem with symbols needs tasks from modes, the same number of each "
+            "multiplicity in every phase, and weights aligned with the first task; give numbers "
+            "for the symbols instead."
         )
     state = ModeState.of(problem, modes)
     r = state.basis.rank_bound
-    rows = np.stack([state.basis.s[0], state.basis.d[0][:r], *state.amplitudes()])
+    rows = np.stack([state.basis.s[phase], state.basis.d[phase][:r], *state.amplitudes()])
     return [_aligned(*map(sp.Float, column)) for column in rows.T]

@@ -93,7 +93,7 @@ def test_activations_are_named(bad: object) -> None:
 
 
 def test_parameterisations_are_named() -> None:
-    with pytest.raises(InvalidArgument, match="'parameterisation' must be one of"):
+    with pytest.raises(InvalidArgument, match="'parameterisation' must be 'standard' or 'ntk'"):
         Network.mlp([2, 3, 2], parameterisation="mup")
 
 

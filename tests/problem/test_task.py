@@ -15,7 +15,7 @@ EYE = np.eye(3)
 BAD = {
     "complex": (EYE * 1j, "complex numbers"),
     "object": (EYE.astype(object), "Python objects"),
-    "none": (None, "Python objects"),
+    "none": (None, "is missing"),
     "text": ("abc", "text"),
     "ragged": ([[1.0], [1.0, 2.0]], "unequal length"),
     "empty": (np.empty((0, 3)), "must not be empty"),

@@ -59,7 +59,7 @@ def test_given_arrays_are_copied_and_cannot_be_changed() -> None:
         (np.empty((0, 2)), "must not be empty"),
         (np.ones(6), "must be 2-dimensional"),
         ([[1.0], [1.0, 2.0]], "unequal length"),
-        (None, "Python objects"),
+        (None, "is missing"),
         (np.ones((2, 3)), r"must be of shape \(3, 2\), not \(2, 3\)"),
     ],
 )

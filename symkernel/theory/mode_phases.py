@@ -1,0 +1,83 @@
+"""A mode law bound to one mode of a problem, and carried from phase to phase of a curriculum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import sympy as sp
+
+from symkernel import notation
+from symkernel.formula import Formula, Result
+from symkernel.problem.problem import Problem
+from symkernel.theory.hyperbolic import ModeSolution
+from symkernel.theory.mode_flow import ModeFlow
+from symkernel.theory.mode_values import ModeValues
+
+
+class ModeLaw(Protocol):
+    """The derivation of a law for one choice of what its sides start from."""
+
+    @property
+    def solution(self) -> ModeSolution:
+        """The solution in terms of its growth z."""
+
+    def result(self) -> Result:
+        """Return all mode-level laws as plain SymPy in time."""
+
+    def at_end(self, values: ModeValues, duration: sp.Expr) -> dict[sp.Symbol, sp.Expr]:
+        """Return what the law starts from in the phase after one of this duration."""
+
+
+def per_mode(
+    problem: Problem,
+    modes: ModeFlow,
+    general: ModeLaw,
+    values_of: Callable[[int, int], ModeValues],
+    fitting: Callable[[ModeFlow, ModeValues], ModeLaw],
+) -> dict[str, Any]:
+    """Return the parts of `Derived` that concern one mode in one phase.
+
+    Parameters
+    ----------
+    general : ModeLaw
+        The law in its own symbols.
+    values_of : callable
+        (mode, phase) -> strength and variance in the phase, and the initial sides.
+    fitting : callable
+        The law for given values; balanced, opposite and zero modes are derived as such, so that
+        their limits are exact.
+    """
+    curriculum = problem.curriculum
+
+    def at(index: int, phase: int) -> tuple[ModeLaw, ModeValues]:
+        values = values_of(index, phase)
+        if phase:
+            law, before = at(index, phase - 1)
+            duration = sp.sympify(curriculum.phases[phase - 1].duration)
+            values = ModeValues({**values.entry, **law.at_end(before, duration)})
+        here = modes
+        if values.are_numbers:
+            here = modes.at(values[notation.s], values[notation.d])
+        elif values[notation.s] == 0:
+            here = modes.at(sp.S.Zero)
+        return fitting(here, values), values
+
+    def mode(index: int, phase: int) -> Result:
+        law, values = at(index, phase)
+        since = {notation.t: notation.t - sp.sympify(curriculum.starts[phase])} if phase else {}
+        found = values.in_result(law.result())
+        return Result({name: e.xreplace(since) for name, e in found.items()})
+
+    def learning_time(index: int | None, phase: int) -> Formula:
+        if index is None:
+            return general.solution.learning_time
+        law, values = at(index, phase)
+        return values.in_formula(law.solution.learning_time)
+
+    def equation(index: int) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
+        law, values = at(index, 0)
+        u, rate, start = law.solution.closed_equation()
+        return u, values.in_law(rate), values.in_law(start)
+
+    return {"mode": mode, "learning_time": learning_time, "equation": equation}
