@@ -19,6 +19,7 @@ from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
+from symkernel.problem.values import by_symbol
 from symkernel.problem.weights import Weights
 from symkernel.theory import LAWS
 from symkernel.trajectory import Trajectory
@@ -161,7 +162,12 @@ class Derivation:
         return int(found)
 
     def learning_time(
-        self, fraction: Any, mode: int | None = None, phase: int | None = None
+        self,
+        fraction: Any,
+        mode: int | None = None,
+        phase: int | None = None,
+        *,
+        small_scale: bool = False,
     ) -> sp.Expr:
         """Return the flow time at which a mode reaches a fraction of its final value.
 
@@ -173,6 +179,9 @@ class Derivation:
         phase : int, optional
             In a curriculum of several phases: the phase in which it learns. The time counts from
             the start of that phase, as if it did not end.
+        small_scale : bool
+            Whether to return the asymptotic form for small initial weights, short enough to read:
+            its difference from the exact time goes to 0 with them.
 
         Raises
         ------
@@ -197,7 +206,9 @@ class Derivation:
                 f"Argument 'fraction' must lie between 0 and 1, not {fraction}; the final value "
                 f"itself is reached only in the limit."
             )
-        formula = self.derived.learning_time(self._only_mode if mode is None else mode, running)
+        formula = self.derived.learning_time(
+            self._only_mode if mode is None else mode, running, small_scale
+        )
         entry = {notation.fraction: share}
         time = formula.expression.xreplace(entry)
         for symbol, meaning in reversed(formula.where):
@@ -209,6 +220,55 @@ class Derivation:
                 "opposite, so that it falls to the saddle at 0."
             )
         return time
+
+    def learning_order(
+        self, fraction: Any = sp.S.Half, phase: int | None = None
+    ) -> tuple[tuple[int, sp.Expr], ...]:
+        """Return the modes in the order in which they are learned, each with its learning time.
+
+        Parameters
+        ----------
+        fraction : number in (0, 1)
+            Of the final value, at which a mode counts as learned.
+        phase : int, optional
+            As for `learning_time`.
+
+        Returns
+        -------
+        tuple of (mode, flow time)
+            Earliest first. Modes that never get there are last, with time infinity.
+
+        Raises
+        ------
+        MissingValues
+            If times cannot be compared because they hold symbols.
+
+        Examples
+        --------
+        >>> import symkernel as sk
+        >>> task = sk.Task.from_modes([3.0, 1.0])
+        >>> net = sk.Network.two_layer(inputs=2, hidden=2, outputs=2)
+        >>> d = sk.derive(net, task, sk.weights.aligned(net, task, a=[0.01, 0.3], b=[0.01, 0.3]))
+        >>> assert [mode for mode, _ in d.learning_order()] == [1, 0]  # a head start
+        """
+        task = self.problem.curriculum.phases[0].task
+        numeric = self.problem.is_numeric_but_for_durations
+        count = min(task.Syx.shape) if numeric else len(task.modes or ())
+        times: list[tuple[int, sp.Expr]] = []
+        for k in range(count):
+            try:
+                times.append((k, self.learning_time(fraction, k, phase)))
+            except OutsideValidity:
+                if self.derived.learning_time is None:
+                    raise
+                times.append((k, sp.oo))
+        unknown = sorted({q.name for _, time in times for q in time.free_symbols})
+        if unknown and len(times) > 1:
+            raise MissingValues(
+                f"The order of the modes depends on {', '.join(unknown)}; give numbers, or compare "
+                f"the formulas of 'learning_time' yourself."
+            )
+        return tuple(sorted(times, key=lambda found: found[1]))
 
     def compile(self, values: Mapping[sp.Symbol, Any] | None = None) -> CompiledLaw:
         """Return the law as a compiled routine.
@@ -227,7 +287,7 @@ class Derivation:
         """
         problem = self.problem
         if values or not problem.is_numeric:
-            problem = problem.with_values(_by_symbol(problem, values or {}))
+            problem = problem.with_values(by_symbol(problem, values or {}))
         if not problem.is_numeric:
             raise MissingValues("Argument 'values' must give numbers for all symbols.")
         failed = [v for v in self.law.test(problem) if not v.holds]
@@ -281,66 +341,11 @@ class Derivation:
         return "\n".join(lines)
 
 
-def _as_number(symbol: sp.Symbol, value: Any) -> Any:
-    """Return a value that its symbol's assumptions allow."""
-    if isinstance(value, (int, float, np.integer, np.floating)) and not isinstance(value, bool):
-        number = sp.Integer(int(value)) if float(value).is_integer() else sp.Float(float(value))
-    elif isinstance(value, sp.Expr) and value.is_number:
-        number = value
-    else:
-        number = sp.nan
-    if not number.is_finite:
-        raise InvalidArgument(
-            f"Argument 'values' must give a number for '{symbol}', not {value!r}."
-        )
-    allowed = {
-        "positive": number.is_positive,
-        "nonnegative": number.is_nonnegative,
-        "integer": number.is_integer,
-        "real": number.is_real,
-    }
-    for word, holds in allowed.items():
-        # A whole number may stand as 2.0; zero may stand for a strength, as a limit.
-        wanted = getattr(symbol, f"is_{word}")
-        if wanted and holds is False and not (word == "positive" and number == 0):
-            raise InvalidArgument(
-                f"Argument 'values' gives {value!r} for '{symbol}', which is {word}; give such a "
-                f"number, or make the symbol without that assumption."
-            )
-    return number
-
-
 def _is_time(value: sp.Expr) -> bool:
     """Whether a number is real (up to rounding), finite and not negative."""
     number = complex(value.evalf(30))
     size = abs(number)
     return bool(size < float("inf") and abs(number.imag) <= 1e-15 * size and number.real >= 0)
-
-
-def _by_symbol(problem: Problem, values: Mapping[Any, Any]) -> dict[sp.Symbol, Any]:
-    """Return the values by symbol; names are taken for the problem's symbols of that name."""
-    if not isinstance(values, Mapping):
-        raise InvalidArgument(
-            f"Argument 'values' must map symbols to numbers, as {{s: 2.0}}, not {values!r}."
-        )
-    known = problem.free_symbols
-    by_name = {symbol.name: symbol for symbol in known}
-    out = {}
-    for key, value in values.items():
-        symbol = by_name.get(key) if isinstance(key, str) else key
-        if not isinstance(symbol, sp.Symbol) or symbol not in known:
-            raise InvalidArgument(
-                f"Argument 'values' names {key!r}, which is no symbol of the problem; its symbols "
-                f"are {', '.join(sorted(by_name)) or 'none'}."
-            )
-        out[symbol] = _as_number(symbol, value)
-    missing = sorted(q.name for q in known - set(out))
-    if missing:
-        raise MissingValues(
-            f"Argument 'values' must give a number for every symbol; {', '.join(missing)} "
-            f"{'has' if len(missing) == 1 else 'have'} none."
-        )
-    return out
 
 
 def _refusal(failed: list[Verdict]) -> str:

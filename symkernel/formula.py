@@ -250,8 +250,9 @@ class Derived:
         (Position of a mode, of a phase) -> Result with the problem's own strengths and
         amplitudes; of laws that have one closed form per mode.
     learning_time : callable, optional
-        (Position of a mode, or None for the law's own symbols, of a phase) -> Formula: the flow
-        time at which a mode reaches a fraction of its final value.
+        (Position of a mode, or None for the law's own symbols, of a phase, whether to take the
+        asymptotic form for small initial weights) -> Formula: the flow time at which a mode
+        reaches a fraction of its final value.
     equation : callable, optional
         Position of a mode -> (u, right-hand side of u' = f(u), initial value): the closed
         equation of the end-to-end mode, against which conjectures are judged.
@@ -264,7 +265,7 @@ class Derived:
     limits: tuple[tuple[str, Callable[[], Evidence]], ...]
     precision: Callable[[Any, int], Evidence]
     mode: Callable[[int, int], Result] | None = None
-    learning_time: Callable[[int | None, int], Formula] | None = None
+    learning_time: Callable[[int | None, int, bool], Formula] | None = None
     equation: Callable[[int], tuple[sp.Symbol, sp.Expr, sp.Expr]] | None = None
 
 

@@ -7,7 +7,7 @@ import pytest
 import sympy as sp
 
 import symkernel as sk
-from symkernel.errors import InvalidArgument, OutsideValidity
+from symkernel.errors import InvalidArgument, MissingValues, OutsideValidity
 from symkernel.theory import aligned_modes, mode_observables
 
 T = sp.Symbol("t", nonnegative=True)
@@ -116,10 +116,49 @@ def test_a_learning_time_in_a_later_phase_counts_from_its_start() -> None:
     values = {**NUMBERS, D1: sp.Rational(1, 4)}
     assert float(reached.subs(values)) == pytest.approx(float(NUMBERS[R]) / 2, rel=1e-12)
     values = {**NUMBERS, D1: sp.Rational(1, 100)}
-    alone = sk.derive(
-        net, sk.Task.from_modes(R), sk.weights.aligned(net, sk.Task.from_modes(R), a=A, b=A)
-    )
+    weaker = cur.phases[1].task
+    alone = sk.derive(net, weaker, sk.weights.aligned(net, weaker, a=A, b=A))
     assert 0 < time.subs(values) < alone.learning_time(half, mode=0).subs(values)
+
+
+@pytest.mark.parametrize("law", ["aligned_modes", "gram_diagonal"])
+@pytest.mark.parametrize("sides", [(A, A), (A, B), (A, 0), (-A, B)], ids=str)
+def test_from_small_weights_the_learning_time_is_a_logarithm(law: str, sides) -> None:
+    """The asymptotic form misses the exact time by O(scale^2)."""
+    d = one(S, *sides, law=law)
+    third = sp.Rational(1, 3)
+    short = d.learning_time(third, mode=0, small_scale=True)
+    plus = sp.expand((sides[0] + sides[1]) ** 2)
+    assert sp.cancel(sp.exp(2 * S * short) * plus / S) == 2  # 4 q / (1 - q)
+    exact = d.learning_time(third, mode=0)
+    scales = [sp.Rational(1, 10**k) for k in (1, 2, 3)]
+    at = [{S: sp.Rational(7, 5), A: scale, B: 3 * scale} for scale in scales]
+    gaps = [abs(float((short - exact).subs(v).evalf(40))) for v in at]
+    slopes = np.diff(np.log10(gaps))
+    assert slopes == pytest.approx([-2, -2], abs=0.05)
+
+
+def test_a_mode_that_cannot_be_learned_has_no_small_scale_time() -> None:
+    for s, a, b in ((2, A, -A), (0, A, B), (2, 0, 0)):
+        with pytest.raises(OutsideValidity, match="no such learning time"):
+            one(s, a, b).learning_time(0.5, mode=0, small_scale=True)
+
+
+def test_modes_are_learned_strongest_first_but_for_a_head_start() -> None:
+    task = sk.Task.from_modes([3.0, 1.0, 0.0])
+    net = sk.Network.two_layer(inputs=3, hidden=3, outputs=3)
+    for head, order in ((0.01, [0, 1, 2]), (0.3, [1, 0, 2])):
+        amplitudes = [0.01, head, 0.1]
+        d = sk.derive(net, task, sk.weights.aligned(net, task, a=amplitudes, b=amplitudes))
+        found = d.learning_order()
+        assert [mode for mode, _ in found] == order
+        assert found[2][1] == sp.oo
+        assert found[0][1] == d.learning_time(sp.Rational(1, 2), mode=order[0])
+    weaker = sk.Task.from_modes([S, R])
+    small = sk.Network.two_layer(inputs=2, hidden=2, outputs=2)
+    d = sk.derive(small, weaker, sk.weights.aligned(small, weaker, a=A, b=A))
+    with pytest.raises(MissingValues, match="depends on a, r, s"):
+        d.learning_order()
 
 
 @pytest.mark.parametrize("duration", [-D1, sp.I * D1, 0, -1.0, np.nan, "T", True], ids=str)

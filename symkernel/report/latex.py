@@ -243,7 +243,7 @@ def _result(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable
         yield _displayed(_together(tuple(group), names))
     if derivation.derived.learning_time is None:
         return
-    time = derivation.derived.learning_time(None, 0)
+    time = derivation.derived.learning_time(None, 0, False)
     if time.expression == sp.oo:
         yield "A mode that starts like this falls to the saddle at 0 and is never learned."
     else:

@@ -9,8 +9,8 @@ opposite sides are no special cases of the reduced equation, only of its solutio
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 
 import sympy as sp
 
@@ -130,6 +130,22 @@ class ModeSolution:
             time = sp.oo
         return Formula("learning time", sp.Symbol("t_q", positive=True), time, where)
 
+    @cached_property
+    def small_scale_time(self) -> Formula:
+        r"""The learning time from small initial weights, up to what goes to 0 with them.
+
+        With both sides scaled by $\epsilon$, $\epsilon^2 e^{2\sigma t_q}$ has a limit, which is
+        taken of the exact learning time.
+        """
+        time = self.learning_time.symbol
+        if self.sides.P0 == 0 or self.modes.sigma == 0:
+            return Formula("learning time from small weights", time, sp.oo)
+        sigma, delta = sp.symbols("sigma_ delta_", positive=True)
+        general = replace(self.modes, sigma=sigma, delta=delta)
+        values = {sigma: self.modes.sigma, delta: self.modes.delta, notation.P0: self.sides.P0}
+        lead = sp.log(_growth_from_small(general).xreplace(values)) / (2 * self.modes.sigma)
+        return Formula("learning time from small weights", time, lead)
+
     def steps(self) -> tuple[Step, ...]:
         """Hyperbolic rotation, reduced equation, solution."""
         z_of_t = sp.Function("z")(_TIME)
@@ -211,6 +227,15 @@ class ModeSolution:
         ):
             return Evidence(False, "the closed equation of the mode does not follow")
         return Evidence(True, "z' = 2 g z with g of the rotated sides: difference exactly 0")
+
+
+@lru_cache(maxsize=8)
+def _growth_from_small(modes: ModeFlow) -> sp.Expr:
+    """Return the limit of epsilon^2 exp(2 sigma t_q), both sides scaled by epsilon."""
+    P0, Q0, square = notation.P0, notation.Q0, sp.Symbol("epsilon2", positive=True)
+    exact = ModeSolution(modes, Sides(P0, Q0)).learning_time
+    clock = exact.plain.xreplace({P0: square * P0, Q0: square * Q0}).atoms(sp.atanh).pop().args[0]
+    return sp.factor(sp.limit(square * (1 + clock) / (1 - clock), square, 0))
 
 
 def _clock_at(solution: Solution, value: sp.Expr) -> sp.Expr:

@@ -69,11 +69,11 @@ def per_mode(
         found = values.in_result(law.result())
         return Result({name: e.xreplace(since) for name, e in found.items()})
 
-    def learning_time(index: int | None, phase: int) -> Formula:
-        if index is None:
-            return general.solution.learning_time
-        law, values = at(index, phase)
-        return values.in_formula(law.solution.learning_time)
+    def learning_time(index: int | None, phase: int, small_scale: bool = False) -> Formula:
+        law, values = (general, ModeValues({})) if index is None else at(index, phase)
+        solution = law.solution
+        time = solution.small_scale_time if small_scale else solution.learning_time
+        return values.in_formula(time)
 
     def equation(index: int) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
         law, values = at(index, 0)

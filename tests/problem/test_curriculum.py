@@ -21,7 +21,7 @@ TASK = Task(np.eye(2), np.eye(2))
      sp.I, sp.Symbol("T", negative=True)],
 )  # fmt: skip
 def test_durations_are_finite_and_positive(bad: object) -> None:
-    with pytest.raises(InvalidArgument, match="'duration' must be (a finite )?positive"):
+    with pytest.raises(InvalidArgument, match=r"'duration' must be (a finite )?positive"):
         Phase(TASK, duration=bad)
 
 

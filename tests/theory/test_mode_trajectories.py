@@ -72,14 +72,14 @@ def test_both_laws_give_the_same_where_both_hold(case) -> None:
 
 @pytest.mark.slow
 @given(st.one_of(drawn.aligned(most=12), drawn.aligned(most=6, phases=3)))
-@settings(max_examples=1000)
+@settings(max_examples=150)
 def test_aligned_weights_follow_the_flow_on_many_draws(case) -> None:
     assert flow_gap("aligned_modes", case) <= BOUND
 
 
 @pytest.mark.slow
 @given(drawn.gram_diagonal(most=6))
-@settings(max_examples=1000)
+@settings(max_examples=150)
 def test_gram_diagonal_weights_follow_the_flow_on_many_draws(case) -> None:
     assert flow_gap("gram_diagonal", case) <= BOUND
 
