@@ -19,12 +19,20 @@ import numpy as np
 import symkernel as sk
 from benchmarks.table import Row, rates
 
-TARGETS = {"linear": 3.5, "tanh": 2.8, "relu": 3.3, "erf": 2.8}
-MOMENTS_TARGET = 8.0
 RATE = 1e-3
-
-SMALL = (8, 16, 4), 32
-MEDIUM = (64, 256, 10), 1000
+SIZES = {
+    "small": ((8, 16, 4), 32),
+    "medium": ((64, 256, 10), 1000),
+    "large": ((784, 1024, 10), 5000),
+}
+# Against `jax.grad`, by size and activation.
+TARGETS = {
+    "small": {"linear": 3.5, "tanh": 2.8, "relu": 3.3, "erf": 2.8},
+    "medium": {"linear": 1.0, "tanh": 1.0, "relu": 1.0, "erf": 2.2},
+    "large": {"linear": 1.0, "tanh": 1.0, "relu": 1.0, "erf": 1.2},
+}
+ENSEMBLE_TARGETS = {"linear": 4.0, "tanh": 4.0, "relu": 5.0, "erf": 5.0}
+MOMENTS_TARGET, MOMENTS_OVER_SAMPLES, GEMM_SHARE = 8.0, 50.0, 0.9
 
 
 def problem(sizes: tuple[int, int, int], samples: int, activation: str):
@@ -112,17 +120,18 @@ class Peer:
 
 
 def compare(peer: Peer, size: str, activation: str, steps: int, rounds: int) -> list[Row]:
-    sizes, samples = SMALL if size == "small" else MEDIUM
+    sizes, samples = SIZES[size]
     net, task, w0 = problem(sizes, samples, activation)
-    routines = {"ours": ours(net, task, w0, steps, "samples")}
+    routines: dict[str, Callable[[], object]] = {"ours": ours(net, task, w0, steps, "samples")}
     if peer.found:
-        for name, make in (("jax.grad", peer.by_grad), ("jax, by hand", peer.by_hand)):
+        versions = {"jax.grad": peer.by_grad, "jax, by hand": peer.by_hand}
+        for name, make in versions.items() if size == "small" else [("jax.grad", peer.by_grad)]:
             routines[name] = peer.loop(make(activation), w0, task.X, task.Y, steps)
     found = rates(steps, routines, rounds)
     what = f"{size} {sizes}, {samples} samples, {activation}"
     if not peer.found:
         return [Row(what, "steps/s", found["ours"])]
-    target = TARGETS[activation] if size == "small" else None
+    target = TARGETS[size][activation]
     return [
         Row(what, "steps/s", found["ours"], name, found[name], target if k == 0 else None)
         for k, name in enumerate(n for n in routines if n != "ours")
@@ -130,7 +139,7 @@ def compare(peer: Peer, size: str, activation: str, steps: int, rounds: int) -> 
 
 
 def compare_moments(peer: Peer) -> Row:
-    sizes, samples = SMALL
+    sizes, samples = SIZES["small"]
     steps = 1_000_000
     net, task, w0 = problem(sizes, samples, "linear")
     routines = {"ours": ours(net, task, w0, steps, "moments")}
@@ -143,8 +152,40 @@ def compare_moments(peer: Peer) -> Row:
     return Row(what, "steps/s", found["ours"], "jax, same trick", found["jax"], MOMENTS_TARGET)
 
 
+def moments_over_samples() -> Row:
+    """Linear networks of medium size: steps on moments against steps on samples."""
+    sizes, samples = SIZES["medium"]
+    net, task, w0 = problem(sizes, samples, "linear")
+    steps = {"moments": 20_000, "samples": 300}
+    found = {
+        on: rates(n, {on: ours(net, task, w0, n, on)}, 5)[on] for on, n in steps.items()
+    }  # fmt: skip
+    return Row(
+        f"medium {sizes}, linear, on moments", "steps/s", found["moments"], "ours on samples",
+        found["samples"], MOMENTS_OVER_SAMPLES,
+    )  # fmt: skip
+
+
+def share_of_gemm(size: str, activation: str, steps: int, target: float | None) -> Row:
+    """Arithmetic of the products of a step, against one large product on one thread."""
+    sizes, samples = SIZES[size]
+    n_in, n_hidden, n_out = sizes
+    net, task, w0 = problem(sizes, samples, activation)
+    work = 2.0 * samples * n_hidden * (2 * n_in + 3 * n_out)
+    A, B = (np.random.default_rng(k).normal(size=(1000, 1000)) for k in range(2))
+    out = np.empty_like(A)
+    routines: dict[str, Callable[[], object]] = {
+        "ours": ours(net, task, w0, steps, "samples"),
+        "gemm": lambda: [np.dot(A, B, out) for _ in range(10)],
+    }
+    found = rates(1.0, routines, 7)
+    mine, gemm = found["ours"] * steps * work, found["gemm"] * 10 * 2e9
+    what = f"{size} {sizes}, {activation}, products"
+    return Row(what, "FLOP/s", mine, "one product 1000^3", gemm, target)
+
+
 def compare_ensemble(peer: Peer, activation: str, members: int = 64) -> Row:
-    sizes, samples = SMALL
+    sizes, samples = SIZES["small"]
     steps = 8000
     net, task, _ = problem(sizes, samples, activation)
     starts = [sk.weights.gaussian(net, seed=k) for k in range(members)]
@@ -170,17 +211,18 @@ def compare_ensemble(peer: Peer, activation: str, members: int = 64) -> Row:
         routines["jax"] = lambda: jax.block_until_ready(run(stacked))
     found = rates(steps * members, routines, 5)
     what = f"{members} x small, {activation}, {numba.get_num_threads()} threads"
-    return Row(what, "steps/s", found["ours"], "jax.vmap" if peer.found else "", found.get("jax"))
+    name = "jax.vmap" if peer.found else ""
+    return Row(what, "steps/s", found["ours"], name, found.get("jax"), ENSEMBLE_TARGETS[activation])
 
 
 def run() -> list[Row]:
     peer = Peer()
-    threads = numba.get_num_threads()
-    numba.set_num_threads(1)  # as the peer has: ensembles alone are compared on all cores
-    rows = [row for phi in TARGETS for row in compare(peer, "small", phi, 200_000, 7)]
+    numba.set_num_threads(1)  # as the peer has
+    rows = [row for phi in TARGETS["small"] for row in compare(peer, "small", phi, 200_000, 7)]
     rows.append(compare_moments(peer))
-    for phi in ("linear", "tanh", "erf"):
-        rows += compare(peer, "medium", phi, 300, 3)
-    numba.set_num_threads(threads)
-    rows += [compare_ensemble(peer, phi) for phi in ("linear", "tanh")]
+    rows += [row for phi in TARGETS["medium"] for row in compare(peer, "medium", phi, 300, 7)]
+    rows += [row for phi in TARGETS["large"] for row in compare(peer, "large", phi, 4, 5)]
+    rows.append(moments_over_samples())
+    rows.append(share_of_gemm("medium", "linear", 300, GEMM_SHARE))
+    rows.append(share_of_gemm("large", "linear", 4, None))
     return rows

@@ -157,7 +157,10 @@ def _table(widths: Sequence[float], head: Sequence[str], rows: Iterable[Sequence
 
 
 def _section(title: str, *blocks: str) -> str:
-    return "\n\n".join([rf"\section*{{{title}}}", *blocks])
+    # No break directly after a heading or a display; between blocks there must be one somewhere.
+    first, *rest = blocks
+    body = "\n\n\\penalty0\n".join([first, *rest])
+    return rf"\section*{{{title}}}" + "\n\n" + body
 
 
 def _items(lines: Iterable[str]) -> str:

@@ -35,7 +35,7 @@ def log_of(path):
 
 def overfull(log):
     """Return by how many points boxes stick out of the page."""
-    return max((float(x) for x in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log)), default=0.0)
+    return max((float(x) for x in re.findall(r"Overfull \\[hv]box \(([\d.]+)pt", log)), default=0.0)
 
 
 # ---- the document
