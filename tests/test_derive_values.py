@@ -161,6 +161,12 @@ def test_modes_are_learned_strongest_first_but_for_a_head_start() -> None:
         d.learning_order()
 
 
+def test_amplitudes_whose_squares_vanish_are_refused() -> None:
+    assert one(2, 1e-100, 1e-100).compile()([200.0]).modes[0, 0] == pytest.approx(2, rel=1e-12)
+    with pytest.raises(OutsideValidity, match="too small for floating point"):
+        one(2, 1e-150, 1e-150).compile()([200.0])
+
+
 @pytest.mark.parametrize("duration", [-D1, sp.I * D1, 0, -1.0, np.nan, "T", True], ids=str)
 def test_durations_that_are_none_are_refused(duration: object) -> None:
     with pytest.raises(InvalidArgument, match="'duration' must be"):

@@ -12,6 +12,7 @@ from symkernel.theory.mode_state import ModeState
 from symkernel.trajectory import Field, Trajectory, Undetermined
 
 _MEMORY_LIMIT = 2**30
+_SMALLEST = 1e-120
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +70,12 @@ def mode_trajectory(state: ModeState, times: object, routine: object) -> Traject
     plus, minus = p + q, p - q
     w = (p * q).sum(0)
     P0, Q0 = (plus**2).sum(0), (minus**2).sum(0)
+    lengths = np.concatenate([np.abs(p).max(0), np.abs(q).max(0)])
+    if ((lengths > 0) & (lengths < _SMALLEST)).any():
+        raise OutsideValidity(
+            f"A mode starts at amplitude {lengths[lengths > 0].min():.1e}, whose square is too "
+            f"small for floating point; start at {_SMALLEST:.0e} or more, or at exactly 0."
+        )
     position = np.array([curriculum.phase_at(time) for time in clock])
     stretches: list[_Stretch] = []
     for k, start in enumerate(curriculum.starts):
