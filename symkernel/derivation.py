@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy as sp
@@ -23,6 +23,9 @@ from symkernel.problem.values import by_symbol
 from symkernel.problem.weights import Weights
 from symkernel.theory import LAWS
 from symkernel.trajectory import Trajectory
+
+if TYPE_CHECKING:
+    from symkernel.report.display import Worked
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -137,6 +140,15 @@ class Derivation:
         if self.derived.mode is None:
             raise self._not_per_mode("mode")
         return self.derived.mode(index, self._phase("mode", phase))
+
+    def show(self, mode: int, t: float, names: Mapping[str, str] | None = None) -> Worked:
+        """Return a mode at a flow time as formula = formula with numbers = value.
+
+        The problem must have numbers, and the time lie in its first phase.
+        """
+        from symkernel.report.display import worked
+
+        return worked(self, mode, t, names)
 
     def _not_per_mode(self, what: str) -> OutsideValidity:
         return OutsideValidity(

@@ -9,7 +9,7 @@ from typing import Any
 
 import sympy as sp
 
-from symkernel import notation
+from symkernel import equations
 
 
 @dataclass(frozen=True)
@@ -50,13 +50,7 @@ class Formula:
 
     def latex(self, names: Mapping[str, str] | None = None) -> str:
         """Return an ``aligned`` block, the abbreviations on "where" lines."""
-        rows = [notation.equation(self.symbol, self.expression, names)]
-        rows += [
-            (r"\text{where}\quad " if k == 0 else "") + notation.equation(left, right, names)
-            for k, (left, right) in enumerate(self.where)
-        ]
-        body = " \\\\\n".join(rows)
-        return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
+        return equations.block([(self.symbol, self.expression)], self.where, names)
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
@@ -86,8 +80,7 @@ class Step:
         """Return the step's equations as an ``aligned`` block."""
         # Differential equations are written without the argument of their functions.
         explicit = not any(e.has(sp.Derivative) for e in self.equations)
-        rows = [notation.equation(e.lhs, e.rhs, names, explicit) for e in self.equations]
-        return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
+        return equations.block([(e.lhs, e.rhs) for e in self.equations], (), names, explicit)
 
     def _repr_markdown_(self) -> str:
         from symkernel.report.display import step_markdown
@@ -300,11 +293,14 @@ class CheckReport:
     rungs : tuple of Rung
     derivation : object
         The derivation that was checked.
+    notes : tuple of str
+        What would explain a failure.
     """
 
     subject: str
     rungs: tuple[Rung, ...]
     derivation: Any = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
 
     @property
     def passed(self) -> bool:
@@ -321,13 +317,14 @@ class CheckReport:
                 f"  {rung.number}  {rung.title:<{width}}  {rung.word:<11}  {rung.figure}{bound}"
             )
         lines.append("  all climbed rungs passed" if self.passed else "  NOT passed")
+        lines += [f"  note: {note}" for note in self.notes]
         return "\n".join(lines)
 
-    def latex(self) -> str:
+    def latex(self, names: Mapping[str, str] | None = None) -> str:
         """Return the table of rungs as a LaTeX ``tabular``; it needs no package."""
         from symkernel.report.latex import check_table
 
-        return check_table(self)
+        return check_table(self, names)
 
     def __repr__(self) -> str:
         return str(self)
@@ -339,4 +336,5 @@ class CheckReport:
             for r in self.rungs
         )
         head = "<tr><th>rung</th><th>what</th><th></th><th>measured</th><th>bound</th></tr>"
-        return f"<p>Check of {html.escape(self.subject)}</p><table>{head}{rows}</table>"
+        notes = "".join(f"<p>Note: {html.escape(note)}.</p>" for note in self.notes)
+        return f"<p>Check of {html.escape(self.subject)}</p><table>{head}{rows}</table>{notes}"

@@ -6,9 +6,9 @@ alone keeps that from happening. The LaTeX name is kept apart from the identifie
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import sympy as sp
 from sympy.core.function import AppliedUndef
@@ -31,8 +31,6 @@ _TABLE: dict[str, Entry] = {}
 _MOVING = frozenset({"t", "z", "T", "u", "a", "b", "phi", "p", "q_out", "E", "F", "t_phase"})
 # LaTeX of functions of time whose identifier in the table is that of their initial value.
 _FUNCTIONS = {"w": "w"}
-# Letters, as `width` counts them, that fit on a line of a printed page.
-LINE = 62.0
 
 
 def _scalar(identifier: str, latex: str, meaning: str, **assumptions: bool) -> sp.Symbol:
@@ -106,47 +104,61 @@ class _Printer(LatexPrinter):
             {"symbol_names": dict(names), "inv_trig_style": "full", "ln_notation": True}
         )
         self.show_time = show_time
+        self._printed: dict[sp.Basic, str] = {}
 
-    def terms(self, expression: sp.Expr) -> list[str]:
-        """Return the terms of a sum in the order in which they are set, negative ones as "- x"."""
-        if not isinstance(expression, sp.Add):
-            return [self._print(expression)]
-        ordered = self._as_ordered_terms(expression)
-        texts = [(self._print(term), term) for term in ordered]
-        return [text for text, _ in sorted(texts, key=lambda pair: _place_of_term(*pair))]
+    def _print(self, expr: object, **options: object) -> str:
+        # Fractions look at their factors before they print them: without keeping what was
+        # printed, the work doubles with every level.
+        if options or not isinstance(expr, sp.Basic):
+            return super()._print(expr, **options)
+        if expr not in self._printed:
+            self._printed[expr] = super()._print(expr)
+        return self._printed[expr]
+
+    def terms(self, expression: sp.Expr) -> list[tuple[str, sp.Expr]]:
+        """Return the terms of a sum as they are set, in that order; negative ones as "- x"."""
+        if isinstance(expression, sp.MatAdd):
+            return [(self._print(term), term) for term in expression.args]
+        texts = [(self._print(term), term) for term in self._as_ordered_terms(expression)]
+        return sorted(texts, key=lambda pair: _place_of_term(*pair))
 
     def _print_Add(self, expr: sp.Add, order: str | None = None) -> str:
-        return joined(self.terms(expr))
+        first, *rest = (text for text, _ in self.terms(expr))
+        return " ".join([first, *map(signed, rest)])
 
     def _print_Mul(self, expr: sp.Expr) -> str:
+        return side_by_side(self.factors(expr))
+
+    def factors(self, expr: sp.Expr) -> list[str]:
+        """Return the parts of a product as they are set side by side; a fraction is one part."""
         literal = isinstance(expr, sp.Mul) and (
             expr.args[0] is sp.S.One or any(isinstance(f, sp.Number) for f in expr.args[1:])
         )
         if literal or not expr.is_commutative:
-            return super()._print_Mul(expr)
+            return [super()._print_Mul(expr)]
         factors = expr.as_ordered_factors() if isinstance(expr, sp.Mul) else [expr]
         negative, above, below = _parts(factors)
         # Fractions inside fractions are hard to read: they stand beside the line.
         tall = [factor for factor in above if below and r"\frac" in self._print(factor)]
-        text = self._product([factor for factor in above if factor not in tall])
+        parts = self._set(tuple(factor for factor in above if factor not in tall))
         if below:
-            text = rf"\frac{{{text}}}{{{self._product(below)}}}"
+            above_line, below_line = side_by_side(parts), side_by_side(self._set(tuple(below)))
+            parts = [rf"\frac{{{above_line}}}{{{below_line}}}"]
         if tall:
-            text += f" {self._product([sp.S.One, *tall]).removeprefix('1 ')}"
-        return f"- {text}" if negative else text
+            parts += self._set((sp.S.One, *tall))[1:]
+        return [f"- {parts[0]}", *parts[1:]] if negative else parts
 
-    def _product(self, factors: list[sp.Expr]) -> str:
+    def _set(self, factors: tuple[sp.Expr, ...]) -> list[str]:
+        """Return factors in the order in which they are set, with brackets where needed."""
         if len(factors) == 1:
-            return self._print(factors[0])
-        text = ""
+            return [self._print(factors[0])]
+        parts = []
         for k, factor in enumerate(sorted(factors, key=_place_of_factor)):
-            last = k + 1 == len(factors)
             part = self._print(factor)
-            if self._needs_mul_brackets(factor, first=k == 0, last=last):
+            if self._needs_mul_brackets(factor, first=k == 0, last=k + 1 == len(factors)):
                 part = rf"\left({part}\right)"
-            # Two numbers side by side would read as one.
-            text += (r" \cdot " if part[0].isdigit() else " ") * bool(text) + part
-        return text or "1"
+            parts.append(part)
+        return parts or ["1"]
 
     def _print_Function(self, expr: sp.Function, exp: str | None = None) -> str:
         if not isinstance(expr, AppliedUndef):
@@ -219,6 +231,8 @@ def _less_a_number(base: sp.Expr) -> bool:
     return isinstance(base, sp.Add) and len(base.args) == 2 and base.args[0].is_negative is True
 
 
+# Asked again and again for the same few parts of a long formula.
+@lru_cache(maxsize=4096)
 def _moves(expression: sp.Basic) -> bool:
     # The symbols of a matrix are its sizes.
     if expression.atoms(sp.MatrixSymbol):
@@ -249,13 +263,34 @@ def _place_of_term(text: str, term: sp.Expr) -> tuple[bool, float, int, int, boo
     return text.startswith("-"), degree, brackets, text.count("- "), bool(term.atoms(sp.sinh))
 
 
-def joined(texts: Sequence[str]) -> str:
-    """Return terms as one sum, with a plus sign before those that bring no sign."""
-    signs = (("- " if text.startswith("-") else "+ ", text.lstrip("- ")) for text in texts[1:])
-    return " ".join([*texts[:1], *(sign + text for sign, text in signs)])
+def signed(text: str) -> str:
+    """Return a term as it follows another one, after "+ " or "- "."""
+    return f"- {text.lstrip('- ')}" if text.startswith("-") else f"+ {text}"
 
 
-def _printer(expression: object, names: Mapping[str, str] | None, show_time: bool) -> _Printer:
+def side_by_side(parts: Sequence[str]) -> str:
+    """Return a product; two numbers side by side would read as one."""
+    return "".join(
+        part if k == 0 else (r" \cdot " if part[0].isdigit() else " ") + part
+        for k, part in enumerate(parts)
+    )
+
+
+def check_names(names: object) -> None:
+    """Refuse names that do not map identifiers to LaTeX."""
+    if names is None:
+        return
+    pairs = names.items() if isinstance(names, Mapping) else [(None, None)]
+    if not all(isinstance(part, str) for pair in pairs for part in pair):
+        raise InvalidArgument(
+            "Argument 'names' must map identifiers to LaTeX, both as text, as "
+            f"{{'s': r'\\sigma'}}, not {names!r}."
+        )
+
+
+def printer(expression: object, names: Mapping[str, str] | None, show_time: bool) -> _Printer:
+    """Return what prints an expression, with the table's names or the user's."""
+    check_names(names)
     chosen: dict[sp.Basic, str] = {e.symbol: e.latex for e in _TABLE.values()}
     theirs = names or {}
     for identifier, tex in theirs.items():
@@ -289,78 +324,4 @@ def latex(
     >>> assert notation.latex(notation.s / 2, {"s": r"\sigma"}) == r"\frac{\sigma}{2}"
     >>> assert notation.latex(2 * notation.z * notation.s) == "2 s z"
     """
-    return _printer(expression, names, show_time).doprint(expression)
-
-
-def equation(
-    left: object, right: object, names: Mapping[str, str] | None = None, show_time: bool = True
-) -> str:
-    r"""Return rows of an ``aligned`` block; a long sum continues on rows of its own.
-
-    Examples
-    --------
-    >>> import sympy as sp
-    >>> from symkernel import notation
-    >>> x = sp.Symbol("x")
-    >>> assert notation.equation(x, x + 1) == "x &= x + 1"
-    """
-    head = latex(left, names, show_time)
-    if not isinstance(right, sp.Add):
-        return f"{head} &= {latex(right, names, show_time)}"
-    texts = _printer(right, names, show_time).terms(right)
-    rows: list[list[str]] = [[]]
-    for text in texts:
-        if rows[-1] and width(head) + width(joined([*rows[-1], text])) > LINE:
-            rows.append([])
-        rows[-1].append(text)
-    lines = [joined(row) for row in rows]
-    lines[1:] = [line if line.startswith("-") else f"+ {line}" for line in lines[1:]]
-    return f"{head} &= " + " \\\\\n&\\quad ".join(lines)
-
-
-_TOKEN = re.compile(r"\\[A-Za-z]+|\\.|[{}^_]|\S")
-# Commands that leave nothing, or next to nothing, on the page.
-_SILENT = {r"\left", r"\right", r"\quad", r"\text", r"\operatorname", r"\mathrm", r"\dot", r"\,"}
-_FUNCTION = re.compile(r"\\(tanh|sinh|cosh|exp|log|ln|max|min)$")
-
-
-def width(tex: str) -> float:
-    r"""Return about how wide LaTeX mathematics is set, in letters.
-
-    Examples
-    --------
-    >>> from symkernel.notation import width
-    >>> assert width(r"\frac{a + b}{c}") == width("a + b") > width("a_{b}")
-    """
-    tokens = _TOKEN.findall(tex)
-    return _width(tokens)
-
-
-def _width(tokens: list[str], until: str | None = None) -> float:
-    """Consume tokens up to a closing brace; return the width of what they set."""
-    total = 0.0
-    while tokens:
-        token = tokens.pop(0)
-        if token == until:
-            break
-        if token == r"\frac":
-            total += max(_group(tokens), _group(tokens))
-        elif token in "^_":
-            total += 0.7 * _group(tokens)
-        elif token == "{":
-            total += _width(tokens, "}")
-        elif token in "+-=":
-            total += 2.0
-        elif _FUNCTION.match(token):
-            total += 0.8 * (len(token) - 1)
-        elif token not in _SILENT and token != "}":
-            total += 1.0
-    return total
-
-
-def _group(tokens: list[str]) -> float:
-    """Return the width of an argument: one token, or a group in braces."""
-    if not tokens:
-        return 0.0
-    token = tokens.pop(0)
-    return _width(tokens, "}") if token == "{" else _width([token])
+    return printer(expression, names, show_time).doprint(expression)

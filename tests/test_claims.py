@@ -48,6 +48,17 @@ def test_a_wrong_claim_fails_where_it_is_wrong(claim: sp.Expr, failed: set[int])
     assert {k for k, passed in verdicts(report).items() if passed is False} == failed
 
 
+@pytest.mark.parametrize("speed", [1, 1000, 10**6])
+def test_a_bump_added_to_a_right_claim_is_no_reason_to_think_long(speed: int) -> None:
+    bump = sp.exp(-((speed * (T - sp.Rational(77, 100))) ** 2))
+    report = sk.check_claim(RIGHT + bump, ("mode", 0), PROBLEM)
+    # A bump narrower than the spacing of the times is not seen; the report says where it looked.
+    assert report.passed == (speed > 1)
+    assert "of 0 to" in report.rungs[-1].figure
+    if speed > 1:
+        assert "exactly" not in report.rungs[0].figure
+
+
 def test_the_derived_law_is_a_right_claim_for_every_mode() -> None:
     law = sk.derive(*PROBLEM)
     for k in range(2):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import html as markup
-from collections.abc import Mapping
+import textwrap
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import sympy as sp
+from sympy.printing.str import StrPrinter
 
 from symkernel import notation
+from symkernel.equations import LINE, width
 from symkernel.errors import InvalidArgument, MissingValues, OutsideValidity, as_times
 from symkernel.formula import Formula, Step
 
@@ -18,16 +21,20 @@ if TYPE_CHECKING:
 
 _DIGITS = 50
 _SHOWN = 5
+# Letters of LaTeX that a notebook sets without a pause, and of a step's reason in the list.
+_LONGEST = 8000
+_REASON = 300
 
 
 def html(derivation: Derivation) -> str:
-    """Return the law, its assumptions and its formulas; the steps unfold."""
+    """Return the law, its assumptions and its formulas; the steps unfold, without equations."""
     law = derivation.law
     assumptions = "".join(f"<li>{_safe(line)}</li>" for line in _assumptions(derivation))
     steps = "".join(
-        f"<li><b>{_safe(step.title)}</b>: {_safe(step.reason)}</li>" for step in derivation.steps
+        f"<li><b>{_safe(step.title)}</b>: {_safe(_trimmed(step.reason))}</li>"
+        for step in derivation.steps
     )
-    formulas = "".join(f"<p>$${_safe(f.latex())}$$</p>" for f in derivation.formulas)
+    formulas = "".join(f"<p>{_safe(text)}</p>" for text in _formulas(derivation, "$${}$$"))
     return (
         f"<div><p><b>{_safe(law.title)}</b> ({_safe(law.rank)}); {_status(derivation)}</p>"
         f"<ul>{assumptions}</ul>{formulas}"
@@ -37,13 +44,27 @@ def html(derivation: Derivation) -> str:
 
 
 def markdown(derivation: Derivation) -> str:
-    """Return the law, its assumptions and its formulas as Markdown with mathematics."""
+    """Return the law, its assumptions, its formulas and the titles of its steps as Markdown."""
     law = derivation.law
     lines = [f"**{law.title}** ({law.rank}); {_status(derivation)}", ""]
     lines += [f"- {line}" for line in _assumptions(derivation)]
-    for formula in derivation.formulas:
-        lines += ["", f"$$\n{formula.latex()}\n$$"]
+    for text in _formulas(derivation, "$$\n{}\n$$"):
+        lines += ["", text]
+    lines += ["", f"{len(derivation.steps)} steps:", ""]
+    lines += [f"{k}. {step.title}" for k, step in enumerate(derivation.steps, 1)]
     return "\n".join(lines)
+
+
+def _formulas(derivation: Derivation, display: str) -> Iterator[str]:
+    """Yield the formulas in display; one that would freeze a notebook is named alone."""
+    for k, formula in enumerate(derivation.formulas):
+        text = formula.latex()
+        long = f"{formula.name}: too long to be shown here; it is .formulas[{k}].expression"
+        yield display.replace("{}", text) if len(text) <= _LONGEST else long
+
+
+def _trimmed(text: str) -> str:
+    return textwrap.shorten(text, _REASON, placeholder=" ...")
 
 
 def where_lines(derivation: Derivation) -> str:
@@ -76,23 +97,46 @@ def _safe(text: str) -> str:
     return markup.escape(text, quote=False)
 
 
+class _InNumbers(StrPrinter):
+    """Plain text with numbers in place of symbols."""
+
+    def __init__(self, numbers: Mapping[str, str]) -> None:
+        super().__init__()
+        self.numbers = numbers
+
+    def _print_Symbol(self, expr: sp.Symbol) -> str:
+        return self.numbers.get(expr.name, expr.name)
+
+
 @dataclass(frozen=True)
 class Line:
     """One equation, worked out: symbol = formula = formula with numbers = value."""
 
     symbol: Any
     expression: Any
-    numbers: str
+    numbers: Mapping[str, float]
     value: float
 
-    def latex(self) -> str:
-        """Return the equation as a row of an ``aligned`` block."""
-        formula = notation.latex(self.expression)
-        parts = [formula] if formula == self.numbers else [formula, self.numbers]
-        return f"{notation.latex(self.symbol)} &= {' = '.join(parts)} = {_plain(self.value)}"
+    def latex(self, names: Mapping[str, str] | None = None) -> str:
+        """Return the equation as rows of an ``aligned`` block, one row if that fits a line."""
+        head = notation.latex(self.symbol, names)
+        inside = {name: _factor(value) for name, value in self.numbers.items()}
+        texts = [notation.latex(self.expression, names), notation.latex(self.expression, inside)]
+        parts = [*dict.fromkeys(texts), _plain(self.value)]
+        whole = " = ".join(parts)
+        if width(f"{head} = {whole}") <= LINE:
+            return f"{head} &= {whole}"
+        return f"{head} &= " + " \\\\\n&= ".join(parts)
+
+    def __str__(self) -> str:
+        inside = {q: f"{v:.{_SHOWN}g}" for q, v in self.numbers.items()}
+        inside = {q: f"({text})" if text.startswith("-") else text for q, text in inside.items()}
+        numbers = _InNumbers(inside).doprint(self.expression)
+        parts = dict.fromkeys([str(self.expression), numbers, f"{self.value:.{_SHOWN}g}"])
+        return " = ".join([str(self.symbol), *parts])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Worked:
     """Formulas of a law worked out for one mode and one time; the last line is the mode itself.
 
@@ -100,9 +144,12 @@ class Worked:
     ----------
     lines : tuple of Line
         Each uses the values of those before it.
+    names : mapping of str to str, optional
+        LaTeX for the identifiers of symbols.
     """
 
     lines: tuple[Line, ...]
+    names: Mapping[str, str] | None = None
 
     @property
     def value(self) -> float:
@@ -111,27 +158,37 @@ class Worked:
 
     def latex(self) -> str:
         """Return all lines as an ``aligned`` block."""
-        rows = " \\\\\n".join(line.latex() for line in self.lines)
+        rows = " \\\\\n".join(line.latex(self.names) for line in self.lines)
         return f"\\begin{{aligned}}\n{rows}\n\\end{{aligned}}"
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
 
     def __str__(self) -> str:
-        return "\n".join(f"{one.symbol} = {one.expression} = {one.value:.6g}" for one in self.lines)
+        return "\n".join(map(str, self.lines))
+
+    def __repr__(self) -> str:
+        return str(self)
 
 
-def worked(derivation: Derivation, mode_index: int, time: float) -> Worked:
+def worked(
+    derivation: Derivation,
+    mode: int,
+    t: float,
+    names: Mapping[str, str] | None = None,
+) -> Worked:
     r"""Return the law of one mode as formula = formula with numbers = value.
 
     Parameters
     ----------
     derivation : Derivation
         Of a problem with numbers.
-    mode_index : int
+    mode : int
         Position of the mode, by falling strength.
-    time : float
+    t : float
         Flow time, in the first phase.
+    names : mapping of str to str, optional
+        LaTeX for the identifiers of symbols.
 
     Raises
     ------
@@ -149,28 +206,29 @@ def worked(derivation: Derivation, mode_index: int, time: float) -> Worked:
     >>> d = sk.derive(net, task, sk.weights.aligned(net, task, a=0.1, b=0.3))
     >>> assert abs(worked(d, 0, 1.5).value - d.compile()([1.5]).modes[0, 0]) < 1e-12
     """
+    notation.check_names(names)
     if not derivation.problem.is_numeric:
         raise MissingValues(
             "A law is worked out in numbers only: derive it for a problem without symbols."
         )
-    moment = float(as_times([time], "time")[0])
+    moment = float(as_times([t], "t")[0])
     first = derivation.problem.curriculum.phases[0]
     if first.duration is not None and moment > first.duration:
         raise OutsideValidity(
             f"The law is worked out within the first phase, which ends at {first.duration:g}; "
             f"time {moment:g} is after it."
         )
-    values: dict[str, Any] = {"t": moment, **_of_mode(derivation, mode_index)}
+    values: dict[str, Any] = {"t": moment, **_of_mode(derivation, mode)}
     exact = {name: sp.Rational(value) for name, value in values.items()}
     formula: Formula = derivation.formulas[0]
     lines = []
     for symbol, expression in (*formula.where, (formula.symbol, formula.expression)):
         symbols = {q: exact[q.name] for q in expression.free_symbols}
         value = sp.N(expression.subs(symbols, simultaneous=True), _DIGITS)
-        texts = {q.name: _factor(float(exact[q.name])) for q in expression.free_symbols}
-        lines.append(Line(symbol, expression, notation.latex(expression, texts), float(value)))
+        numbers = {q.name: float(exact[q.name]) for q in expression.free_symbols}
+        lines.append(Line(symbol, expression, numbers, float(value)))
         exact[symbol.name] = value
-    return Worked(tuple(lines))
+    return Worked(tuple(lines), names)
 
 
 def _of_mode(derivation: Derivation, index: int) -> Mapping[str, float]:
@@ -181,7 +239,7 @@ def _of_mode(derivation: Derivation, index: int) -> Mapping[str, float]:
     count = state.basis.rank_bound
     if isinstance(index, bool) or not isinstance(index, int) or not 0 <= index < count:
         raise InvalidArgument(
-            f"Argument 'mode_index' must be an integer from 0 to {count - 1}, not {index!r}."
+            f"Argument 'mode' must be an integer from 0 to {count - 1}, not {index!r}."
         )
     a, b = state.amplitudes()
     p, q = state.P[:, index], state.Q[:, index]

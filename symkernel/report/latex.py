@@ -1,8 +1,8 @@
 r"""LaTeX of a derivation: a document that stands alone, and a fragment for the user's paper.
 
-The document uses amsmath, graphicx and geometry, the fragment amsmath alone. A sum that is too
-long for a line continues on the next; what is still wider than the line is scaled to it, where
-graphicx is loaded.
+The document uses amsmath, graphicx and geometry, the fragment amsmath alone. A sum or product that
+is too long for a line continues on the next, and long parts of what cannot be broken get names;
+what is still wider than the line is scaled to it, where graphicx is loaded.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ import subprocess
 import tempfile
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
-from symkernel import __version__, notation
+from symkernel import __version__, equations, notation
 from symkernel.errors import InvalidArgument, SymkernelError
 from symkernel.formula import CheckReport, Citation, Formula, Step, Verdict
 from symkernel.report.files import checked_path, save, write_atomically
@@ -83,13 +83,13 @@ def document(derivation: Derivation, names: Mapping[str, str] | None = None) -> 
         _HELPERS,
         rf"\title{{{title}}}" + "\n\\author{}\n\\date{}\n\\begin{document}\n\\maketitle\n"
         "\\vspace{-4\\baselineskip}",
-        _section("Conventions", _items(map(prose, derivation.conventions))),
-        _section("Problem", _problem(derivation)),
-        _section("Assumptions", _assumptions(derivation)),
+        _section("Conventions", _items(prose(line, names) for line in derivation.conventions)),
+        _section("Problem", _problem(derivation, names)),
+        _section("Assumptions", _assumptions(derivation, names)),
         _section("Derivation", *_steps(derivation, names)),
         _section("Result", *_result(derivation, names)),
-        _section("Checks", _checks(derivation)),
-        _section("Evaluation", _lowering(derivation)),
+        _section("Checks", _checks(derivation, names)),
+        _section("Evaluation", _lowering(derivation, names)),
         _references(law.citations),
         "\\end{document}\n",
     ]
@@ -126,22 +126,25 @@ def fragment_of(derivation: Derivation, names: Mapping[str, str] | None = None) 
     parts = [
         "\n".join(head),
         _HELPERS,
-        f"Conventions: {_sentence(derivation.conventions)}",
-        f"Assumptions: {_sentence(used)}",
+        f"Conventions: {_sentence(derivation.conventions, names)}",
+        f"Assumptions: {_sentence(used, names)}",
         *_result(derivation, names),
-        _checks(derivation),
+        _checks(derivation, names),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def check_table(report: CheckReport) -> str:
+def check_table(report: CheckReport, names: Mapping[str, str] | None = None) -> str:
     """Return the rungs of a report as a LaTeX ``tabular``, without any package."""
+    notation.check_names(names)
     rows = [
-        (str(rung.number), prose(rung.title), rung.word, prose(rung.figure), prose(rung.bound))
+        (str(rung.number), prose(rung.title, names), rung.word, prose(rung.figure, names),
+         prose(rung.bound, names))
         for rung in report.rungs
-    ]
+    ]  # fmt: skip
     head = ("rung", "what", "verdict", "measured", "bound")
-    return _table((0.05, 0.22, 0.1, 0.42, 0.1), head, rows)
+    notes = [f"Note: {prose(note, names)}." for note in report.notes]
+    return "\n\n".join([_table((0.05, 0.22, 0.1, 0.42, 0.1), head, rows), *notes])
 
 
 def _table(widths: Sequence[float], head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -172,26 +175,27 @@ def _displayed(body: str) -> str:
     return f"\\[\n\\symkernelfit{{{body}}}\n\\]"
 
 
-def _problem(derivation: Derivation) -> str:
+def _problem(derivation: Derivation, names: Mapping[str, str] | None) -> str:
     problem = derivation.problem
     phases = problem.curriculum.phases
-    lines = [_layer(parameter) for parameter in problem.network.parameters]
+    lines = [_layer(parameter, names) for parameter in problem.network.parameters]
     if len(phases) > 1:
-        lasting = [_lasting(phase.duration) for phase in phases]
+        lasting = [_lasting(phase.duration, names) for phase in phases]
         lines.append(f"Curriculum of {len(phases)} phases, flow times {', '.join(lasting)}.")
-    lines.append(f"Initial weights: {prose(problem.weights.provenance)}.")
+    lines.append(f"Initial weights: {prose(problem.weights.provenance, names)}.")
     return _items(lines)
 
 
-def _lasting(duration: Any) -> str:
+def _lasting(duration: Any, names: Mapping[str, str] | None) -> str:
     if duration is None:
         return "to the end"
-    return f"${notation.latex(duration)}$" if isinstance(duration, sp.Expr) else f"{duration:g}"
+    symbolic = isinstance(duration, sp.Expr)
+    return f"${notation.latex(duration, names)}$" if symbolic else f"{duration:g}"
 
 
-def _layer(parameter: Any) -> str:
-    name = notation.latex(sp.MatrixSymbol(parameter.name, 1, 1))
-    size = r" \times ".join(notation.latex(sp.sympify(n)) for n in parameter.shape)
+def _layer(parameter: Any, names: Mapping[str, str] | None) -> str:
+    name = notation.latex(sp.MatrixSymbol(parameter.name, 1, 1), names)
+    size = r" \times ".join(notation.latex(sp.sympify(n), names) for n in parameter.shape)
     trained = "" if parameter.trained else ", not trained"
     return f"${name}$ of shape ${size}${trained}"
 
@@ -201,9 +205,9 @@ def _own(derivation: Derivation) -> list[Verdict]:
     return [v for v in derivation.assumptions if v.law == derivation.law.name]
 
 
-def _assumptions(derivation: Derivation) -> str:
+def _assumptions(derivation: Derivation, names: Mapping[str, str] | None) -> str:
     rows = [
-        (prose(v.assumption), "holds" if v.holds else "fails", _number(v.distance),
+        (prose(v.assumption, names), "holds" if v.holds else "fails", _number(v.distance),
          _number(v.tolerance) if v.tolerance else "exact")
         for v in _own(derivation)
     ]  # fmt: skip
@@ -226,18 +230,19 @@ def _number(value: float) -> str:
 
 def _steps(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable[str]:
     for position, step in enumerate(derivation.steps, 1):
-        head = f"\\textbf{{{position}. {prose(step.title)}.}} {_capital(prose(step.reason))}."
+        title, reason = prose(step.title, names), _capital(prose(step.reason, names))
+        head = f"\\textbf{{{position}. {title}.}} {reason}."
         # No empty line before or after: a page may not break between text and display.
         lines = [head, _displayed(step.latex(names))]
         if derivation.report is not None:
-            lines.append(_outcome(step))
+            lines.append(_outcome(step, names))
         yield "\n".join(lines)
 
 
-def _outcome(step: Step) -> str:
+def _outcome(step: Step, names: Mapping[str, str] | None) -> str:
     evidence = step.check()
     word = "Check passed" if evidence.passed else r"\textbf{Check FAILED}"
-    return rf"{{\small {word}: {prose(evidence.figure)}.}}"
+    return rf"{{\small {word}: {prose(evidence.figure, names)}.}}"
 
 
 def _result(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable[str]:
@@ -258,40 +263,41 @@ def _result(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable
 
 def _together(formulas: tuple[Formula, ...], names: Mapping[str, str] | None) -> str:
     """Return formulas with the same abbreviations as one block."""
-    rows = [notation.equation(f.symbol, f.expression, names) for f in formulas[:-1]]
-    last = formulas[-1].latex(names).removeprefix("\\begin{aligned}\n")
-    body = " \\\\\n".join([*rows, last])
-    return f"\\begin{{aligned}}\n{body}"
+    return equations.block([(f.symbol, f.expression) for f in formulas], formulas[0].where, names)
 
 
 def _meanings(formulas: Sequence[Formula], names: Mapping[str, str] | None) -> str:
     """Return what the symbols of the formulas stand for, where the table knows."""
     symbols: dict[str, Any] = {}
     for formula in formulas:
-        for part in (formula.symbol, formula.expression, *sum(formula.where, ())):
+        for part in (formula.symbol, formula.expression, *chain.from_iterable(formula.where)):
             symbols |= {symbol.name: symbol for symbol in part.free_symbols}
     entries = [(name, notation.entry(name)) for name in sorted(symbols, key=str.casefold)]
     texts = [
-        f"${notation.latex(symbols[name], names)}$: {prose(entry.meaning)}"
+        f"${notation.latex(symbols[name], names)}$: {prose(entry.meaning, names)}"
         for name, entry in entries
         if entry is not None
     ]
     return f"Here {'; '.join(texts)}." if texts else ""
 
 
-def _checks(derivation: Derivation) -> str:
+def _checks(derivation: Derivation, names: Mapping[str, str] | None) -> str:
     report = derivation.report
     if report is None:
         return "This derivation was not checked here."
     verdict = "all climbed rungs passed" if report.passed else r"\textbf{NOT passed}"
-    return f"{check_table(report)}\n\nVerdict: {verdict}."
+    return f"{check_table(report, names)}\n\nVerdict: {verdict}."
 
 
-def _lowering(derivation: Derivation) -> str:
+def _lowering(derivation: Derivation, names: Mapping[str, str] | None) -> str:
     """Return the named rules between the formula and what is computed."""
     rewritings = derivation.derived.routine().lowered.rewritings
     rows = [
-        (prose(r.rule), prose(r.reason), rf"${r.operations_before} \to {r.operations_after}$")
+        (
+            prose(r.rule, names),
+            prose(r.reason, names),
+            rf"${r.operations_before} \to {r.operations_after}$",
+        )
         for r in rewritings
     ]
     lead = "Rules that lead from the formula to the one that is computed, each proven an identity."
@@ -328,8 +334,8 @@ def _bibtex(citation: Citation) -> str:
     return "\n".join(textwrap.fill(line, 84, subsequent_indent="    ") for line in lines)
 
 
-def _sentence(texts: Iterable[str]) -> str:
-    return "; ".join(map(prose, texts)) + "."
+def _sentence(texts: Iterable[str], names: Mapping[str, str] | None) -> str:
+    return "; ".join(prose(text, names) for text in texts) + "."
 
 
 def _capital(text: str) -> str:

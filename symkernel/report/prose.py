@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 _ESCAPES = {
@@ -31,18 +31,20 @@ _SIGNS = {
 # Latin letters with accents and common punctuation, which LaTeX's own input encoding knows.
 _KNOWN_TO_LATEX = re.compile("[\u00a1-\u017e\u2013\u2014\u2018\u2019\u201c\u201d\u2026]")
 
+_GREEK = re.compile(r"\b(alpha|beta|delta|sigma|tau|phi|lambda|rho)\b")
+_NAME = r"(?:[A-Za-z]|alpha|beta|delta|sigma|tau|phi|lambda|rho)(?:\d|_\w)?(?:\^\w)?'?"
+_NAMES = re.compile(rf"{_NAME}(?:/{_NAME})?")
 _PIECE = re.compile(
     r"(?P<function>\b(?:exp|tanh|cosh|sinh|erf|max|min|flow)\([^()]*\))"
     r"|(?P<mean><[a-z] [a-z]\^T>)"
     r"|(?P<length>\|[A-Za-z](?: [+-] [A-Za-z])?\|(?:\^2)?)"
+    rf"|(?P<value>\b{_NAME}=-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w))"
     r"|(?P<number>(?<![\w.])\d+(?:\.\d+)?e[+-]?\d+(?![\w.]*\w))"
     r"|(?P<open>[(\[]+(?=[|\w]))|(?P<space>\s+)|(?P<close>[],;:.)]+(?=\s|$))"
     r"|(?P<word>[^\s(]+?(?=[],;:.)]*(?:\s|$))|\S)"
 )
-_GREEK = re.compile(r"\b(alpha|beta|delta|sigma|tau|phi|lambda|rho)\b")
-_NAME = r"(?:[A-Za-z]|alpha|beta|delta|sigma|tau|phi|lambda|rho)(?:\d|_\w)?(?:\^\w)?'?"
-_NAMES = re.compile(rf"{_NAME}(?:/{_NAME})?")
 _INDEX = re.compile(r"\b([A-Za-z])(\d)")
+_IDENTIFIER = re.compile(r"(?<![A-Za-z\\])[A-Za-z]+\d*(?![A-Za-z\d])")
 _PRODUCT = re.compile(r"(?!e\.g|i\.e)[a-z]\.[a-z]")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _OPERATORS = {
@@ -93,8 +95,14 @@ class _Piece:
         return _NUMBER.fullmatch(self.plain) is not None
 
 
-def prose(text: str) -> str:
+def prose(text: str, names: Mapping[str, str] | None = None) -> str:
     r"""Return plain text as LaTeX, with letters and short formulas set as mathematics.
+
+    Parameters
+    ----------
+    text : str
+    names : mapping of str to str, optional
+        LaTeX for the identifiers of symbols.
 
     Examples
     --------
@@ -102,9 +110,12 @@ def prose(text: str) -> str:
     >>> assert prose("so K_h = J_h J_f^T holds") == "so $K_h = J_h J_f^T$ holds"
     >>> assert prose("size |W| 1.5e-12") == r"size $|W|\ 1.5 \times 10^{-12}$"
     >>> assert prose("a net, error 1.5e-12") == r"a net, error $1.5 \times 10^{-12}$"
+    >>> assert prose("s = a0 b0", {"s": r"\sigma"}) == r"$\sigma = a_0 b_0$"
     """
     pieces = [
-        _Piece(m.lastgroup or "", m.group(), _mathematics(m.lastgroup or "", m.group()))
+        _Piece(
+            m.lastgroup or "", m.group(), _mathematics(m.lastgroup or "", m.group(), names or {})
+        )
         for m in _PIECE.finditer(text)
     ]
     words = [piece for piece in pieces if piece.kind != "space"]
@@ -126,32 +137,43 @@ def _with_neighbours(pieces: list[_Piece]) -> Iterator[tuple[_Piece | None, _Pie
     return zip([None, *pieces], pieces, [*pieces[1:], None], strict=False)
 
 
-def _mathematics(kind: str, plain: str) -> str | None:
+def _mathematics(kind: str, plain: str, names: Mapping[str, str]) -> str | None:
     """Return the mathematics that a piece of text stands for, None for a word."""
     if kind == "function":
         name, _, inside = plain.partition("(")
         head = rf"\operatorname{{{name}}}" if _UPRIGHT.match(name) else rf"\{name}"
-        return f"{head}({_letters(inside)}"
+        return f"{head}({_letters(inside, names)}"
     if kind == "mean":
-        return rf"\langle {plain[1:-1]} \rangle"
+        return rf"\langle {_letters(plain[1:-1], names)} \rangle"
     if kind == "length":
-        return plain
+        return _letters(plain, names)
+    if kind == "value":
+        name, _, value = plain.partition("=")
+        return f"{_letters(name, names)} = {_number(value)}"
     if kind == "number":
-        digits, _, power = plain.partition("e")
-        if float(plain) == 0:
-            return "0"
-        return (rf"{digits} \times " if digits != "1" else "") + f"10^{{{int(power)}}}"
+        return _number(plain)
     if plain in _OPERATORS:
         return _OPERATORS[plain]
     if _PRODUCT.fullmatch(plain):
-        return rf"{plain[0]} \cdot {plain[2]}"
-    named = _NAMES.fullmatch(plain) or _NUMBER.fullmatch(plain)
-    return _letters(plain) if named else None
+        return rf"{_letters(plain[0], names)} \cdot {_letters(plain[2], names)}"
+    named = _NAMES.fullmatch(plain) or _NUMBER.fullmatch(plain) or plain in names
+    return _letters(plain, names) if named else None
 
 
-def _letters(text: str) -> str:
-    greek = _GREEK.sub(lambda m: "\\" + "var" * (m.group() == "phi") + m.group(), text)
-    return _INDEX.sub(r"\1_\2", greek)
+def _number(plain: str) -> str:
+    digits, _, power = plain.partition("e")
+    if float(plain) == 0 or not power:
+        return "0" if float(plain) == 0 else digits
+    return (rf"{digits} \times " if digits != "1" else "") + f"10^{{{int(power)}}}"
+
+
+def _letters(text: str, names: Mapping[str, str]) -> str:
+    def letter(found: re.Match[str]) -> str:
+        plain = found.group()
+        greek = _GREEK.sub(lambda m: "\\" + "var" * (m.group() == "phi") + m.group(), plain)
+        return names[plain] if plain in names else _INDEX.sub(r"\1_\2", greek)
+
+    return names[text] if text in names else _IDENTIFIER.sub(letter, text)
 
 
 def _settle(before: _Piece | None, piece: _Piece, after: _Piece | None) -> None:

@@ -92,7 +92,12 @@ def _report(report: CheckReport) -> dict[str, Any]:
         }
         for rung in report.rungs
     ]
-    return {"subject": report.subject, "passed": report.passed, "rungs": rungs}
+    return {
+        "subject": report.subject,
+        "passed": report.passed,
+        "rungs": rungs,
+        "notes": list(report.notes),
+    }
 
 
 def _finite(value: float) -> float | None:

@@ -31,6 +31,20 @@ def test_letters_are_mathematics_and_words_are_not(text, tex):
     assert prose(text) == tex
 
 
+@pytest.mark.parametrize(
+    ("text", "tex"),
+    [
+        ("a net of a and b", r"a net of $\alpha_0$ and $b$"),
+        ("tanh(R t / 2) of |p + q|^2", r"$\tanh(\Gamma t / 2)$ of $|\pi + q|^2$"),
+        ("worst at a=1e-3, seed=3", r"worst at $\alpha_0 = 10^{-3}$, seed=3"),
+        ("lambda_1 and p_i", r"$\Lambda$ and $\pi_i$"),
+    ],
+)
+def test_the_users_names_act_in_prose(text, tex):
+    names = {"a": r"\alpha_0", "R": r"\Gamma", "p": r"\pi", "lambda_1": r"\Lambda"}
+    assert prose(text, names) == tex
+
+
 def test_unknown_signs_are_named():
     assert escape("漢") == r"\texttt{U+6F22}"
     assert escape("café – naïve") == "café – naïve"
