@@ -16,6 +16,8 @@ _FACE = {
     "Phase": "symkernel.problem.curriculum",
     "Curriculum": "symkernel.problem.curriculum",
     "SquaredError": "symkernel.problem.loss",
+    "parse_formula": "symkernel.problem.formula_text",
+    "load_problem": "symkernel.problem_file",
     "Trajectory": "symkernel.trajectory",
     "Formula": "symkernel.formula",
     "pseudo_kernel": "symkernel.theory.pseudo_kernel",

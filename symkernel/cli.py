@@ -1,4 +1,6 @@
-"""The command line: ``symkernel list | derive NAME | check NAME | demo``.
+"""The command line: ``symkernel list | derive NAME | check NAME | simulate NAME | demo``.
+
+NAME is a law, a published derivation or a TOML file with a problem.
 
 Exit status: 0; 1 if a check failed; 2 for bad input, with the message on standard error.
 """
@@ -15,22 +17,27 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from symkernel import __version__
-from symkernel.errors import InvalidArgument, SymkernelError
+from symkernel.errors import InvalidArgument, NoClosedForm, SymkernelError
 
 if TYPE_CHECKING:
     from symkernel.derivation import CompiledLaw, Derivation
     from symkernel.formula import Law
+    from symkernel.problem.problem import Problem
+    from symkernel.problem_file import ProblemFile
+    from symkernel.trajectory import Trajectory
 
 PASSED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
 _LAW_PREFIX = "law:"
+_FILE_SUFFIX = ".toml"
 _STEPS = 4000
 _CURVE_POINTS = 321
 _MOST_DOUBLINGS = 60
+_ROWS = 11
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -69,15 +76,18 @@ def _parser() -> argparse.ArgumentParser:
     listing = commands.add_parser("list", help="print all laws and derivations")
     listing.set_defaults(run=_list)
     for name, run, text in (
-        ("derive", _derive, "derive a law on its example, or a published result"),
-        ("check", _check, "derive it and climb the ladder of checks"),
+        ("derive", _derive, "derive a law on its example, a published result, or for a file"),
+        ("check", _check, "derive it and climb the ladder of checks; judge the claims of a file"),
+        ("simulate", _simulate, "train by gradient descent and print the loss through time"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument(
             "name", metavar="NAME",
-            help="a name from 'symkernel list'; law:NAME where a derivation has the same name",
+            help="a name from 'symkernel list' (law:NAME where a derivation has the same name), "
+            "or a file FILE.toml",
         )  # fmt: skip
-        command.add_argument("--latex", metavar="FILE", type=Path, help="write LaTeX")
+        if name != "simulate":
+            command.add_argument("--latex", metavar="FILE", type=Path, help="write LaTeX")
         command.add_argument("--figure", metavar="FILE", type=Path, help="write a PNG, PDF or SVG")
         command.add_argument("--json", metavar="FILE", type=Path, help="write the record as JSON")
         command.set_defaults(run=run)
@@ -112,33 +122,48 @@ def _title_of(name: str) -> str:
     return text.splitlines()[0] if text else ""
 
 
-def _find(name: str) -> tuple[Law | None, ModuleType | None]:
-    """Return the law or the derivation of a name that was listed; no other text is loaded."""
+class _Found(NamedTuple):
+    """What a name stands for: exactly one of these."""
+
+    law: Law | None = None
+    module: ModuleType | None = None
+    file: ProblemFile | None = None
+
+
+def _find(name: str) -> _Found:
+    """Return what a listed name or a file stands for; no other text is loaded."""
     from symkernel.derivation import catalogue
 
+    if name.lower().endswith(_FILE_SUFFIX):
+        from symkernel.problem_file import load_problem
+
+        return _Found(file=load_problem(name))
     laws = {law.name: law for law in catalogue()}
     if name.removeprefix(_LAW_PREFIX) in laws and (
         name.startswith(_LAW_PREFIX) or name not in derivation_names()
     ):
-        return laws[name.removeprefix(_LAW_PREFIX)], None
+        return _Found(laws[name.removeprefix(_LAW_PREFIX)])
     if name in derivation_names():
-        return None, importlib.import_module(f"symkernel.derivations.{name}")
+        return _Found(module=importlib.import_module(f"symkernel.derivations.{name}"))
     raise InvalidArgument(
-        f"Argument 'NAME' must be a law ({', '.join(laws)}) or a derivation "
-        f"({', '.join(derivation_names()) or 'none'}), not {name!r}."
+        f"Argument 'NAME' must be a law ({', '.join(laws)}), a derivation "
+        f"({', '.join(derivation_names()) or 'none'}) or a file FILE.toml, not {name!r}."
     )
 
 
-def _derived(law: Law | None, module: ModuleType | None) -> Derivation:
+def _derived(found: _Found, judged: bool = False) -> Derivation:
+    """Derive; what is judged has the numbers of its file, if it has them all."""
     from symkernel.derivation import derive
 
-    if law is None:
-        assert module is not None
-        return module.derive()
-    problem = law.example()
-    return derive(
-        problem.network, problem.curriculum, problem.weights, law=law.name, loss=problem.loss
-    )
+    if found.module is not None:
+        return found.module.derive()
+    if found.file is not None:
+        numeric = judged and found.file.has_values
+        problem, law = found.file.numeric if numeric else found.file.problem, None
+    else:
+        assert found.law is not None
+        problem, law = found.law.example(), found.law.name
+    return derive(problem.network, problem.curriculum, problem.weights, law=law, loss=problem.loss)
 
 
 # ---- commands
@@ -170,29 +195,115 @@ def _derive(options: argparse.Namespace) -> int:
     from symkernel.report.display import where_lines
 
     _check_paths(options)
-    law, module = _find(options.name)
-    derivation = _derived(law, module)
-    print(f"{derivation}\n{where_lines(derivation)}\n\nSteps")
+    found = _find(options.name)
+    derivation = _derived(found)
+    print(f"{derivation}\n{where_lines(derivation)}")
+    if found.file is not None:
+        _print_modes(found.file.problem)
+    print("\nSteps")
     for position, step in enumerate(derivation.steps, 1):
         print(f"  {position}. {step.title}: {step.reason}")
-    _write(options, derivation, module, (), judged=False)
+    _write(options, derivation, found, (), judged=False)
     return PASSED
+
+
+def _print_modes(problem: Problem) -> None:
+    """Print what the law's letters stand for in a problem that is given by modes."""
+    rows = [
+        (str(phase), str(k), str(mode.s), str(mode.d), str(mode.multiplicity))
+        for phase, part in enumerate(problem.curriculum.phases)
+        for k, mode in enumerate(part.task.modes or ())
+    ]
+    if rows:
+        print("\nModes of the task")
+        _table(("phase", "mode", "s", "d", "multiplicity"), rows)
 
 
 def _check(options: argparse.Namespace) -> int:
     from symkernel.ladder import check
 
     _check_paths(options)
-    law, module = _find(options.name)
-    report = check(
-        _derived(law, module), draws=options.draws, seed=options.seed, progress=_progress()
-    )
-    claims = tuple(module.claims()) if hasattr(module, "claims") else ()  # type: ignore[union-attr]
+    found = _find(options.name)
+    try:
+        derivation = _derived(found, judged=True)
+    except NoClosedForm as refusal:
+        # Files to be written would be of the law that there is not.
+        wanted = options.latex or options.json or options.figure
+        if found.file is None or not found.file.claims or wanted:
+            raise
+        print(refusal)
+        return PASSED if all(holds for _, holds, _ in _claims(found)) else FAILED
+    report = check(derivation, draws=options.draws, seed=options.seed, progress=_progress())
     print(report)
-    for title, holds, found in claims:
-        print(f"  claim: {title}: {'holds' if holds else 'FAILS'} ({found})")
-    _write(options, report.derivation, module, claims, judged=True)
+    claims = _claims(found)
+    _write(options, report.derivation, found, claims, judged=True)
     return PASSED if report.passed and all(holds for _, holds, _ in claims) else FAILED
+
+
+def _claims(found: _Found) -> tuple[tuple[str, bool, str], ...]:
+    """Judge the claims of a published result or of a file, and print what was found."""
+    claims = tuple(found.module.claims()) if hasattr(found.module, "claims") else ()  # type: ignore[union-attr]
+    for title, holds, figure in claims:
+        print(f"  claim: {title}: {'holds' if holds else 'FAILS'} ({figure})")
+    return claims if found.file is None else _judged(found.file)
+
+
+def _judged(file: ProblemFile) -> tuple[tuple[str, bool, str], ...]:
+    from symkernel.claims import check_claim
+
+    if not file.claims:
+        return ()
+    against = None if file.simulation is None else _run(file)
+    claims = []
+    for claim in file.claims:
+        with file.blame("claim"):
+            report = check_claim(claim.formula, claim.observable, file.numeric, against)
+        print(report)
+        figures = "; ".join(rung.figure for rung in report.rungs)
+        claims.append((report.subject, report.passed, figures))
+    return tuple(claims)
+
+
+def _run(file: ProblemFile) -> Trajectory:
+    from symkernel.simulation import simulate
+
+    if file.simulation is None:
+        raise InvalidArgument(
+            f"{file.path}: key 'simulate' is missing; it must be a table with learning_rate and "
+            f"steps."
+        )
+    p = file.numeric
+    with file.blame("simulate"):
+        return simulate(
+            p.network, p.curriculum, p.weights, **file.simulation, loss=p.loss, progress=_progress()
+        )
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from symkernel.report.record import save_record, simulation_record
+
+    _check_paths(options)
+    found = _find(options.name)
+    if found.file is not None:
+        problem, run = found.file.numeric, _run(found.file)
+    else:
+        law = _derived(found).compile()
+        problem, run = law.problem, _descent(law)
+    for line in problem.conventions:
+        print(f"  {line}")
+    print(f"  weights {problem.weights.provenance}\n")
+    record = simulation_record(problem, run)
+    shown = np.unique(np.linspace(0, len(run.times) - 1, _ROWS).round()).astype(int)
+    columns = [np.array(record[name])[shown] for name in ("times", "steps", "loss")]
+    rows = [(f"{t:.6g}", f"{step}", f"{loss:.6g}") for t, step, loss in zip(*columns, strict=True)]
+    _table(("flow time t", "step", "loss"), rows)
+    if options.json is not None:
+        print(f"wrote {save_record(record, options.json)}")
+    if options.figure is not None:
+        from symkernel.report.figures import learning_curves, save_figure
+
+        print(f"wrote {save_figure(learning_curves(run), options.figure)}")
+    return PASSED
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -208,7 +319,7 @@ def _check_paths(options: argparse.Namespace) -> None:
     """Refuse files that cannot be written before the work, not after it."""
     from symkernel.report.files import checked_path
 
-    for path in (options.latex, options.json, options.figure):
+    for path in (getattr(options, "latex", None), options.json, options.figure):
         if path is not None:
             checked_path(path)
     if options.figure is not None:
@@ -220,13 +331,14 @@ def _check_paths(options: argparse.Namespace) -> None:
 def _write(
     options: argparse.Namespace,
     derivation: Derivation,
-    module: ModuleType | None,
+    found: _Found,
     claims: Sequence[tuple[str, bool, str]],
     judged: bool,
 ) -> None:
     written = []
     if options.latex is not None:
-        written.append(derivation.save_latex(options.latex))
+        names = found.file.latex_names if found.file else None
+        written.append(derivation.save_latex(options.latex, names=names))
     if options.json is not None:
         from symkernel.report.record import record, save_record
 
@@ -234,29 +346,42 @@ def _write(
     if options.figure is not None:
         from symkernel.report.figures import save_figure
 
-        figure = module.figure() if hasattr(module, "figure") else _figure(derivation, judged)  # type: ignore[union-attr]
+        own = getattr(found.module, "figure", None)
+        figure = own() if own else _figure(derivation, found.file, judged)
         written.append(save_figure(figure, options.figure))
     for path in written:
         print(f"wrote {path}")
 
 
-def _figure(derivation: Derivation, judged: bool) -> Any:
+def _figure(derivation: Derivation, file: ProblemFile | None, judged: bool) -> Any:
     """Draw a law that has numbers, with gradient descent over it where it is judged."""
     from symkernel.report.figures import learning_curves
-    from symkernel.simulation import simulate
 
-    law = derivation.compile()
-    end = _learned_by(law)
-    problem, rate = law.problem, end / _STEPS
-    times = rate * np.round(np.linspace(0, _STEPS, _CURVE_POINTS))
+    if file is None:
+        law = derivation.compile()
+    else:
+        with file.blame("values"):
+            law = derivation.compile({} if derivation.problem.is_numeric else file.values)
     if not judged:
-        return learning_curves(law(times))
-    run = simulate(
-        problem.network, problem.curriculum, problem.weights, rate, record=times,
-        loss=problem.loss, progress=_progress(),
-    )  # fmt: skip
+        return learning_curves(law(_times(law)))
+    run = _run(file) if file is not None and file.simulation is not None else _descent(law)
     # Phases of a curriculum are rounded to whole steps, which moves the times of the records.
     return learning_curves(law(run.times), run)
+
+
+def _times(law: CompiledLaw) -> np.ndarray:
+    """Return flow times of whole steps, until the law is learned."""
+    return _learned_by(law) / _STEPS * np.round(np.linspace(0, _STEPS, _CURVE_POINTS))
+
+
+def _descent(law: CompiledLaw) -> Trajectory:
+    from symkernel.simulation import simulate
+
+    problem, times = law.problem, _times(law)
+    return simulate(
+        problem.network, problem.curriculum, problem.weights, times[-1] / _STEPS, record=times,
+        loss=problem.loss, progress=_progress(),
+    )  # fmt: skip
 
 
 def _learned_by(law: CompiledLaw) -> float:

@@ -14,6 +14,8 @@ from symkernel.report.files import save
 
 if TYPE_CHECKING:
     from symkernel.derivation import Derivation
+    from symkernel.problem.problem import Problem
+    from symkernel.trajectory import Trajectory
 
 Claims = Sequence[tuple[str, bool, str]]
 
@@ -64,6 +66,26 @@ def record(derivation: Derivation, claims: Claims = ()) -> dict[str, Any]:
         "claims": [
             {"title": title, "holds": holds, "found": found} for title, holds, found in claims
         ],
+    }
+
+
+def simulation_record(problem: Problem, run: Trajectory) -> dict[str, Any]:
+    """Return what JSON can hold of a simulation: its conventions, times, steps and losses.
+
+    Parameters
+    ----------
+    problem : Problem
+        What was simulated.
+    run : Trajectory
+        What `symkernel.simulate` returned for it.
+    """
+    return {
+        "symkernel": __version__,
+        "conventions": list(problem.conventions),
+        "weights": problem.weights.provenance,
+        "times": run.times.tolist(),
+        "steps": [] if run.steps is None else run.steps.tolist(),
+        "loss": run.loss.tolist(),
     }
 
 

@@ -1,0 +1,404 @@
+"""Problems from files: what is read, and that every fault names its file and key."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import tomllib
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sympy as sp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import symkernel as sk
+from symkernel import notation
+from symkernel.errors import InvalidArgument, MissingValues, SymkernelError
+
+ROOT = Path(__file__).resolve().parents[2]
+BASE = """
+network = { kind = "two_layer", inputs = 2, hidden = 3, outputs = 2 }
+symbols = { s1 = { positive = true, latex = '\\sigma_1' }, a = { positive = true } }
+values = { s1 = 2, a = "1/10" }
+latex = { s = '\\sigma' }
+task = { s = ["s1", "1/2"] }
+weights = { kind = "aligned", a = "a", b = ["a", 0.3], seed = 3 }
+loss = { factor = "1/4" }
+simulate = { learning_rate = 0.01, record = [0, "1/2", 1.5] }
+claim = [{ observable = ["mode", 0], formula = "s1*t + a" }, { observable = "loss", formula = "1" }]
+"""
+X = np.array([[1.0, 2.0], [0.5, -1.0], [0.25, 0.0]])
+Y = np.array([[1.0, 0.0], [0.0, 1.0], [2.0, -3.5]])
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Return a function that writes a file, with changes to its lines, and loads it."""
+
+    def run(text=BASE, **tables):
+        lines = [line for line in text.splitlines() if line.split(" = ")[0] not in tables]
+        lines += [f"{key} = {value}" for key, value in tables.items() if value]
+        (tmp_path / "p.toml").write_text("\n".join(lines), encoding="utf-8")
+        return sk.load_problem(tmp_path / "p.toml")
+
+    np.savetxt(tmp_path / "x.csv", X, delimiter=",")
+    (tmp_path / "y.csv").write_text("# targets\nleft, right\n1,0\n\n0,1\n2,-3.5\n")
+    np.savez(tmp_path / "d.npz", X=X, Y=Y, O=np.array([{}], dtype=object))
+    return run
+
+
+def same(one, two):
+    return np.array_equal(one.X, two.X) and np.array_equal(one.Y, two.Y)
+
+
+# ---- what is read
+
+
+def test_symbols_values_and_options(load):
+    file = load()
+    s1, a = (sp.Symbol(name, positive=True) for name in ("s1", "a"))
+    assert [mode.s for mode in file.problem.curriculum.phases[0].task.modes] == [s1, sp.S.Half]
+    assert file.problem.weights.amplitudes.b == (a, sp.Rational(3, 10))
+    assert file.problem.loss.factor == sp.Rational(1, 4)
+    assert file.values == {s1: 2, a: sp.Rational(1, 10)}
+    assert file.latex_names == {"s1": r"\sigma_1", "s": r"\sigma"}
+    assert file.simulation["learning_rate"] == 0.01
+    assert file.simulation["record"].tolist() == [0, 0.5, 1.5]
+    assert [claim.observable for claim in file.claims] == [("mode", 0), "loss"]
+    assert file.claims[0].formula == 2 * notation.t + sp.Rational(1, 10)
+    assert file.numeric.is_numeric
+    p = file.problem
+    assert r"\sigma" in sk.derive(p.network, p.curriculum, p.weights).latex(names=file.latex_names)
+
+
+def test_csv_and_npz_hold_the_same(load):
+    weights = '{ kind = "gaussian" }'
+    csv = load(task='{ X = "x.csv", Y = "y.csv" }', weights=weights).problem
+    npz = load(task='{ X = "d.npz:X", Y = "d.npz:Y" }', weights=weights).problem
+    one, two = csv.curriculum.phases[0].task, npz.curriculum.phases[0].task
+    assert same(one, two)
+    assert same(one, sk.Task(X, Y))
+    assert one.labels["outputs"] == ("left", "right")
+
+
+def test_steps_are_recorded(load):
+    steps = '["centre", { step = "whiten", components = 1 }]'
+    file = load(
+        network='{ kind = "mlp", sizes = [1, 4, 4, 2], bias = true, parameterisation = "ntk" }',
+        task=f'{{ X = "x.csv", Y = "y.csv", steps = {steps} }}',
+        weights='{ kind = "gaussian", scale = "1/2", seed = 2 }',
+    )
+    expected = sk.Task(X, Y).centred().whitened(1)
+    found = file.problem.curriculum.phases[0].task
+    assert same(found, expected)
+    assert [note.split(":")[0] for note in found.history] == ["centred", "whitened"]
+    drawn = sk.weights.gaussian(file.problem.network, 0.5, 2)
+    assert all(
+        np.array_equal(drawn.arrays[p], file.problem.weights.arrays[p]) for p in drawn.arrays
+    )
+
+
+def test_moments_environments_and_arrays(load, tmp_path):
+    np.savez(tmp_path / "m.npz", Sxx=np.eye(2), Syx=np.eye(2) / 2, Syy=np.eye(2))
+    np.savetxt(tmp_path / "W1.csv", np.ones((3, 2)), delimiter=",")
+    np.savetxt(tmp_path / "W2.csv", np.ones((2, 3)), delimiter=",")
+    np.savetxt(tmp_path / "b1.csv", np.arange(3.0), delimiter=",")
+    np.savetxt(tmp_path / "b2.csv", np.arange(2.0)[None], delimiter=",")
+    moments = '{ Sxx = "m.npz:Sxx", Syx = "m.npz:Syx", Syy = "m.npz:Syy" }'
+    file = load(
+        network='{ kind = "two_layer", inputs = 2, hidden = 3, outputs = 2, bias = true }',
+        task=moments,
+        weights='{ kind = "arrays", W1 = "W1.csv", b1 = "b1.csv", W2 = "W2.csv", b2 = "b2.csv" }',
+    )
+    assert np.array_equal(file.problem.curriculum.phases[0].task.Syx, np.eye(2) / 2)
+    assert file.problem.weights.arrays["b1"].tolist() == [0, 1, 2]
+    tree = load(
+        network='{ kind = "two_layer", inputs = 4, hidden = "2*2", outputs = 7 }',
+        task='{ environment = "semantic_hierarchy", branching = 2, depth = 2, whitened = true }',
+        weights='{ kind = "balanced", scale = 0.1 }',
+    )
+    expected = sk.environments.semantic_hierarchy(2, 2, whitened=True)
+    assert same(tree.problem.curriculum.phases[0].task, expected)
+
+
+def test_digits(load):
+    pytest.importorskip("sklearn")
+    file = load(
+        network='{ kind = "two_layer", inputs = 5, hidden = 6, outputs = 10 }',
+        task='{ environment = "digits", components = 5, whiten = false }',
+        weights='{ kind = "aligned", a = 0.05, b = "0.1" }',
+    )
+    expected = sk.environments.digits(components=5, whiten=False)
+    assert same(file.problem.curriculum.phases[0].task, expected)
+
+
+def test_phases(load):
+    phases = '[{ task = { s = ["s1", 1] }, duration = "3/s1" }, { task = { s = [1, "s1"] } }]'
+    course = load(task="", phase=phases).problem.curriculum
+    assert [phase.duration for phase in course.phases] == [1.5, None]
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("tables", "words"),
+    [
+        ({"network": ""}, "key 'network' is missing"),
+        ({"network": "", "netwrok": "{}"}, "is 'netwrok' meant"),
+        ({"network": "3"}, "key 'network' must be a table"),
+        ({"network": '{ kind = "two_layr" }'}, "did you mean 'two_layer'"),
+        ({"network": '{ kind = "mlp", sizes = 3 }'}, "'network.sizes' must be a list"),
+        ({"network": '{ kind = "mlp", sizes = [3] }'}, "2 to 100 sizes"),
+        ({"network": '{ kind = "mlp", sizes = [2, true, 2] }'}, "'network.sizes' must hold"),
+        ({"network": '{ kind = "mlp", sizes = [2, 0, 2] }'}, "positive whole number, not 0"),
+        ({"network": '{ kind = "mlp", sizes = [2, 99999999, 2] }'}, "weights; these sizes"),
+        ({"network": '{ kind = "two_layer", inputs = 2, hiden = 3, outputs = 2 }'},
+         "'network.hidden' is missing.*is 'hiden' meant"),
+        ({"network": '{ kind = "two_layer", inputs = 3, hidden = 3, outputs = 2 }'}, "3 inputs"),
+        ({"symbols": "{ s1 = 1 }"}, "'symbols.s1' must be a table"),
+        ({"symbols": "{ s1 = { positiv = true } }"}, "did you mean 'positive'"),
+        ({"symbols": "{ s1 = { positive = 1 } }"}, "must be true or false"),
+        ({"symbols": "{ t = {} }"}, "flow time"),
+        ({"symbols": "{ exp = {} }"}, "'symbols.exp': .* has a meaning"),
+        ({"symbols": '{ "a b" = {} }'}, "letter followed by"),
+        ({"values": "{ q = 1 }"}, "'values.q' is no symbol .* s1, a"),
+        ({"values": "{ s1 = -1 }"}, "'values.s1' must be positive"),
+        ({"values": "{ s1 = nan }"}, "'values.s1' must be finite"),
+        ({"values": "{ s1 = true }"}, "'values.s1' must be a number"),
+        ({"values": "{ s1 = 1e999999999 }"}, "'values.s1': .*digits"),
+        ({"values": f"{{ s1 = 0x1{'0' * 2000} }}"}, "'values.s1' must have at most 4096 bits"),
+        ({"latex": "{ s = 1 }"}, "'latex.s' must be text"),
+        ({"task": ""}, "not neither"),
+        ({"phase": '[{ task = { s = 1 } }]'}, "not both"),
+        ({"task": "{}"}, "exactly one of the keys .* not by none"),
+        ({"task": '{ s = 1, X = "x.csv" }'}, "not by X and s"),
+        ({"task": '{ X = "x.csv" }'}, "'task.Y' is missing"),
+        ({"task": '{ X = 3, Y = "y.csv" }'}, "'task.X' must be a file"),
+        ({"task": '{ X = "x.csv", Y = "y.csv", lables = {} }'}, "did you mean 'labels'"),
+        ({"task": '{ X = "x.csv", Y = "y.csv", labels = { samples = ["q"] } }'}, "all 3 samples"),
+        ({"task": '{ s = "s1 s1" }'}, "'task.s': .*position 4"),
+        ({"task": '{ s = "s3" }'}, "name 's3' is not known"),
+        ({"task": '{ s = ["s1", true] }'}, "'task.s' must be a number, a formula"),
+        ({"task": "{ s = -1 }"}, "'task'.* non-negative"),
+        ({"task": '{ s = "s1^s1^s1^s1^(99*s1)" }'}, "'task.s': .*double|bits"),
+        ({"task": '{ s = ["s1", 1], steps = ["centre"] }'}, r"steps\[0\]'.* with samples"),
+        ({"task": '{ X = "x.csv", Y = "y.csv", steps = ["center"] }'}, "did you mean 'centre'"),
+        ({"task": '{ X = "x.csv", Y = "y.csv", steps = "centre" }'}, "must be a list of"),
+        ({"task": '{ X = "x.csv", Y = "y.csv", steps = [{ step = "whiten", components = 9 }] }'},
+         r"'task.steps\[0\]': .* between 1 and the rank"),
+        ({"task": '{ environment = "digit" }'}, "did you mean 'digits'"),
+        ({"task": '{ environment = "semantic_hierarchy", depth = 2 }'}, "branching' is missing"),
+        ({"task": '{ environment = "semantic_hierarchy", branching = 2, depth = "a" }'},
+         "'task.depth' must be a number"),
+        ({"weights": ""}, "key 'weights' is missing"),
+        ({"weights": '{ kind = "gausian" }'}, "did you mean 'gaussian'"),
+        ({"weights": '{ kind = "aligned", a = 1 }'}, "'weights.b' is missing"),
+        ({"weights": '{ kind = "gaussian", scale = "-1" }'}, "'weights': Argument 'scale'"),
+        ({"weights": '{ kind = "gaussian", seed = -1 }'}, "'weights': .*'seed'"),
+        ({"weights": '{ kind = "gaussian", scale = "a", sede = 1 }'}, "did you mean 'seed'"),
+        ({"weights": '{ kind = "arrays", W1 = "x.csv" }'}, "'weights.W2' is missing"),
+        ({"weights": '{ kind = "arrays", W1 = "x.csv", W2 = "x.csv" }'}, r"shape \(2, 3\)"),
+        ({"loss": '{ factor = "-1" }'}, "'loss.factor': Argument 'factor'"),
+        ({"simulate": "{ steps = 3 }"}, "'simulate.learning_rate' is missing"),
+        ({"simulate": "{ learning_rate = 0 }"}, "'simulate.learning_rate': .*positive"),
+        ({"simulate": "{ learning_rate = 1, steps = 1.5 }"}, "whole number of at least 0"),
+        ({"simulate": "{ learning_rate = 1, batch_size = 0 }"}, "whole number of at least 1"),
+        ({"simulate": "{ learning_rate = 1, record = [1, 0] }"}, "'simulate.record': .*order"),
+        ({"claim": '{ formula = "1" }'}, "'claim.observable' is missing"),
+        ({"claim": '[{ observable = ["mode", -1], formula = "1" }]'}, r"'claim\[0\].observable'"),
+        ({"claim": '{ observable = "loss", formula = 1 }'}, "'claim.formula' must be text"),
+        ({"claim": '{ observable = "loss", formula = "q" }'}, "'claim.formula': .*allowed"),
+        ({"values": "{ s1 = 1 }"}, "'claim\\[0\\].formula' needs a value for a"),
+        ({"sizes": "3"}, "key 'sizes' is not known here"),
+    ],
+)  # fmt: skip
+def test_faults_name_file_and_key(load, tables, words):
+    with pytest.raises(InvalidArgument, match=words) as caught:
+        load(**tables)
+    assert "p.toml: " in str(caught.value)
+
+
+def test_values_that_are_missing(load):
+    file = load(values="{ a = 1 }", claim="")
+    with pytest.raises(MissingValues, match=r"p.toml: table 'values' .* s1 has none"):
+        _ = file.numeric
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("x.csv", "", "is empty"),
+        ("x.csv", "# no rows\n\n", "is empty"),
+        ("x.csv", "one,two\n", "header line alone"),
+        ("x.csv", "1,2\n3\n", "line 2 has 1 fields, the first row 2"),
+        ("x.csv", "a,b\n1,2\n1,2,3\n", "line 3 has 3 fields, the header line 2"),
+        ("x.csv", "1,2\n\n3,four\n", "line 3, column 2 is 'four'"),
+        ("x.csv", "1,b\n3,4\n", "line 1, column 2 is 'b'"),
+        ("x.csv", "1;2\n3;4\n", "line 2|header line|column 1"),
+        ("x.csv", "1,2\n3,\n", "line 2, column 2 is ''"),
+        ("x.csv", "1,2\n3,nan\n", "line 2, column 2 is 'nan'"),
+        ("x.csv", "1,2\n3,1e999\n", "line 2, column 2"),
+        ("x.csv", "1,2\n3,1_0\n", "line 2, column 2"),
+        ("x.csv", "1,2\n3,__import__('os')\n", "line 2, column 2"),
+        ("x.csv", b"1,\xff\n", "UTF-8; byte 2"),
+        ("d.npz", b"PK nothing", "NPZ archive"),
+    ],
+)
+def test_faults_in_arrays(load, tmp_path, name, content, words):
+    (tmp_path / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+    reference = name if name.endswith(".csv") else "d.npz:X"
+    with pytest.raises(InvalidArgument, match=words) as caught:
+        load(task=f'{{ X = "{reference}", Y = "y.csv" }}', weights='{ kind = "gaussian" }')
+    assert "p.toml: key 'task.X': " in str(caught.value)
+    assert name in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("reference", "words"),
+    [
+        ("none.csv", "does not exist"),
+        (".", "must be the name of a CSV"),
+        ("folder.csv", "not a folder"),
+        ("d.npz", "which array is meant, as in 'd.npz:X'; the file holds X, Y, O"),
+        ("d.npz:Z", "holds no array 'Z'; it holds X, Y, O"),
+        ("d.npz:O", "not Python objects"),
+        ("x.txt", "must be the name of a CSV"),
+        ("x\\u0000.csv", "cannot be opened|does not exist"),
+        ("q" * 5000 + ".csv", "cannot be opened|does not exist"),
+    ],
+)
+def test_references(load, tmp_path, reference, words):
+    (tmp_path / "folder.csv").mkdir()
+    with pytest.raises(InvalidArgument, match=words):
+        load(task=f'{{ X = "{reference}", Y = "y.csv" }}', weights='{ kind = "gaussian" }')
+
+
+def test_an_array_that_lies_about_its_size_is_refused(load, tmp_path):
+    header = "{'descr': '<f8', 'fortran_order': False, 'shape': (1000000, 1000000), }"
+    text = header.ljust(117) + "\n"
+    with zipfile.ZipFile(tmp_path / "d.npz", "w") as archive:
+        archive.writestr("X.npy", b"\x93NUMPY\x01\x00\x76\x00" + text.encode())
+        archive.writestr("Y.npy", b"nothing")
+    for key, words in (("X", "must not be larger"), ("Y", "cannot be read")):
+        with pytest.raises(InvalidArgument, match=words):
+            load(task=f'{{ X = "d.npz:{key}", Y = "y.csv" }}', weights='{ kind = "gaussian" }')
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"network = \n", "no TOML: .*line 1, column"),
+        (b"a = 1\na = 2\n", "no TOML: .*line 2"),
+        (b"\xff", "UTF-8"),
+        (b"a = " + b"[" * 5000, "nested too deeply|no TOML"),
+        (b"a = " + b"9" * 5000, "no TOML"),
+        (b"#" * (2**20 + 1), "larger than 1 MiB"),
+    ],
+)
+def test_bad_toml(tmp_path, content, words):
+    (tmp_path / "p.toml").write_bytes(content)
+    with pytest.raises(InvalidArgument, match=words) as caught:
+        sk.load_problem(str(tmp_path / "p.toml"))
+    assert "p.toml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "path", [None, 3, b"p.toml", ["p.toml"], "", "none.toml", "/", "/dev/null"]
+)
+def test_bad_paths(path):
+    with pytest.raises(InvalidArgument, match=r"must be a file|does not exist"):
+        sk.load_problem(path)
+
+
+# ---- fuzz of files: keys deleted, renamed, moved, values of other types
+
+OTHER = [
+    None, True, 0, -1, 2**70, 0.5, math.nan, math.inf, "", "s1", "os.system('true')", "9^9^9^9",
+    "x.csv", "d.npz:O", "../..", [], [[]], [1, "a"], {}, {"kind": "mlp"}, [{}], "loss",
+]  # fmt: skip
+
+
+def places(data, path=()):
+    """Return the paths of all values in nested tables and lists."""
+    items = data.items() if isinstance(data, dict) else enumerate(data)
+    for key, value in list(items):
+        yield (*path, key)
+        if isinstance(value, (dict, list)):
+            yield from places(value, (*path, key))
+
+
+def toml(value):
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{json.dumps(k)} = {toml(v)}" for k, v in value.items()) + " }"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(toml, value)) + "]"
+    return json.dumps(value) if not isinstance(value, float) else repr(value)
+
+
+def changed(data, choices):
+    for draw, change, value in choices:
+        found = list(places(data))
+        if not found:
+            break
+        *path, key = found[draw % len(found)]
+        parent = data
+        for step in path:
+            parent = parent[step]
+        if change == "delete" or value is None:
+            del parent[key]
+        elif change == "rename" and isinstance(parent, dict):
+            parent[f"{key}s"] = parent.pop(key)
+        else:
+            parent[key] = copy.deepcopy(value)
+    return data
+
+
+CHANGES = st.lists(
+    st.tuples(
+        st.integers(0, 10**6),
+        st.sampled_from(["delete", "rename", "replace", "replace"]),
+        st.sampled_from(OTHER),
+    ),
+    min_size=1,
+    max_size=3,
+)
+SAMPLES = """
+network = { kind = "mlp", sizes = [2, 3, 2], activation = "tanh", bias = true }
+task = { X = "x.csv", Y = "y.csv", steps = ["centre", { step = "whiten", components = 2 }] }
+weights = { kind = "gaussian", scale = 0.5, seed = 1 }
+simulate = { learning_rate = 0.1, steps = 5, batch_size = 2, seed = 1 }
+"""
+
+
+def fuzz(folder, count):
+    np.savetxt(folder / "x.csv", X, delimiter=",")
+    np.savetxt(folder / "y.csv", Y, delimiter=",")
+    np.savez(folder / "d.npz", X=X, Y=Y, O=np.array([{}], dtype=object))
+
+    @settings(max_examples=count, database=None)
+    @given(st.sampled_from([BASE, SAMPLES]), CHANGES)
+    def run(text, choices):
+        data = changed(tomllib.loads(text), choices)
+        lines = [f"{json.dumps(key)} = {toml(value)}" for key, value in data.items()]
+        (folder / "f.toml").write_text("\n".join(lines))
+        try:
+            file = sk.load_problem(folder / "f.toml")
+            assert file.numeric.is_numeric
+        except SymkernelError as error:
+            assert "f.toml: " in str(error)  # noqa: PT017
+
+    run()
+
+
+def test_fuzz(tmp_path):
+    fuzz(tmp_path, 200)
+
+
+@pytest.mark.slow
+def test_fuzz_of_thousands(tmp_path):
+    fuzz(tmp_path, 1500)
