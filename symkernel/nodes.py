@@ -1,5 +1,6 @@
-"""Building blocks of `Network.build`: parameters and nodes."""
+"""Building blocks of `Network.build`: parameters, nodes and activations."""
 
+from symkernel.problem.activation import Activation
 from symkernel.problem.nodes import (
     Apply,
     Bias,
@@ -12,4 +13,15 @@ from symkernel.problem.nodes import (
     Sum,
 )
 
-__all__ = ["Apply", "Bias", "Gate", "Input", "Linear", "Node", "Parameter", "Slice", "Sum"]
+__all__ = [
+    "Activation",
+    "Apply",
+    "Bias",
+    "Gate",
+    "Input",
+    "Linear",
+    "Node",
+    "Parameter",
+    "Slice",
+    "Sum",
+]

@@ -169,6 +169,10 @@ class _Printer(LatexPrinter):
             return name + power
         return f"{name}({', '.join(map(self._print, expr.args))}){power}"
 
+    def _print_Heaviside(self, expr: sp.Expr, exp: str | None = None) -> str:
+        power = "" if exp is None else f"^{{{exp}}}"
+        return rf"\Theta{power}\left({self._print(expr.args[0])}\right)"
+
     def _print_Derivative(self, expr: sp.Derivative) -> str:
         function, variable = expr.expr, expr.variables
         if variable == (t,) and isinstance(function, AppliedUndef):

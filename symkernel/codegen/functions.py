@@ -49,6 +49,32 @@ class decay(sp.Function):
         return self.definition()._eval_evalf(prec)
 
 
+class sigmoid(sp.Function):
+    r"""$1/(1 + e^{-x})$, without overflow for either sign of $x$."""
+
+    nargs = 1
+
+    def definition(self) -> sp.Expr:
+        """Return the function written out."""
+        return 1 / (1 + sp.exp(-self.args[0]))
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        return self.definition()._eval_evalf(prec)
+
+
+class softplus(sp.Function):
+    r"""$\ln(1 + e^x)$, without overflow, relative accuracy where it is small."""
+
+    nargs = 1
+
+    def definition(self) -> sp.Expr:
+        """Return the function written out."""
+        return sp.log(1 + sp.exp(self.args[0]))
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        return self.definition()._eval_evalf(prec)
+
+
 class rise(sp.Function):
     r"""$1 - e^{-x}$ for $x \ge 0$, without cancellation near 0.
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import sympy as sp
 
+from symkernel.codegen.activations import bodies_of
 from symkernel.codegen.matrix_printer import NONE, Leaf, Lowering
 from symkernel.codegen.printer import source_of
 from symkernel.problem.activation import ARGUMENT, Activation
@@ -77,7 +78,7 @@ def lowered_kernel(
     leaves : mapping of MatrixSymbol to Leaf
         What the other symbols are; the inputs are called ``x`` and ``x2``.
     activations : iterable of Activation
-        Functions with a compiled body of their own; others are printed.
+        Functions whose value and slope have a compiled body; others are printed in place.
 
     Raises
     ------
@@ -98,7 +99,7 @@ def lowered_kernel(
 def _module(writer: Lowering, leaves: Mapping[sp.MatrixSymbol, Leaf]) -> LoweredKernel:
     from symkernel.numerics import batched, elementary
 
-    texts = [inspect.getsource(elementary)]
+    texts = [inspect.getsource(elementary) + bodies_of(writer.activations)]
     texts.append(inspect.getsource(batched).replace("from __future__ import annotations\n", ""))
     for name, body in writer.functions.values():
         texts.append(_MAPPED.format(name=name, body=body, variable=source_of(ARGUMENT)))

@@ -16,6 +16,7 @@ import sympy as sp
 from sympy.matrices.expressions.diagonal import DiagMatrix
 from sympy.matrices.expressions.slice import MatrixSlice
 
+from symkernel.codegen.activations import body_of
 from symkernel.codegen.matrix_nodes import Elementwise, InnerProduct
 from symkernel.codegen.printer import source_of
 from symkernel.errors import Unlowerable
@@ -193,7 +194,7 @@ class Lowering:
             bodies = {}
             for phi in self.activations:
                 for place, expression in enumerate((phi.expression, phi.slope)):
-                    call = f"{phi.body}({source_of(ARGUMENT)})[{place}]"
+                    call = f"{body_of(phi)}({source_of(ARGUMENT)})[{place}]"
                     bodies[sp.Lambda(ARGUMENT, expression)] = call
             body = bodies.get(node.function) or source_of(node.function(ARGUMENT))
             self.functions[node.function] = (f"map{len(self.functions)}", body)

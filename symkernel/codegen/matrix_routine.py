@@ -15,7 +15,7 @@ from symkernel.codegen.matrix_module import LoweredKernel, lowered_kernel
 from symkernel.codegen.matrix_printer import LEFT, NONE, RIGHT, Leaf
 from symkernel.errors import InvalidArgument, MissingValues, ShapeMismatch, as_real_array
 from symkernel.problem.network import Network
-from symkernel.problem.nodes import Apply, Gate, Size
+from symkernel.problem.nodes import Gate, Size
 
 __all__ = ["KernelRoutine", "routine"]
 
@@ -173,8 +173,7 @@ def routine(
     Unlowerable
         Naming the node that has no translation.
     """
-    activations = {n.activation.name: n.activation for n in net.order if isinstance(n, Apply)}
-    lowered = lowered_kernel(expression, where, _leaves(net), activations.values())
+    lowered = lowered_kernel(expression, where, _leaves(net), net.activations)
     return KernelRoutine(net, lowered, dict(values or {}))
 
 

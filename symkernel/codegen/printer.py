@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sympy as sp
 from sympy.codegen.cfunctions import expm1, hypot
+from sympy.core.relational import Relational
 
-from symkernel.codegen.functions import decay, rise, tanhc
+from symkernel.codegen.functions import decay, rise, sigmoid, softplus, tanhc
 from symkernel.errors import Unlowerable
 
-# Bodies in numerics/elementary.py, and functions of `math` that numba maps to one instruction.
+# Bodies in numerics/elementary.py, and functions of `math`, which do not vectorise.
 _FUNCTIONS: dict[type, str] = {
     sp.exp: "exp",
     expm1: "expm1",
@@ -17,12 +18,22 @@ _FUNCTIONS: dict[type, str] = {
     decay: "decay",
     rise: "rise",
     sp.erf: "erf",
+    sp.erfc: "math.erfc",
     sp.Abs: "abs",
     hypot: "math.hypot",
+    sigmoid: "sigmoid",
+    softplus: "softplus",
+    sp.sign: "sign",
     sp.log: "math.log",
-    sp.Max: "max",
-    sp.Min: "min",
+    sp.sin: "math.sin",
+    sp.cos: "math.cos",
+    sp.tan: "math.tan",
+    sp.atan: "math.atan",
+    sp.asinh: "math.asinh",
+    sp.sinh: "math.sinh",
+    sp.cosh: "math.cosh",
 }
+_EXTREMES = {sp.Max: "max", sp.Min: "min"}
 
 
 def variable(symbol: sp.Symbol) -> str:
@@ -68,19 +79,23 @@ def source_of(expression: sp.Basic) -> str:
         return _power(expression)
     if isinstance(expression, sp.Piecewise):
         return _selection(expression)
-    if isinstance(
-        expression, (sp.StrictLessThan, sp.LessThan, sp.StrictGreaterThan, sp.GreaterThan)
-    ):
+    if isinstance(expression, Relational):
         left, right = map(source_of, expression.args)
         return f"({left} {expression.rel_op} {right})"
     if isinstance(expression, (sp.And, sp.Or)):
         word = " and " if isinstance(expression, sp.And) else " or "
         return "(" + word.join(source_of(part) for part in expression.args) + ")"
+    if type(expression) in _EXTREMES:
+        # Numbers last: `max` and `min` hand on NaN in their first argument only.
+        parts = sorted(expression.args, key=lambda part: part.is_number)
+        return f"{_EXTREMES[type(expression)]}({', '.join(map(source_of, parts))})"
+    if isinstance(expression, sp.Heaviside) and expression.args[1] == 0:
+        return f"heaviside({source_of(expression.args[0])})"
     name = _FUNCTIONS.get(type(expression))
     if name is None:
         raise Unlowerable(
             f"The node {type(expression).__name__} in '{expression}' has no numerical "
-            f"translation; write it with exp, tanh, erf, sqrt, powers or Piecewise."
+            f"translation; write it with exp, log, tanh, erf, sin, powers, Max or Piecewise."
         )
     return f"{name}({', '.join(source_of(part) for part in expression.args)})"
 
@@ -104,9 +119,18 @@ def _power(expression: sp.Pow) -> str:
         return product if exponent > 0 else f"(1.0 / {product})"
     if exponent == -1:
         return f"(1.0 / {source_of(base)})"
+    if exponent.is_Rational and exponent.q == 2:
+        root = sp.Mul(base ** (abs(exponent) - sp.S.Half), sp.sqrt(base), evaluate=False)
+        return source_of(root) if exponent > 0 else f"(1.0 / {source_of(root)})"
+    if exponent.is_Integer:
+        return f"({source_of(base)} ** {int(exponent)})"  # numba writes it as products
+    if exponent.is_number and exponent.is_real:
+        return f"({source_of(base)} ** {float(exponent)!r})"
+    if base.is_number and base.is_positive:
+        return f"exp({source_of(exponent * sp.log(base))})"
     raise Unlowerable(
-        f"The power '{expression}' has no numerical translation; use square roots and integer "
-        f"exponents up to 8."
+        f"The power '{expression}' has no numerical translation; its exponent or its base must "
+        f"be a number, a base positive."
     )
 
 

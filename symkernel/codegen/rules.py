@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import sympy as sp
 
+from symkernel.codegen.functions import sigmoid, softplus
 from symkernel.formula import Evidence
 from symkernel.identities import vanishes
 
@@ -100,3 +101,57 @@ def use_relation(expression: sp.Expr, monomial: sp.Expr, value: sp.Expr) -> sp.E
 def collect_terms(expression: sp.Expr, symbols: Sequence[sp.Symbol]) -> sp.Expr:
     """Return the polynomial collected in some symbols, each coefficient factored."""
     return sp.collect(sp.expand(expression), symbols, func=sp.factor)
+
+
+def without_overflow(expression: sp.Expr) -> sp.Expr:
+    r"""Replace $1/(1 + e^u)$, $e^u/(1 + e^u)$ and $\ln(1 + e^u)$ by functions that stay finite.
+
+    In this order: $(1 + e^u)^{-n} = \sigma(-u)^n$, $\ln(1 + e^u)$ = softplus $u$, and
+    $e^a \sigma(v)^n = e^{a + k v} \sigma(v)^{n-k} \sigma(-v)^k$ for the $k$ that leaves least in
+    the exponent.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> from symkernel.codegen.functions import sigmoid
+    >>> from symkernel.codegen.rules import without_overflow
+    >>> x = sp.Symbol("x")
+    >>> slope = sp.diff(1 / (1 + sp.exp(-x)))
+    >>> assert without_overflow(slope) == sigmoid(x) * sigmoid(-x)
+    """
+    written = expression.replace(
+        lambda e: e.is_Pow and e.exp.is_negative and _is_raised(e.base),
+        lambda e: sigmoid(-e.base.args[1].args[0]) ** -e.exp,
+    )
+    written = written.replace(
+        lambda e: isinstance(e, sp.log) and _is_raised(e.args[0]),
+        lambda e: softplus(e.args[0].args[1].args[0]),
+    )
+    return written.replace(lambda e: e.is_Mul and e.has(sp.exp) and e.has(sigmoid), _balanced)
+
+
+def _is_raised(expression: sp.Expr) -> bool:
+    """Whether the expression is 1 + exp(u)."""
+    parts = expression.args
+    return expression.is_Add and parts[0] == 1 and len(parts) == 2 and isinstance(parts[1], sp.exp)
+
+
+def _balanced(product: sp.Expr) -> sp.Expr:
+    """Use up the exponential in a product on its sigmoids."""
+    factors = sp.Mul.make_args(product)
+    exponent = sp.Add(*(f.args[0] for f in factors if isinstance(f, sp.exp)))
+    done = []
+    for factor in (f for f in factors if not isinstance(f, sp.exp)):
+        base, power = factor.as_base_exp()
+        if isinstance(base, sigmoid) and power.is_Integer:
+            v = base.args[0]
+            left = [sp.expand(exponent + k * v) for k in range(int(power) + 1)]
+            k = min(range(len(left)), key=lambda k: _amount(left[k]))
+            exponent = left[k]
+            factor = base ** (power - k) * sigmoid(sp.expand(-v)) ** k
+        done.append(factor)
+    return sp.Mul(sp.exp(exponent), *done)
+
+
+def _amount(exponent: sp.Expr) -> float:
+    return float(sum(abs(c) for c in exponent.as_coefficients_dict().values()))

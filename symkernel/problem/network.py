@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from types import MappingProxyType
+from typing import TypeAlias
 
 import sympy as sp
 
 from symkernel.errors import InvalidArgument, ShapeMismatch
+from symkernel.problem.activation import Activation
 from symkernel.problem.activation import activation as find_activation
 from symkernel.problem.nodes import (
     Apply,
@@ -25,6 +27,7 @@ from symkernel.problem.nodes import (
 )
 
 PARAMETERISATIONS = ("standard", "ntk")
+ActivationLike: TypeAlias = str | sp.Expr | Activation
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,10 +130,15 @@ class Network:
     def is_linear(self) -> bool:
         """Whether no node but "linear" activations is nonlinear, and there is no gate or bias."""
         return not any(
-            (isinstance(node, Apply) and node.activation.name != "linear")
+            (isinstance(node, Apply) and not node.activation.is_linear)
             or isinstance(node, (Bias, Gate))
             for node in self.order
         )
+
+    @property
+    def activations(self) -> tuple[Activation, ...]:
+        """Activations in the order in which the forward pass meets them, each once."""
+        return tuple(dict.fromkeys(n.activation for n in self.order if isinstance(n, Apply)))
 
     @property
     def is_numeric(self) -> bool:
@@ -191,28 +199,35 @@ class Network:
     def mlp(
         cls,
         sizes: Sequence[Size],
-        activation: str = "tanh",
+        activation: ActivationLike | Sequence[ActivationLike] = "tanh",
         bias: bool = False,
         parameterisation: str = "standard",
+        output_activation: ActivationLike = "linear",
     ) -> Network:
-        r"""Return a multilayer perceptron with linear output.
+        r"""Return a multilayer perceptron.
 
         Parameters
         ----------
         sizes : sequence of int or symbols
             Units of input, hidden layers and output.
-        activation : str
-            Name of the activation of every hidden layer.
+        activation : str, sympy.Expr or Activation, or a sequence of them
+            Name of the activation of every hidden layer, or any SymPy expression of one real
+            symbol, or one for each hidden layer.
         bias : bool
             Whether each layer has a trained bias.
         parameterisation : {"standard", "ntk"}
             With "ntk" each dense weight is multiplied by $1/\sqrt{\text{fan-in}}$ where used.
+        output_activation : str, sympy.Expr or Activation
+            The output nonlinearity.
 
         Examples
         --------
-        >>> import symkernel as sk
+        >>> import sympy as sp, symkernel as sk
         >>> net = sk.Network.mlp([20, 64, 64, 10], activation="tanh", bias=True)
         >>> assert set(net.nodes) == {"input", "hidden1", "hidden2", "hidden", "output"}
+        >>> z = sp.Symbol("z")
+        >>> net = sk.Network.mlp([5, 8, 8, 1], ["relu", sp.sin(z)], output_activation="sigmoid")
+        >>> assert [phi.name for phi in net.activations] == ["relu", "sin(z)", "sigmoid"]
         """
         if not isinstance(sizes, Sequence) or len(sizes) < 2:
             raise ShapeMismatch(
@@ -224,7 +239,7 @@ class Network:
                 f"not {parameterisation!r}."
             )
         widths = [as_size(n, "sizes") for n in sizes]
-        phi = find_activation(activation)
+        kinds = [*_one_per_layer(activation, len(widths) - 2), find_activation(output_activation)]
         node: Node = Input(widths[0])
         names: dict[str, Node] = {}
         for layer, (fan_in, fan_out) in enumerate(pairwise(widths), 1):
@@ -232,9 +247,9 @@ class Network:
             node = Parameter(f"W{layer}", (fan_out, fan_in), scale=scale) @ node
             if bias:
                 node = node + Parameter(f"b{layer}", (fan_out,), "bias")
+            if not kinds[layer - 1].is_linear:
+                node = Apply(kinds[layer - 1], node)
             if layer < len(widths) - 1:
-                if phi.name != "linear":
-                    node = Apply(phi, node)
                 names[f"hidden{layer}"] = node
         if names:
             names["hidden"] = names[f"hidden{len(widths) - 2}"]
@@ -246,7 +261,7 @@ class Network:
         inputs: Size,
         hidden: Size,
         outputs: Size,
-        activation: str = "linear",
+        activation: ActivationLike = "linear",
         bias: bool = False,
         parameterisation: str = "standard",
     ) -> Network:
@@ -265,3 +280,16 @@ class Network:
             as_size(outputs, "outputs"),
         ]
         return cls.mlp(sizes, activation, bias, parameterisation)
+
+
+def _one_per_layer(
+    given: ActivationLike | Sequence[ActivationLike], layers: int
+) -> list[Activation]:
+    if isinstance(given, str) or not isinstance(given, Sequence):
+        return [find_activation(given)] * layers
+    if len(given) != layers:
+        raise ShapeMismatch(
+            f"Argument 'activation' must hold one activation for each of the {layers} hidden "
+            f"layers, not {len(given)}."
+        )
+    return [find_activation(one) for one in given]

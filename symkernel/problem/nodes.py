@@ -198,14 +198,13 @@ class Bias(Node):
 
 @dataclass(frozen=True, eq=False)
 class Apply(Node):
-    """An activation applied to each entry of its child."""
+    """An activation applied to each entry of its child: a name, an expression, or a record."""
 
     activation: Activation
     child: Node
 
     def __post_init__(self) -> None:
-        if isinstance(self.activation, str):
-            object.__setattr__(self, "activation", activation(self.activation))
+        object.__setattr__(self, "activation", activation(self.activation))
         _set_size(self, self.child.size)
 
     @property

@@ -13,6 +13,7 @@ from symkernel.errors import InvalidArgument, ShapeMismatch
 from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
+from symkernel.problem.nodes import Linear
 from symkernel.problem.weights import Weights
 
 CONVENTIONS = (
@@ -128,9 +129,11 @@ class Problem:
         """The block of conventions that is printed with every result."""
         tasks = (phase.task for phase in self.curriculum.phases)
         history = dict.fromkeys(line for task in tasks for line in task.history)
+        phis = (phi for phi in self.network.activations if phi.convention)
         return (
             *CONVENTIONS,
             f"loss factor {self.loss.factor}; {self.network.parameterisation} parameterisation",
+            *(f"activation {phi.name}: {phi.convention}" for phi in phis),
             *(f"data {line}" for line in history),
         )
 
@@ -153,13 +156,8 @@ def _with_values(duration: Any, values: Mapping[sp.Symbol, object]) -> Any:
 
 
 def _sized(network: Network, phase: Phase, values: Mapping[sp.Symbol, object]) -> Network:
-    """Return the chain with its sizes as numbers; symbolic sizes occur in such chains only."""
-    from symkernel.problem.nodes import Apply, Linear
-
+    """Return the chain with its sizes as numbers; weights in symbols belong to linear chains."""
     chain = [node for node in network.order if isinstance(node, Linear)]
     sizes = [network.inputs, *(node.size for node in chain)]
     numbers = [int(sp.sympify(n).subs(values)) for n in sizes]
-    kinds = {node.activation.name for node in network.order if isinstance(node, Apply)}
-    bias = any(p.kind == "bias" for p in network.parameters)
-    kind = kinds.pop() if kinds else "linear"
-    return Network.mlp(numbers, kind, bias, network.parameterisation)
+    return Network.mlp(numbers, "linear", False, network.parameterisation)

@@ -39,7 +39,7 @@ def least_squares(task: Task) -> tuple[np.ndarray, float]:
 def why_not(net: Network) -> str | None:
     """Return what keeps a network off moments, None if nothing does."""
     for node in net.order:
-        if isinstance(node, Apply) and node.activation.name != "linear":
+        if isinstance(node, Apply) and not node.activation.is_linear:
             return f"it applies {node.activation.name}"
         if isinstance(node, Bias):
             return f"it adds the bias '{node.parameter.name}'"

@@ -22,7 +22,7 @@ def is_dense(node: Node) -> bool:
 
 def is_identity(node: Node) -> bool:
     """Whether a node hands its child on."""
-    return isinstance(node, Apply) and node.activation.name == "linear"
+    return isinstance(node, Apply) and node.activation.is_linear
 
 
 class Plan:

@@ -11,6 +11,7 @@ import inspect
 import re
 from types import ModuleType
 
+from symkernel.codegen.activations import bodies_of
 from symkernel.codegen.cache import load
 from symkernel.numerics import elementary
 from symkernel.simulation.layout import Layout
@@ -179,7 +180,8 @@ class Source:
             "sum": self.summed_squares(),
         }
         code = [*(self._filled(part, blocks) for part in parts), self._filled(_SQUARES, squares)]
-        return inspect.getsource(elementary) + _HEAD + "\n".join(code)
+        bodies = bodies_of(self.layout.net.activations)
+        return inspect.getsource(elementary) + bodies + _HEAD + "\n".join(code)
 
     def _filled(self, template: str, blocks: dict[str, Lines]) -> str:
         """Return a template with blocks of statements in place of their names."""

@@ -13,10 +13,11 @@ from types import MappingProxyType, ModuleType
 
 import numpy as np
 
+from symkernel.codegen.activations import bodies_of, body_of
 from symkernel.codegen.cache import load
 from symkernel.errors import InvalidArgument
 from symkernel.numerics import elementary
-from symkernel.problem.activation import ACTIVATIONS, Activation
+from symkernel.problem.activation import Activation
 from symkernel.problem.modes import common_basis
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Apply, Bias, Gate, Input, Linear, Node, Parameter, Slice, Sum
@@ -30,23 +31,23 @@ _MOST_BYTES = 2**30
 _FILL = """
 
 @numba.njit("void(f8[::1], f8[::1], f8[::1])", cache=True, nogil=True, error_model="numpy")
-def fill_{name}(z, value, slope):
+def fill(z, value, slope):
     for k in range(z.size):
         value[k], slope[k] = {body}(z[k])
 """
 
 
 @cache
-def _activations() -> ModuleType:
-    fills = (_FILL.format(name=a.name, body=a.body) for a in ACTIVATIONS.values())
-    return load(inspect.getsource(elementary) + "".join(fills), "activations")
+def _compiled(activation: Activation) -> ModuleType:
+    body, text = body_of(activation), bodies_of([activation])
+    return load(inspect.getsource(elementary) + text + _FILL.format(body=body), "activation")
 
 
 def value_and_slope(activation: Activation, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return an activation and its derivative at each entry."""
     flat = np.array(z).reshape(-1)  # a copy: the samples of a task cannot be written to
     value, slope = np.empty_like(flat), np.empty_like(flat)
-    getattr(_activations(), f"fill_{activation.name}")(flat, value, slope)
+    _compiled(activation).fill(flat, value, slope)
     return value.reshape(z.shape), slope.reshape(z.shape)
 
 

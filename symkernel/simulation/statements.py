@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from symkernel.codegen.activations import body_of
 from symkernel.problem.nodes import Apply, Bias, Gate, Input, Linear, Node, Slice, Sum
 from symkernel.simulation.plan import Plan, is_dense, is_identity
 
@@ -136,7 +137,7 @@ class Statements:
         k = self.plan.index[node]
         rows = f"v{k}.shape[0]", f"v{k}.shape[1]"
         if isinstance(node, Apply) and not is_identity(node):
-            call = f"{node.activation.body}({self._at(node.child, 'r')})"
+            call = f"{body_of(node.activation)}({self._at(node.child, 'r')})"
             if node.child in self.plan.trained:
                 return loop(*rows, [f"v{k}[r, c], d{k}[r, c] = {call}"])
             return loop(*rows, [f"v{k}[r, c] = {call}[0]"])

@@ -42,7 +42,7 @@ class GradientFlow:
             elif isinstance(node, Linear) and node.parameter.kind == "dense":
                 head = Words.of(node.parameter.name, coefficient=node.parameter.scale)
                 memo[node] = head @ memo[node.child]
-            elif isinstance(node, Apply) and node.activation.name == "linear":
+            elif isinstance(node, Apply) and node.activation.is_linear:
                 memo[node] = memo[node.child]
             elif isinstance(node, Sum):
                 memo[node] = sum((memo[term] for term in node.terms), Words({}))

@@ -34,14 +34,9 @@ Factors = tuple[sp.MatrixExpr, ...]
 Signal = dict[Factors, sp.Expr]
 
 
-def is_linear(activation: Activation) -> bool:
-    """Return whether the activation is the identity, which leaves no trace in a formula."""
-    return activation.expression == ARGUMENT
-
-
 def is_nonlinear(node: Node) -> TypeGuard[Apply]:
     """Return whether the node applies an activation other than the identity."""
-    return isinstance(node, Apply) and not is_linear(node.activation)
+    return isinstance(node, Apply) and not node.activation.is_linear
 
 
 def is_whole(node: Slice) -> bool:
@@ -73,12 +68,12 @@ class Names:
     ----------
     vectors : mapping of Node to str
         Nodes whose value has a name; others are written out where they are used.
-    labels : mapping of str to str
-        Identifier of each nonlinear activation, by the activation's name.
+    labels : mapping of Activation to str
+        Identifier of each nonlinear activation.
     """
 
     vectors: Mapping[Node, str]
-    labels: Mapping[str, str]
+    labels: Mapping[Activation, str]
 
     @classmethod
     def of(cls, net: Network) -> Names:
@@ -91,8 +86,8 @@ class Names:
             taken.update((wanted, wanted + PRIME))
             return wanted
 
-        kinds = dict.fromkeys(node.activation.name for node in net.order if is_nonlinear(node))
-        labels = {kind: fresh(f"phi_{kind}" if len(kinds) > 1 else "phi") for kind in kinds}
+        kinds = [phi for phi in net.activations if not phi.is_linear]
+        labels = {phi: fresh("phi" + _index(phi, kinds)) for phi in kinds}
         vectors = {net.nodes["input"]: fresh("x"), net.output: fresh("f")}
         given = {node: name for name, node in net.nodes.items()}
         stems = {node: _stem(node, given.get(node)) for node in _nodes_to_name(net)}
@@ -106,6 +101,12 @@ class Names:
         if is_nonlinear(net.output) and net.output.child not in vectors:
             vectors[net.output.child] = fresh("a_f")
         return cls(vectors, labels)
+
+
+def _index(phi: Activation, kinds: list[Activation]) -> str:
+    """Return what tells an activation from the others: a name of one word, or a number."""
+    alone = [other.name for other in kinds].count(phi.name) == 1 and phi.name.isalpha()
+    return f"_{phi.name if alone else kinds.index(phi) + 1}" if len(kinds) > 1 else ""
 
 
 def _stem(node: Node, name: str | None) -> str:
@@ -183,9 +184,9 @@ class Side:
     def _applied(
         self, phi: Activation, expression: sp.Expr, vector: sp.MatrixExpr, order: str
     ) -> sp.MatrixExpr:
-        if is_linear(phi):
+        if phi.is_linear:
             return vector
-        label = self.names.labels[phi.name] + order
+        label = self.names.labels[phi] + order
         return Elementwise(sp.Lambda(ARGUMENT, expression), vector, label)
 
     def _gate(self, name: str, node: Node) -> sp.MatrixSymbol:
@@ -198,7 +199,7 @@ class Side:
             case Linear(parameter=p, child=child):
                 symbol = _symbol(p)
                 yield child, p.scale, (symbol if p.kind == "dense" else Diagonal(symbol),)
-            case Apply(activation=phi, child=child) if is_linear(phi):
+            case Apply(activation=phi, child=child) if phi.is_linear:
                 yield child, one, ()
             case Apply(activation=phi, child=child):
                 slope = self._applied(phi, phi.slope, self.value(child), PRIME)

@@ -34,7 +34,7 @@ from symkernel.errors import InvalidArgument
 from symkernel.formula import Formula
 from symkernel.problem.activation import ARGUMENT
 from symkernel.problem.network import Network
-from symkernel.problem.nodes import Apply, Bias, Linear, Node
+from symkernel.problem.nodes import Bias, Linear, Node
 from symkernel.theory.jacobian import PRIME, Factors, Names, Side, Signal, assembled
 
 # Characters of the plain text of a formula that still fit on one printed line.
@@ -161,7 +161,7 @@ def pseudo_kernel(net: Network, of: str = "hidden", by: str = "output") -> Kerne
     expression = assembled(_contributions(net, p, q, here, there), p.size, q.size)
     upper, lower = names.vectors[p], names.vectors[q]
     symbol = sp.MatrixSymbol(f"K_{upper}_{lower}", p.size, q.size)
-    where = tuple(_needed(expression, [*_interleaved(here, there), *_functions(net, names)]))
+    where = tuple(_needed(expression, [*_interleaved(here, there), *_functions(names)]))
     title = f"pseudo-kernel of {of} by {by}" if p is not q else f"tangent kernel of {of}"
     jacobians = {symbol.name: (upper, lower), **here.jacobians, **there.jacobians}
     texts = _texts(names, jacobians, (expression, *(part for line in where for part in line)))
@@ -235,12 +235,11 @@ def _interleaved(here: Side, there: Side) -> Iterator[tuple[Any, Any]]:
     yield from primed.values()
 
 
-def _functions(net: Network, names: Names) -> Iterator[tuple[Any, Any]]:
+def _functions(names: Names) -> Iterator[tuple[Any, Any]]:
     """Yield phi(z) and phi'(z) of every nonlinear activation."""
-    seen = {n.activation.name: n.activation for n in net.order if isinstance(n, Apply)}
-    for kind, label in names.labels.items():
-        yield sp.Function(label)(ARGUMENT), seen[kind].expression
-        yield sp.Function(label + PRIME)(ARGUMENT), seen[kind].slope
+    for phi, label in names.labels.items():
+        yield sp.Function(label)(ARGUMENT), phi.expression
+        yield sp.Function(label + PRIME)(ARGUMENT), phi.slope
 
 
 def _needed(expression: Any, lines: list[tuple[Any, Any]]) -> Iterator[tuple[Any, Any]]:
@@ -263,7 +262,7 @@ def _texts(
     """Return LaTeX of functions, of the kernel and Jacobians (`pairs`), and of primed vectors."""
     texts = {}
     for label in names.labels.values():
-        _, _, kind = label.partition("_")
+        _, _, kind = label.rstrip("_").partition("_")
         texts[label] = rf"\phi_{{\mathrm{{{kind}}}}}" if kind else r"\phi"
         texts[label + PRIME] = texts[label].replace(r"\phi", r"\phi'", 1)
     for name, (upper, lower) in pairs.items():
@@ -295,7 +294,7 @@ def _split(left: str, expression: Any, names: Mapping[str, str]) -> list[str]:
 def _equation(left: Any, right: Any, names: Mapping[str, str]) -> str:
     if isinstance(left, AppliedUndef):
         name = left.func.__name__
-        meaning = right.rewrite(sp.Piecewise) if right.has(sp.Heaviside) else right
+        meaning = right.rewrite(sp.Piecewise) if isinstance(right, sp.Heaviside) else right
         # SymPy moves roots out of denominators; textbooks write z over root 2.
         root = sp.Pow(sp.sqrt(2), -1, evaluate=False)
         written = sp.Mul(ARGUMENT, root, evaluate=False)

@@ -26,12 +26,15 @@ HUGE = np.finfo(float).max
 # Largest errors allowed, in ulp of the exact value: a little above those in the docstrings,
 # since other processors may fuse other operations.
 LARGEST = {"exp": 1.1, "expm1": 2.1, "tanh": 2.7, "tanhc": 3.9, "erf": 1.7}
+LARGEST |= {"sigmoid": 2.3, "softplus": 2.5}
 EXACT = {
     "exp": mpmath.exp,
     "expm1": mpmath.expm1,
     "tanh": mpmath.tanh,
     "tanhc": lambda x: mpmath.tanh(x) / x if x else mpmath.mpf(1),
     "erf": mpmath.erf,
+    "sigmoid": lambda x: 1 / (1 + mpmath.exp(-x)),
+    "softplus": lambda x: mpmath.log1p(mpmath.exp(x)),
 }
 RANGES = {
     "exp": [(-745.2, 709.79), (-1, 1)],
@@ -39,6 +42,8 @@ RANGES = {
     "tanh": [(-22, 22), (-2, 2)],
     "tanhc": [(-25, 25), (-2, 2)],
     "erf": [(-6.5, 6.5), (-1.5, 1.5), (0.65, 0.75)],
+    "sigmoid": [(-745, 40), (-8, 8), (-1, 1)],
+    "softplus": [(-745, 40), (-8, 8), (-1, 1)],
 }
 # Pairs, since 0.0 and -0.0 are one key of a dictionary.
 AT_LIMITS = {
@@ -47,6 +52,8 @@ AT_LIMITS = {
     "tanh": [(0.0, 0.0), (-0.0, -0.0), (math.inf, 1.0), (-math.inf, -1.0), (-TINY, -TINY)],
     "tanhc": [(0.0, 1.0), (math.inf, 0.0), (-math.inf, 0.0), (TINY, 1.0), (HUGE, 1.0 / HUGE)],
     "erf": [(0.0, 0.0), (-0.0, -0.0), (math.inf, 1.0), (-math.inf, -1.0), (HUGE, 1.0)],
+    "sigmoid": [(0.0, 0.5), (-0.0, 0.5), (math.inf, 1.0), (-math.inf, 0.0), (-HUGE, 0.0)],
+    "softplus": [(0.0, math.log(2)), (math.inf, math.inf), (-math.inf, 0.0), (HUGE, HUGE)],
 }
 
 
@@ -123,15 +130,21 @@ def test_activations_and_slopes(z: float) -> None:
         value, slope = elementary.erf_and_slope(z)
         assert abs(error_in_ulp(value, mpmath.erf(w / mpmath.sqrt(2)))) < 2.2
         assert abs(slope - mpmath.sqrt(2 / mpmath.pi) * mpmath.exp(-w * w / 2)) < 3e-16
+        value, slope = elementary.sigmoid_and_slope(z)
+        assert value == elementary.sigmoid(z)
+        assert error_in_ulp(slope, mpmath.sech(w / 2) ** 2 / 4) < 3.7
+    assert elementary.quadratic_and_slope(z) == (z * z, 2 * z)
+    assert elementary.heaviside(z) == float(z > 0)
+    assert elementary.sign(z) == float(np.sign(z))
     assert elementary.relu_and_slope(z) == (max(z, 0.0), float(z > 0))
     assert elementary.linear_and_slope(z) == (z, 1.0)
 
 
-@pytest.mark.parametrize("name", ["tanh", "erf", "relu", "linear"])
+@pytest.mark.parametrize("name", ["tanh", "erf", "relu", "linear", "sigmoid"])
 def test_activations_at_infinities_and_nan(name: str) -> None:
     function = getattr(elementary, f"{name}_and_slope")
     top, slope = function(math.inf)
-    assert top == (1.0 if name in ("tanh", "erf") else math.inf)
+    assert top == (1.0 if name in ("tanh", "erf", "sigmoid") else math.inf)
     assert slope == (1.0 if name in ("relu", "linear") else 0.0)
     assert math.isnan(function(math.nan)[0])
 

@@ -7,21 +7,14 @@ definition of the nodes; knows nothing of backward signals.
 from __future__ import annotations
 
 import numpy as np
-import scipy.special
 
 from symkernel.problem.nodes import Apply, Bias, Gate, Input, Linear, Slice, Sum
+from tests.oracles.activations import FUNCTIONS
 
 STEP = 1e-30  # of the complex step: its square is lost in rounding, so the derivative is exact
 
-COMPLEX = {
-    "linear": lambda z: z,
-    "tanh": np.tanh,
-    "erf": lambda z: scipy.special.erf(z / np.sqrt(2)),
-    "relu": lambda z: np.where(z.real > 0, z, 0),
-}
 
-
-def values(net, x, weights, gates=None, functions=COMPLEX, scale=float):
+def values(net, x, weights, gates=None, functions=FUNCTIONS, scale=float):
     """Return the value of every node for one sample."""
     found = {}
     for node in net.order:

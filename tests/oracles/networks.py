@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from symkernel import Network, Task
 from symkernel import weights as initial
 from symkernel.nodes import Apply, Bias, Gate, Input, Parameter, Sum
+from tests.oracles.activations import RECORDS, activations
 
 
 def affine(name, rows, columns, node, **how):
@@ -105,6 +106,19 @@ def linear_tree():
     return Network.build(out, {"hidden": hidden})
 
 
+def user_made():
+    """Activations of every kind of formula, on the output too."""
+    x = Input(5)
+    hidden = Apply(RECORDS["softplus"], affine(1, 4, 3, x[0:3])) + Apply(
+        RECORDS["elu"], affine("s", 4, 2, x[3:5])
+    )
+    deeper = Gate("g", Apply(RECORDS["gelu"], affine(2, 4, 4, hidden)))
+    diagonal = Parameter("d", (4,), "diagonal") @ Apply(RECORDS["leaky relu"], deeper + hidden)
+    deepest = Apply(RECORDS["sin"], affine(3, 4, 4, diagonal)) + Apply("sigmoid", hidden)
+    out = Apply(RECORDS["cubic"], affine(4, 2, 4, deepest))
+    return Network.build(out, {"hidden": deeper})
+
+
 EXAMPLES = {
     "two layers": lambda: Network.two_layer(3, 5, 2),
     "two layers, tanh": lambda: Network.two_layer(3, 5, 2, "tanh"),
@@ -124,6 +138,10 @@ EXAMPLES = {
     "twice": twice,
     "bias alone": bias_alone,
     "linear tree": linear_tree,
+    "user-made activations": user_made,
+    "sigmoid and quadratic": lambda: Network.mlp(
+        [3, 4, 4, 2], ["sigmoid", "quadratic"], bias=True, output_activation="sigmoid"
+    ),
 }
 
 
@@ -178,7 +196,7 @@ def expressions(draw):
         elif kind == "bias":
             node = child + parameter((child.size,), kind)
         elif kind == "apply":
-            node = Apply(draw(st.sampled_from(["linear", "tanh", "erf", "relu"])), child)
+            node = Apply(draw(activations()), child)
         elif kind == "gate":
             node = Gate(f"gate{child.size}", child)
         elif kind == "slice":

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 import symkernel as sk
 from symkernel.codegen.matrix_nodes import Diagonal, Elementwise, InnerProduct
 from symkernel.errors import InvalidArgument, MissingValues, ShapeMismatch, Unlowerable
-from symkernel.nodes import Apply, Gate, Input, Parameter
+from symkernel.nodes import Activation, Apply, Gate, Input, Parameter
 from symkernel.problem.activation import ARGUMENT
 from tests.oracles import forward_pass
 from tests.oracles.interpreted import interpreted
@@ -197,6 +197,36 @@ def test_textbook_formulas():
 def test_erf_is_printed_with_its_root_two():
     text = sk.ntk(sk.Network.two_layer(I, H, O, activation="erf")).latex()
     assert r"\phi(z) &= \operatorname{erf}{\left(\frac{z}{\sqrt{2}} \right)}" in text
+
+
+def test_expressions_of_the_user_are_printed_with_their_slopes():
+    z = sp.Symbol("q")
+    leaky, soft = sp.Max(z, z / 10), sp.log(1 + sp.exp(z))
+    text = sk.ntk(sk.Network.two_layer(I, H, O, leaky)).latex()
+    assert (
+        r"\phi(z) &= \max\left(\frac{z}{10}, z\right),\qquad "
+        r"\phi'(z) = \Theta\left(z\right) + \frac{\Theta\left(- z\right)}{10}"
+    ) in text
+    text = sk.ntk(sk.Network.mlp([I, H, H, O], ["tanh", soft])).latex()
+    assert (
+        r"\phi_{\mathrm{2}}(z) &= \ln{\left(1 + e^{z} \right)},\qquad "
+        r"\phi'_{\mathrm{2}}(z) = \frac{e^{z}}{1 + e^{z}}"
+    ) in text
+    assert r"\phi_{\mathrm{tanh}}(z) &= \tanh" in text
+
+
+def test_activations_of_one_name_are_told_apart():
+    z = sp.Symbol("z")
+    slow, fast = (Activation("swish", z / (1 + sp.exp(-c * z))) for c in (1, 2))
+    net = sk.Network.mlp([2, 3, 3, 1], [slow, fast])
+    formula = sk.ntk(net)
+    assert r"\phi_{\mathrm{1}}(z) &= \frac{z}{1 + e^{- z}}" in formula.latex()
+    assert r"\phi_{\mathrm{2}}(z) &= \frac{z}{1 + e^{- 2 z}}" in formula.latex()
+    d = numbers(net, seed=1000)
+    x = np.ones((1, 2))
+    K = without_numba(formula)(x, x, d.weights)
+    swapped = without_numba(sk.ntk(sk.Network.mlp([2, 3, 3, 1], [fast, slow])))
+    assert error(swapped(x, x, d.weights), K) > 1e-3
 
 
 def test_names_of_the_user_serve_both_samples():
