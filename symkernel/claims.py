@@ -93,6 +93,11 @@ def check_claim(
         raise InvalidArgument(f"Argument 'against' must be a Trajectory, not {against!r}.")
     claim = _as_function(formula)
     about = Observable.of(observable, posed)
+    if about.kind == "loss" and posed.loss.weight_decay != 0:
+        raise InvalidArgument(
+            "Claims of the loss are judged by end-to-end maps, which do not tell the weight decay "
+            "in it; claim a mode, or leave weight_decay out."
+        )
     evaluate(claim, np.zeros(1))
     if against is not None:
         _check_network(against, posed)

@@ -1,28 +1,34 @@
-r"""The loss: a factor times the mean over samples of the squared error summed over outputs."""
+r"""The loss: a factor times the mean over samples of the squared error, and weight decay."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import sympy as sp
 
-from symkernel.errors import InvalidArgument
+from symkernel.problem.scalars import as_expression
 
 
 @dataclass(frozen=True)
 class SquaredError:
-    r"""Squared error $L = \kappa\, \langle |y - f(x)|^2 \rangle$, mean over samples.
+    r"""Squared error, mean over samples, and weight decay if it is wanted.
+
+    $$L = \kappa\, \langle |y - f(x)|^2 \rangle + \frac{\gamma}{2} \sum_W |W|^2$$
 
     Parameters
     ----------
     factor : number or SymPy expression
         The factor $\kappa$; 1/2 in the house convention. For "mean over outputs too" use
         1/(2 n_outputs), for "sum over samples" use n_samples/2.
+    weight_decay : number or SymPy expression
+        The strength $\gamma$ of weight decay. The sum runs over all trained parameters, biases
+        included, as they are: a scale of the parameterisation is not multiplied in.
 
     Raises
     ------
     InvalidArgument
-        If the factor is a number and not positive.
+        If the factor is a number and not positive, or the weight decay one and negative.
 
     Examples
     --------
@@ -31,15 +37,18 @@ class SquaredError:
     """
 
     factor: sp.Expr = sp.S.Half
+    weight_decay: sp.Expr = sp.S.Zero
+
+    @property
+    def free_symbols(self) -> set[sp.Symbol]:
+        """Symbols without a value."""
+        return self.factor.free_symbols | self.weight_decay.free_symbols
+
+    def with_values(self, values: Mapping[sp.Symbol, object]) -> SquaredError:
+        """Return the loss with numbers in place of symbols."""
+        return SquaredError(self.factor.subs(values), self.weight_decay.subs(values))
 
     def __post_init__(self) -> None:
-        number = isinstance(self.factor, (int, float, sp.Expr)) and not isinstance(
-            self.factor, bool
-        )
-        factor = sp.sympify(self.factor) if number else sp.nan
-        if factor.is_positive is False or factor.is_finite is False or factor is sp.nan:
-            raise InvalidArgument(
-                f"Argument 'factor' must be a positive number or symbol, not {self.factor!r}; "
-                f"the house convention is 1/2."
-            )
-        object.__setattr__(self, "factor", factor)
+        decay = as_expression(self.weight_decay, "weight_decay", "non-negative")
+        object.__setattr__(self, "factor", as_expression(self.factor, "factor"))
+        object.__setattr__(self, "weight_decay", sp.S.Zero if decay.is_zero else decay)

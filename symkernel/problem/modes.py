@@ -79,6 +79,11 @@ def common_basis(
     """
     cross, inputs = [], []
     for task in tasks:
+        if task.is_numeric and task.Syx is None:
+            raise InvalidArgument(
+                "A task has modes if its second moments are known; those of fresh samples of a "
+                "teacher that is not linear are not."
+            )
         if task.Syx is None or task.Sxx is None:
             raise MissingValues("The modes of a task with symbols need values for the symbols.")
         cross.append(task.Syx)

@@ -3,7 +3,7 @@ r"""The network: one expression, from which both the derivation and the simulati
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from types import MappingProxyType
@@ -23,8 +23,11 @@ from symkernel.problem.nodes import (
     Node,
     Parameter,
     Size,
+    Slice,
+    Sum,
     as_size,
 )
+from symkernel.problem.scalars import as_expression, as_expressions
 
 PARAMETERISATIONS = ("standard", "ntk")
 ActivationLike: TypeAlias = str | sp.Expr | Activation
@@ -140,11 +143,51 @@ class Network:
         """Activations in the order in which the forward pass meets them, each once."""
         return tuple(dict.fromkeys(n.activation for n in self.order if isinstance(n, Apply)))
 
+    @cached_property
+    def free_symbols(self) -> set[sp.Symbol]:
+        """Symbols in sizes, scales and rates."""
+        sizes = (sp.sympify(node.size) for node in self.order)
+        factors = (factor for p in self.parameters for factor in (p.scale, p.rate))
+        return set().union(*(e.free_symbols for e in (*sizes, *factors)))
+
     @property
     def is_numeric(self) -> bool:
-        """Whether all sizes and scales are numbers."""
-        sizes = [sp.sympify(node.size) for node in self.order]
-        return not any(e.free_symbols for e in (*sizes, *(p.scale for p in self.parameters)))
+        """Whether all sizes, scales and rates are numbers."""
+        return not self.free_symbols
+
+    def with_values(self, values: Mapping[sp.Symbol, object]) -> Network:
+        """Return the network with numbers in place of symbols."""
+
+        def sized(size: Size) -> Size:
+            number = sp.sympify(size).subs(values)
+            return int(number) if number.is_number else number
+
+        moved = {
+            p: replace(
+                p,
+                shape=tuple(map(sized, p.shape)),
+                scale=p.scale.subs(values),
+                rate=p.rate.subs(values),
+            )
+            for p in self.parameters
+        }
+        done: dict[Node, Node] = {}
+        for node in self.order:
+            match node:
+                case Input():
+                    done[node] = Input(sized(node.width))
+                case Slice():
+                    done[node] = Slice(done[node.child], sized(node.start), sized(node.stop))
+                case Linear():
+                    done[node] = Linear(moved[node.parameter], done[node.child])
+                case Bias():
+                    done[node] = Bias(moved[node.parameter])
+                case Sum():
+                    done[node] = Sum(tuple(done[term] for term in node.terms))
+                case Apply() | Gate():
+                    done[node] = replace(node, child=done[node.child])
+        names = {name: done[node] for name, node in self.nodes.items()}
+        return Network(done[self.output], names, self.parameterisation)
 
     def node(self, name: str) -> Node:
         """Return a named node.
@@ -203,6 +246,7 @@ class Network:
         bias: bool = False,
         parameterisation: str = "standard",
         output_activation: ActivationLike = "linear",
+        rates: Sequence[object] | None = None,
     ) -> Network:
         r"""Return a multilayer perceptron.
 
@@ -219,6 +263,8 @@ class Network:
             With "ntk" each dense weight is multiplied by $1/\sqrt{\text{fan-in}}$ where used.
         output_activation : str, sympy.Expr or Activation
             The output nonlinearity.
+        rates : sequence of numbers or symbols, optional
+            Factor on the learning rate of each dense layer; its bias has the same.
 
         Examples
         --------
@@ -240,13 +286,15 @@ class Network:
             )
         widths = [as_size(n, "sizes") for n in sizes]
         kinds = [*_one_per_layer(activation, len(widths) - 2), find_activation(output_activation)]
+        factors = _as_rates(rates, len(widths) - 1)
         node: Node = Input(widths[0])
         names: dict[str, Node] = {}
         for layer, (fan_in, fan_out) in enumerate(pairwise(widths), 1):
             scale = 1 / sp.sqrt(fan_in) if parameterisation == "ntk" else sp.Integer(1)
-            node = Parameter(f"W{layer}", (fan_out, fan_in), scale=scale) @ node
+            rate = factors[layer - 1]
+            node = Parameter(f"W{layer}", (fan_out, fan_in), scale=scale, rate=rate) @ node
             if bias:
-                node = node + Parameter(f"b{layer}", (fan_out,), "bias")
+                node = node + Parameter(f"b{layer}", (fan_out,), "bias", rate=rate)
             if not kinds[layer - 1].is_linear:
                 node = Apply(kinds[layer - 1], node)
             if layer < len(widths) - 1:
@@ -264,6 +312,7 @@ class Network:
         activation: ActivationLike = "linear",
         bias: bool = False,
         parameterisation: str = "standard",
+        rates: Sequence[object] | None = None,
     ) -> Network:
         r"""Return $f = W_2\,\phi(W_1 x)$: one hidden layer.
 
@@ -271,15 +320,21 @@ class Network:
         ----------
         inputs, hidden, outputs : int or symbols
             Units of the three layers.
-        activation, bias, parameterisation
+        activation, bias, parameterisation, rates
             As in `mlp`.
+
+        Examples
+        --------
+        >>> import symkernel as sk
+        >>> net = sk.Network.two_layer(inputs=2, hidden=3, outputs=1, rates=[2, 0.5])
+        >>> assert [p.rate for p in net.parameters] == [2, 0.5]
         """
         sizes = [
             as_size(inputs, "inputs"),
             as_size(hidden, "hidden"),
             as_size(outputs, "outputs"),
         ]
-        return cls.mlp(sizes, activation, bias, parameterisation)
+        return cls.mlp(sizes, activation, bias, parameterisation, rates=rates)
 
 
 def _one_per_layer(
@@ -293,3 +348,15 @@ def _one_per_layer(
             f"layers, not {len(given)}."
         )
     return [find_activation(one) for one in given]
+
+
+def _as_rates(rates: object, layers: int) -> list[sp.Expr]:
+    if rates is None:
+        return [sp.S.One] * layers
+    found = [as_expression(rate, "rates") for rate in as_expressions(rates, "rates")]
+    if len(found) != layers:
+        raise ShapeMismatch(
+            f"Argument 'rates' must hold one rate for each of the {layers} dense layers, not "
+            f"{len(found)}."
+        )
+    return found

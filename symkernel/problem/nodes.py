@@ -15,6 +15,7 @@ import sympy as sp
 
 from symkernel.errors import InvalidArgument, ShapeMismatch
 from symkernel.problem.activation import Activation, activation
+from symkernel.problem.scalars import as_expression
 
 Size: TypeAlias = int | sp.Expr
 
@@ -58,6 +59,8 @@ class Parameter:
     scale : number or SymPy expression
         Factor of the parameterisation, multiplied where the parameter is used
         ($1/\sqrt{\text{fan-in}}$ in the NTK parameterisation).
+    rate : number or SymPy expression
+        Factor on the learning rate of this parameter, positive; what shall not move is not trained.
     """
 
     name: str
@@ -65,6 +68,7 @@ class Parameter:
     kind: str = "dense"
     trained: bool = True
     scale: sp.Expr = sp.S.One
+    rate: sp.Expr = sp.S.One
 
     def __post_init__(self) -> None:
         if not isinstance(self.name, str) or not self.name.isidentifier():
@@ -84,6 +88,16 @@ class Parameter:
             )
         object.__setattr__(self, "shape", tuple(as_size(n, "shape") for n in shape))
         object.__setattr__(self, "scale", sp.sympify(self.scale))
+        object.__setattr__(self, "rate", self._as_rate())
+
+    def _as_rate(self) -> sp.Expr:
+        if isinstance(self.rate, (int, float, sp.Expr)) and self.rate == 0:
+            raise InvalidArgument(
+                f"Argument 'rate' of the parameter '{self.name}' must be positive, not 0; use "
+                f"trained=False for a parameter that does not move."
+            )
+        rate = as_expression(self.rate, "rate")
+        return sp.S.One if rate == 1 else rate
 
     def __matmul__(self, node: Node) -> Linear:
         return Linear(self, node)

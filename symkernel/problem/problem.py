@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from symkernel.errors import InvalidArgument, ShapeMismatch
 from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
-from symkernel.problem.nodes import Linear
+from symkernel.problem.scalars import short
 from symkernel.problem.weights import Weights
 
 CONVENTIONS = (
@@ -85,14 +85,13 @@ class Problem:
 
     def _check_symbols(self) -> None:
         """Refuse symbols that mean something else in the laws; integers are sizes everywhere."""
-        sizes = set().union(*(sp.sympify(n.size).free_symbols for n in self.network.order))
         clocks = {q for q in self.free_symbols if q.name == notation.t.name}
         if clocks:
             raise InvalidArgument(
                 "A symbol of the problem is called 't', which is the flow time in every law; give "
                 "yours another name."
             )
-        elsewhere = self.loss.factor.free_symbols | sizes
+        elsewhere = self.loss.free_symbols | self.network.free_symbols
         posed = self.curriculum.free_symbols
         for symbol in elsewhere | (posed & {notation.t, notation.fraction}):
             known = notation.entry(symbol.name)
@@ -114,15 +113,14 @@ class Problem:
             self.network.is_numeric
             and all(phase.task.is_numeric for phase in self.curriculum.phases)
             and self.weights.values is not None
-            and not self.loss.factor.free_symbols
+            and not self.loss.free_symbols
         )
 
     @property
     def free_symbols(self) -> set[sp.Symbol]:
         """Symbols without a value."""
-        sizes = set().union(*(sp.sympify(n.size).free_symbols for n in self.network.order))
-        mine = set(self.weights.free_symbols) | self.loss.factor.free_symbols
-        return self.curriculum.free_symbols | mine | sizes
+        mine = self.network.free_symbols | self.loss.free_symbols
+        return self.curriculum.free_symbols | set(self.weights.free_symbols) | mine
 
     @property
     def conventions(self) -> tuple[str, ...]:
@@ -134,8 +132,24 @@ class Problem:
             *CONVENTIONS,
             f"loss factor {self.loss.factor}; {self.network.parameterisation} parameterisation",
             *(f"activation {phi.name}: {phi.convention}" for phi in phis),
+            *self._training(),
             *(f"data {line}" for line in history),
         )
+
+    def _training(self) -> Iterator[str]:
+        """Yield what the conventions say of weight decay and rates, where there are any."""
+        if self.loss.weight_decay != 0:
+            yield (
+                f"L holds weight decay too: {short(self.loss.weight_decay)}/2 x the sum of squares "
+                f"of all trained parameters as they are, biases included"
+            )
+        rates: dict[sp.Expr, list[str]] = {}
+        for p in self.network.parameters:
+            if p.trained:
+                rates.setdefault(p.rate, []).append(p.name)
+        if set(rates) - {sp.S.One}:
+            parts = (f"times {short(rate)} for {', '.join(names)}" for rate, names in rates.items())
+            yield f"learning rate {'; '.join(parts)}"
 
     def with_values(self, values: Mapping[sp.Symbol, object]) -> Problem:
         """Return the problem with numbers in place of symbols."""
@@ -145,19 +159,10 @@ class Problem:
         )
         network = self.network
         if not network.is_numeric:
-            network = _sized(network, phases[0], values)
+            network = network.with_values(values)
         weights = self.weights.with_values(network, phases[0].task, values)
-        loss = SquaredError(self.loss.factor.subs(values))
-        return Problem(network, Curriculum(phases), weights, loss)
+        return Problem(network, Curriculum(phases), weights, self.loss.with_values(values))
 
 
 def _with_values(duration: Any, values: Mapping[sp.Symbol, object]) -> Any:
     return duration.subs(values) if isinstance(duration, sp.Expr) else duration
-
-
-def _sized(network: Network, phase: Phase, values: Mapping[sp.Symbol, object]) -> Network:
-    """Return the chain with its sizes as numbers; weights in symbols belong to linear chains."""
-    chain = [node for node in network.order if isinstance(node, Linear)]
-    sizes = [network.inputs, *(node.size for node in chain)]
-    numbers = [int(sp.sympify(n).subs(values)) for n in sizes]
-    return Network.mlp(numbers, "linear", False, network.parameterisation)

@@ -2,16 +2,31 @@ r"""The task: what the network is trained on, as samples, as moments, or as mode
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import sympy as sp
 
-from symkernel.errors import InvalidArgument, ShapeMismatch, as_real_array, as_values
+from symkernel.errors import InvalidArgument, ShapeMismatch, as_values
+from symkernel.problem.moments import (
+    as_labels,
+    as_matrix,
+    as_sample_weights,
+    as_shares,
+    check_joint,
+    check_moment,
+    moments_of,
+)
+from symkernel.problem.scalars import as_expressions, broadcast
 
-_SYMMETRY_TOLERANCE = 1e-10
+if TYPE_CHECKING:
+    from symkernel.problem.network import Network
+    from symkernel.problem.teacher import Teacher
+    from symkernel.problem.weights import Weights
+
 # A task of modes holds five square arrays of this size.
 _MOST_MODES = 8192
 
@@ -42,6 +57,9 @@ class Task:
         Targets.
     labels : mapping, optional
         Names under the keys "samples", "inputs", "outputs".
+    sample_weights : array_like, shape (n_samples,), optional
+        Positive weights that sum to 1, with which every mean over samples is taken; all alike if
+        not given.
 
     Attributes
     ----------
@@ -53,6 +71,8 @@ class Task:
     history : tuple of str
         What was done to the data (centring, whitening), in order. Whitening changes the dynamics:
         a network trained on whitened inputs does not learn like one trained on the raw ones.
+    teacher : Teacher or None
+        Set for tasks whose samples are drawn anew in each step.
 
     Raises
     ------
@@ -73,27 +93,33 @@ class Task:
     Sxx: np.ndarray = field(default=None, kw_only=True)  # type: ignore[arg-type]
     Syx: np.ndarray = field(default=None, kw_only=True)  # type: ignore[arg-type]
     Syy: np.ndarray = field(default=None, kw_only=True)  # type: ignore[arg-type]
+    sample_weights: np.ndarray = field(default=None, kw_only=True)  # type: ignore[arg-type]
     modes: tuple[Mode, ...] | None = field(default=None, kw_only=True)
     history: tuple[str, ...] = field(default=(), kw_only=True)
+    teacher: Teacher | None = field(default=None, kw_only=True)
+    # What a mixture of tasks with symbols is made of: its moments are more than its modes.
+    parts: tuple[tuple[sp.Expr, Task], ...] = field(default=(), kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
-        if self.X is not None or (self.Syx is None and self.modes is None):
-            X, Y = _matrix(self.X, "X"), _matrix(self.Y, "Y")
+        bare = self.Syx is None and self.modes is None and self.teacher is None
+        if self.X is not None or bare:
+            X, Y = as_matrix(self.X, "X"), as_matrix(self.Y, "Y")
             if len(X) != len(Y):
                 raise ShapeMismatch(
                     f"Arguments 'X' and 'Y' must have the same number of samples (rows), "
                     f"not {len(X)} and {len(Y)}."
                 )
-            derived = {"X": X, "Y": Y, **_moments(X, Y)}
+            shares = as_sample_weights(self.sample_weights, len(X))
+            derived = {"X": X, "Y": Y, "sample_weights": shares, **moments_of(X, Y, shares)}
             for name, value in derived.items():
                 object.__setattr__(self, name, value)
-        for name in ("X", "Y", "Sxx", "Syx", "Syy"):
+        for name in ("X", "Y", "Sxx", "Syx", "Syy", "sample_weights"):
             array = getattr(self, name)
             if array is not None:
                 array = np.array(array)
                 array.setflags(write=False)
                 object.__setattr__(self, name, array)
-        labels = _as_labels(self.labels)
+        labels = as_labels(self.labels)
         self._check_labels(labels)
         object.__setattr__(self, "labels", MappingProxyType(labels))
 
@@ -140,22 +166,15 @@ class Task:
             If shapes do not fit, or no data can have these moments: one of the matrices, or all
             of them together, is not positive semi-definite.
         """
-        sxx, syx, syy = _matrix(Sxx, "Sxx"), _matrix(Syx, "Syx"), _matrix(Syy, "Syy")
+        sxx, syx, syy = as_matrix(Sxx, "Sxx"), as_matrix(Syx, "Syx"), as_matrix(Syy, "Syy")
         if sxx.shape != (syx.shape[1],) * 2 or syy.shape != (syx.shape[0],) * 2:
             raise ShapeMismatch(
                 f"Arguments 'Sxx' and 'Syy' must be of shape {(syx.shape[1],) * 2} and "
                 f"{(syx.shape[0],) * 2} to fit 'Syx', not {sxx.shape} and {syy.shape}."
             )
         for name, moment in (("Sxx", sxx), ("Syy", syy)):
-            scale = max(float(np.abs(moment).max()), np.finfo(float).tiny)
-            skew = float(np.abs(moment - moment.T).max()) / scale
-            lowest = float(np.linalg.eigvalsh((moment + moment.T) / 2)[0]) / scale
-            if skew > _SYMMETRY_TOLERANCE or lowest < -_SYMMETRY_TOLERANCE:
-                raise InvalidArgument(
-                    f"Argument '{name}' must be symmetric and positive semi-definite, but is off "
-                    f"symmetry by {skew:.2g} and has smallest eigenvalue {lowest:.2g} (relative)."
-                )
-        _check_joint(sxx, syx, syy)
+            check_moment(moment, name)
+        check_joint(sxx, syx, syy)
         return cls(Sxx=sxx, Syx=syx, Syy=syy)
 
     @classmethod
@@ -183,8 +202,8 @@ class Task:
         >>> assert sk.Task.from_modes([3, 1], multiplicity=[1, 2]).Syx.shape == (3, 3)
         """
         strengths = as_expressions(s, "s")
-        counts = _broadcast(as_expressions(multiplicity, "multiplicity"), len(strengths))
-        variances = _broadcast(as_expressions(input_variance, "input_variance"), len(strengths))
+        counts = broadcast(as_expressions(multiplicity, "multiplicity"), len(strengths))
+        variances = broadcast(as_expressions(input_variance, "input_variance"), len(strengths))
         modes = tuple(map(Mode, strengths, variances, counts))
         for mode in modes:
             _check_mode(mode)
@@ -192,26 +211,89 @@ class Task:
             return cls(modes=modes)
         return _sampled_modes(modes)
 
+    @classmethod
+    def mixture(cls, tasks: Sequence[Task], weights: Sequence[object]) -> Task:
+        r"""Return several tasks at once, $L = \sum_k w_k L_k$; see `symkernel.problem.mixture`.
+
+        Parameters
+        ----------
+        tasks : sequence of Task
+            All with samples (which are stacked), all given by moments, or all by modes of the
+            same multiplicities (whose strengths and variances are averaged, symbols kept).
+        weights : sequence
+            Positive weights $w_k$ that sum to 1; SymPy expressions for tasks of modes.
+
+        Examples
+        --------
+        >>> import symkernel as sk
+        >>> one, other = sk.Task.from_modes([3, 1]), sk.Task.from_modes([1, 3])
+        >>> task = sk.Task.mixture([one, other], weights=[0.75, 0.25])
+        >>> assert abs(task.Syx[0, 0] - 2.5) < 1e-12
+        """
+        from symkernel.problem.mixture import mixture
+
+        return mixture(tasks, weights)
+
+    @classmethod
+    def from_teacher(
+        cls, teacher: Network, weights: Weights, noise: float = 0.0, covariance: object = None
+    ) -> Task:
+        r"""Return the task of samples $x \sim N(0, C),\ y = f^*(x) + \sigma\xi$ drawn in each step.
+
+        Parameters
+        ----------
+        teacher : Network
+            Any network with numbers and without gates.
+        weights : Weights
+            Its weights.
+        noise : float
+            Standard deviation $\sigma$ of the label noise of each output.
+        covariance : array_like, shape (n_inputs, n_inputs), optional
+            Covariance $C$ of the inputs, symmetric and positive semi-definite; the identity if
+            not given.
+
+        Notes
+        -----
+        The task of a linear teacher also has its exact moments, those of all samples together.
+
+        Examples
+        --------
+        >>> import numpy as np, symkernel as sk
+        >>> net = sk.Network.two_layer(inputs=4, hidden=3, outputs=1, activation="erf")
+        >>> task = sk.Task.from_teacher(net, sk.weights.gaussian(net, seed=1))
+        >>> w0 = sk.weights.gaussian(net, seed=2)
+        >>> sim = sk.simulate(net, task, w0, learning_rate=0.1, steps=2000, batch_size=4)
+        >>> assert sim.loss[-1] < sim.loss[0] / 5
+        """
+        from symkernel.problem.teacher import task_of
+
+        return task_of(teacher, weights, noise, covariance)
+
     @property
     def free_symbols(self) -> set[sp.Symbol]:
         """Symbols without a value."""
-        return set().union(*(mode.free_symbols for mode in self.modes or ()))
+        mixed = [part for weight, task in self.parts for part in (weight, task)]
+        return set().union(*(part.free_symbols for part in (*(self.modes or ()), *mixed)))
 
     @property
     def is_numeric(self) -> bool:
-        """Whether all moments are numbers."""
-        return self.Syx is not None
+        """Whether nothing in it is a symbol."""
+        return self.Syx is not None or self.teacher is not None
 
     @property
     def inputs(self) -> sp.Expr:
         """Number of inputs, an integer or an expression."""
         if self.Syx is not None:
             return sp.Integer(self.Syx.shape[1])
+        if self.teacher is not None:
+            return sp.Integer(self.teacher.network.inputs)
         return sp.Add(*(mode.multiplicity for mode in self.modes or ()))
 
     @property
     def outputs(self) -> sp.Expr:
         """Number of outputs, an integer or an expression."""
+        if self.Syx is None and self.teacher is not None:
+            return sp.Integer(self.teacher.network.outputs)
         return sp.Integer(self.Syx.shape[0]) if self.Syx is not None else self.inputs
 
     def with_values(self, values: Mapping[sp.Symbol, object]) -> Task:
@@ -225,6 +307,9 @@ class Task:
         if self.is_numeric:
             return self
         values = as_values(values, self.free_symbols, "task")
+        if self.parts:
+            tasks = [task.with_values(values) for _, task in self.parts]
+            return Task.mixture(tasks, [weight.subs(values) for weight, _ in self.parts])
         modes = self.modes or ()
         return Task.from_modes(
             [mode.s.subs(values) for mode in modes],
@@ -240,8 +325,8 @@ class Task:
             return self
         return replace(
             self,
-            X=X - X.mean(0) if inputs else X,
-            Y=Y - Y.mean(0) if outputs else Y,
+            X=X - np.average(X, 0, self.sample_weights) if inputs else X,
+            Y=Y - np.average(Y, 0, self.sample_weights) if outputs else Y,
             modes=None,
             history=(*self.history, f"centred: means of {done} removed"),
         )
@@ -261,7 +346,7 @@ class Task:
             Directions with less than this share of the largest variance count as empty.
         """
         X, _ = self._samples("whitened")
-        _, spread, P = np.linalg.svd(X / np.sqrt(len(X)), full_matrices=False)
+        _, spread, P = np.linalg.svd(as_shares(X, self.sample_weights), full_matrices=False)
         if spread[0] == 0:
             raise InvalidArgument("Inputs that are all zero cannot be whitened; they have no rank.")
         rank = int((spread**2 > tolerance * spread[0] ** 2).sum())
@@ -290,77 +375,6 @@ class Task:
         return self.X, self.Y
 
 
-def _matrix(value: object, name: str) -> np.ndarray:
-    if isinstance(value, sp.MatrixBase):
-        if value.free_symbols or any(entry.is_real is False for entry in value):
-            raise InvalidArgument(
-                f"Argument '{name}' must hold real numbers, not symbols or complex numbers; "
-                f"Task.from_modes takes symbols."
-            )
-        value = np.array(value.tolist(), dtype=np.float64)
-    return as_real_array(value, name, 2)
-
-
-def _moments(X: np.ndarray, Y: np.ndarray) -> dict[str, np.ndarray]:
-    with np.errstate(over="ignore", invalid="ignore"):
-        found = {"Sxx": X.T @ X, "Syx": Y.T @ X, "Syy": Y.T @ Y}
-    for name, moment in found.items():
-        if not np.isfinite(moment).all():
-            raise InvalidArgument(
-                f"Arguments 'X' and 'Y' must be small enough for the moment {name} to be finite, "
-                f"not up to {np.abs(X).max():.1e} and {np.abs(Y).max():.1e}; rescale them."
-            )
-    return {name: moment / len(X) for name, moment in found.items()}
-
-
-def _as_labels(value: object) -> dict[str, tuple[str, ...]]:
-    named = isinstance(value, Mapping) and not any(
-        isinstance(names, (str, bytes)) or not isinstance(names, Iterable)
-        for names in value.values()
-    )
-    if not named:
-        raise InvalidArgument(
-            f"Argument 'labels' must map 'samples', 'inputs' or 'outputs' to sequences of names, "
-            f"not {value!r}."
-        )
-    return {key: tuple(map(str, names)) for key, names in value.items()}  # type: ignore[attr-defined]
-
-
-def as_expressions(value: object, name: str) -> list[sp.Expr]:
-    """Return a scalar or a sequence as SymPy expressions, none of them known not to be real."""
-    items = list(value) if isinstance(value, (list, tuple)) else [value]
-    if isinstance(value, np.ndarray):
-        items = list(np.atleast_1d(value))
-    out = []
-    for item in items:
-        if isinstance(item, sp.Expr) and _may_be_real(item):
-            out.append(item)
-        elif isinstance(item, (int, np.integer)) and not isinstance(item, bool):
-            out.append(sp.Integer(int(item)))
-        elif isinstance(item, (float, np.floating)) and np.isfinite(item):
-            out.append(sp.Integer(item) if float(item).is_integer() else sp.Float(float(item)))
-        else:
-            raise InvalidArgument(
-                f"Argument '{name}' must hold finite real numbers or SymPy expressions, "
-                f"not {item!r}."
-            )
-    if not out:
-        raise InvalidArgument(f"Argument '{name}' must not be empty.")
-    return out
-
-
-def _may_be_real(item: sp.Expr) -> bool:
-    return item is not sp.nan and item.is_finite is not False and item.is_real is not False
-
-
-def _broadcast(items: list[sp.Expr], length: int) -> list[sp.Expr]:
-    if len(items) not in (1, length):
-        raise ShapeMismatch(
-            f"One value, or one for each of the {length} modes, must be given, not {len(items)}."
-        )
-    return items * length if len(items) == 1 else items
-
-
 def _check_mode(mode: Mode) -> None:
     if mode.s.is_negative or mode.s.is_real is False:
         raise InvalidArgument(
@@ -386,17 +400,3 @@ def _sampled_modes(modes: tuple[Mode, ...]) -> Task:
     d = np.repeat([float(mode.d) for mode in modes], counts)
     X = np.diag(np.sqrt(len(d) * d))
     return Task(X, (s / d)[:, None] * X, modes=modes)
-
-
-def _check_joint(sxx: np.ndarray, syx: np.ndarray, syy: np.ndarray) -> None:
-    """Refuse moments that no joint distribution of inputs and targets has."""
-    sizes = [max(float(np.abs(m).max()), np.finfo(float).tiny) for m in (sxx, syy)]
-    cross = syx / np.sqrt(sizes[0]) / np.sqrt(sizes[1])
-    joint = np.block([[sxx / sizes[0], cross.T], [cross, syy / sizes[1]]])
-    lowest = float(np.linalg.eigvalsh((joint + joint.T) / 2)[0])
-    if not lowest >= -len(joint) * _SYMMETRY_TOLERANCE:
-        raise InvalidArgument(
-            f"Arguments 'Sxx', 'Syx' and 'Syy' must be moments of one distribution, but their "
-            f"joint matrix has eigenvalue {lowest:.2g} (relative): 'Syy' must be at least "
-            f"Syx Sxx^-1 Syx^T."
-        )

@@ -21,7 +21,8 @@ from symkernel.errors import (
 from symkernel.problem.modes import singular_basis
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Linear
-from symkernel.problem.task import Mode, Task, as_expressions
+from symkernel.problem.scalars import as_expressions
+from symkernel.problem.task import Mode, Task
 
 
 @dataclass(frozen=True)

@@ -1,23 +1,137 @@
-"""Descent on mini-batches: every sample once in an epoch, in an order drawn anew for each."""
+"""Descent on mini-batches: samples of a task in an order drawn anew for each epoch, or fresh ones.
+
+Batches are packed together for many steps, so that drawing and packing are rare.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
+from symkernel.problem.task import Task
+from symkernel.problem.teacher import Teacher
 from symkernel.simulation.engine import Stage
-from symkernel.simulation.layout import Layout, aligned
+from symkernel.simulation.layout import Layout, Samples, aligned
 from symkernel.simulation.program import compiled
+from symkernel.simulation.reading import Pass
 
-# Epochs are packed together up to this many samples, so that packing is rare.
+# Epochs are packed together up to this many samples,
 _PACKED = 4096
+# and fresh samples up to this many numbers of inputs: they still fit in the cache.
+_DRAWN = 2**17
+# Held-out samples on which the loss of fresh ones is taken, and their seed.
+HELD_OUT, HELD_OUT_SEED = 4096, 0
+
+
+class Source(Protocol):
+    """Where batches come from: so many samples of batches of a size, at a state that can be set."""
+
+    size: int
+    count: int
+    state: Any
+
+    def draw(self) -> Samples:
+        """Return the samples of the next batches."""
+
+
+class Epochs:
+    """Every sample of a task once in an epoch.
+
+    Samples that do not fill a batch at the end of an epoch are left out of that epoch: each
+    sample is as likely in a batch as any other. Weighted samples keep their weights, so that the
+    mean of a batch's gradient is the gradient on all samples.
+
+    Parameters
+    ----------
+    stage : Stage
+        Its task has samples.
+    size : int
+        Samples in a batch.
+    stream : numpy.random.Generator
+        From which the orders are drawn.
+    """
+
+    def __init__(self, stage: Stage, size: int, stream: np.random.Generator) -> None:
+        self.stage, self.size, self.stream = stage, size, stream
+        self.in_epoch = len(stage.task.X) // size * size
+        self.epochs = max(1, _PACKED // self.in_epoch)
+        self.count = self.epochs * self.in_epoch
+
+    @property
+    def state(self) -> Any:
+        """State of the stream."""
+        return self.stream.bit_generator.state
+
+    @state.setter
+    def state(self, state: Any) -> None:
+        self.stream.bit_generator.state = state
+
+    def draw(self) -> Samples:
+        """Return the samples of some epochs."""
+        samples = len(self.stage.task.X)
+        orders = [self.stream.permutation(samples) for _ in range(self.epochs)]
+        return self.stage.samples(np.concatenate([one[: self.in_epoch] for one in orders]))
+
+
+class Fresh:
+    """Samples that nobody has seen, labelled by the teacher.
+
+    Inputs and noise come from a stream each, so that sample k is the same whatever else is drawn
+    together with it.
+
+    Parameters
+    ----------
+    stage : Stage
+        With a teacher.
+    size : int
+        Samples in a batch.
+    stream : numpy.random.Generator
+        From which the two streams are made.
+    """
+
+    def __init__(self, stage: Stage, size: int, stream: np.random.Generator) -> None:
+        assert stage.teacher is not None
+        self.teacher, self.size = stage.teacher, size
+        self.streams = stream.spawn(2)
+        self.count = max(1, _DRAWN // (int(stage.net.inputs) * size)) * size
+
+    @property
+    def state(self) -> Any:
+        """States of the streams."""
+        return [stream.bit_generator.state for stream in self.streams]
+
+    @state.setter
+    def state(self, states: Any) -> None:
+        for stream, state in zip(self.streams, states, strict=True):
+            stream.bit_generator.state = state
+
+    def draw(self) -> Samples:
+        """Return fresh samples."""
+        inputs, noise = self.streams
+        X, Y = labelled(self.teacher, inputs, self.count)
+        if self.teacher.noise:
+            Y = Y + self.teacher.noise * noise.standard_normal(Y.shape)
+        return Samples(X, Y, {})
+
+
+def labelled(
+    teacher: Teacher, stream: np.random.Generator, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return inputs drawn for a teacher and its outputs on them, without noise."""
+    X = stream.standard_normal((count, int(teacher.network.inputs)))
+    if teacher.root is not None:
+        X = X @ teacher.root
+    return X, Pass(teacher.network, teacher.weights, X, {}).values[teacher.network.output]
+
+
+def held_out(teacher: Teacher) -> Task:
+    """Return the samples on which the loss of fresh ones is taken, labelled without noise."""
+    return Task(*labelled(teacher, np.random.default_rng(HELD_OUT_SEED), HELD_OUT))
 
 
 class Batches:
-    """Descent of one network on mini-batches of one task.
-
-    Samples that do not fill a batch at the end of an epoch are left out of that epoch.
+    """Descent of one network on mini-batches.
 
     Parameters
     ----------
@@ -25,27 +139,26 @@ class Batches:
         Network, task and rate.
     theta : ndarray, shape (1, n_parameters)
         Moved in place.
-    size : int
-        Samples in a batch.
-    stream : numpy.random.Generator
-        From which the orders are drawn.
+    source : Source
+        Of the batches.
     """
 
-    def __init__(
-        self, stage: Stage, theta: np.ndarray, size: int, stream: np.random.Generator
-    ) -> None:
-        self.stage, self.theta, self.stream = stage, theta, stream
-        self.in_epoch = len(stage.task.X) // size * size
-        self.epochs = max(1, _PACKED // self.in_epoch)
-        self.layout = Layout(stage.net, self.epochs * self.in_epoch, batch=size)
+    def __init__(self, stage: Stage, theta: np.ndarray, source: Source) -> None:
+        self.theta, self.source = theta, source
+        self.layout = Layout(
+            stage.net,
+            source.count,
+            batch=source.size,
+            is_weighted=stage.is_weighted,
+            decays=stage.decay > 0,
+        )
         self.module = compiled(self.layout, "batches")
         self.grads = aligned(2, self.layout.count)
         self.works = aligned(1, self.layout.sizes["length_work"])
-        self.rates = self.layout.rates(stage.rate, stage.factor)
+        self.rates = self.layout.rates(stage.rate, stage.factor, stage.decay)
         self.first = list(self.layout.sizes).index("first")
         self.sizes = np.array(list(self.layout.sizes.values()), dtype=np.int64)
         self.done = self.layout.blocks
-        self.before = stream.bit_generator.state
 
     def advance(self, steps: int) -> None:
         """Take steps, each on the next batch."""
@@ -61,21 +174,18 @@ class Batches:
             steps -= count
 
     def _pack(self) -> None:
-        self.before = self.stream.bit_generator.state
-        task, gates = self.stage.task, self.stage.gates
-        orders = [self.stream.permutation(len(task.X)) for _ in range(self.epochs)]
-        order = np.concatenate([one[: self.in_epoch] for one in orders])
-        drawn = {name: gate[order] for name, gate in gates.items()}
-        self.data = self.layout.pack(task.X[order], task.Y[order], drawn)
+        self.before = self.source.state
+        self.data = self.layout.pack(self.source.draw())
         self.done = 0
 
     def position(self) -> Any:
         """Return where the run is, for `go_to`."""
-        return self.before, self.done
+        exhausted = self.done == self.layout.blocks
+        return self.source.state if exhausted else self.before, self.done
 
     def go_to(self, position: Any) -> None:
         """Return to an earlier position."""
-        self.stream.bit_generator.state, done = position
+        self.source.state, done = position
         if done < self.layout.blocks:
             self._pack()
         self.done = done

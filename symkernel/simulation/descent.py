@@ -1,8 +1,8 @@
 r"""Gradient descent on any network: the judge of the theory.
 
-Each step is $W \leftarrow W - \eta\,\partial L/\partial W$ on all samples (or a mini-batch), in
-float64, by a program compiled for the network's structure. Results are the same to the last bit
-for any number of threads.
+Each step is $W \leftarrow W - \eta\,r_W\,\partial L/\partial W$ on all samples (or a mini-batch,
+or fresh samples), with the weight's own rate $r_W$, in float64, by a program compiled for the
+network's structure. Results are the same to the last bit for any number of threads.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from symkernel.problem.nodes import Gate
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.problem.weights import Weights
+from symkernel.simulation.batches import held_out
 from symkernel.simulation.engine import Stage
 from symkernel.simulation.layout import Layout, aligned
 from symkernel.simulation.moments import choose_moments
@@ -67,13 +68,17 @@ class Setup:
     def stage(self, phase: int) -> Stage:
         """Return what is descended in a phase."""
         problem = self.problems[0]
+        task = problem.curriculum.phases[phase].task
+        teacher = None if self.on_moments else task.teacher
         return Stage(
             problem.network,
-            problem.curriculum.phases[phase].task,
+            task if teacher is None else held_out(teacher),
             self.gates[phase],
             self.schedule.learning_rate,
             float(problem.loss.factor),
             self.on_moments,
+            float(problem.loss.weight_decay),
+            teacher,
         )
 
 
@@ -110,11 +115,12 @@ def simulate(
         Flow times, each recorded at the nearest step (``times`` of the result are the times of
         these steps); by default some hundred, evenly.
     batch_size : int, optional
-        Samples of a mini-batch; all samples in each step if not given.
+        Samples of a mini-batch; all samples in each step if not given. The number of fresh samples
+        in each step for a task of `Task.from_teacher`.
     seed : int
-        Seed of the order of mini-batches (PCG64).
+        Seed of the order of mini-batches and of fresh samples (PCG64).
     loss : SquaredError, optional
-        Its factor; 1/2 if not given.
+        Its factor, 1/2 if not given, and weight decay, none if not given.
     on : {"auto", "samples", "moments"}
         Linear networks can follow the second moments of the task instead of its samples, which
         is the same descent up to rounding; "auto" does so where there are more samples than
@@ -142,6 +148,11 @@ def simulate(
     -----
     BLAS runs on one thread; large problems use several threads over blocks of samples. The
     result does not depend on their number.
+
+    On fresh samples the recorded loss is the mean over 4096 held-out samples (seed 0 of a stream
+    that no run trains on), plus what label noise adds to it on average. Samples with weights keep
+    them in mini-batches, which are drawn without regard to them: the mean over batches is the
+    loss itself.
 
     Examples
     --------
@@ -181,11 +192,17 @@ def prepare(
             "the weights and the loss, as with Problem.with_values."
         )
     tasks = [phase.task for phase in course.phases]
+    decays = problems[0].loss.weight_decay != 0
+    if decays and any(p.trained and p.scale == 0 for p in net.parameters):
+        raise InvalidArgument(
+            "Weight decay needs parameters whose scales are not 0; a scale of 0 takes the "
+            "parameter out of the network."
+        )
     if batch_size is not None:
         batch_size = as_count(batch_size, "batch_size", 1)
     on_moments = choose_moments(net, tasks, on, batch_size is not None)
-    fewest = min((len(task.X) for task in tasks if task.X is not None), default=0)
-    if batch_size is not None and batch_size > fewest:
+    fewest = min((len(task.X) for task in tasks if task.X is not None), default=None)
+    if batch_size is not None and fewest is not None and batch_size > fewest:
         raise InvalidArgument(
             f"Argument 'batch_size' must not exceed the {fewest} samples of the task, but is "
             f"{batch_size}; leave it out to train on all samples in each step."
@@ -205,6 +222,11 @@ def _checked_gates(
             f"not {len(given)}."
         )
     sizes = {n.name: int(n.size) for n in net.order if isinstance(n, Gate)}
+    if sizes and any(task.teacher is not None for task in tasks):
+        raise InvalidArgument(
+            "A network with gates needs a task with samples, because gates are given for each "
+            "sample; fresh samples have none."
+        )
     checked = []
     for mapping, task in zip(given, tasks, strict=True):
         if not isinstance(mapping, Mapping) or set(mapping) != set(sizes):

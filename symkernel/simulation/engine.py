@@ -9,7 +9,8 @@ import numpy as np
 
 from symkernel.problem.network import Network
 from symkernel.problem.task import Task
-from symkernel.simulation.layout import Layout, aligned
+from symkernel.problem.teacher import Teacher
+from symkernel.simulation.layout import Layout, Samples, aligned
 from symkernel.simulation.moments import least_squares
 from symkernel.simulation.program import compiled
 
@@ -34,6 +35,10 @@ class Stage:
         Learning rate and factor of the loss.
     on_moments : bool
         Whether to follow the second moments instead of the samples.
+    decay : float
+        Weight decay.
+    teacher : Teacher or None
+        What labels fresh samples; the task's samples are then those on which the loss is taken.
     """
 
     net: Network
@@ -42,6 +47,21 @@ class Stage:
     rate: float
     factor: float
     on_moments: bool = False
+    decay: float = 0.0
+    teacher: Teacher | None = None
+
+    @property
+    def is_weighted(self) -> bool:
+        """Whether samples have weights of their own."""
+        return self.task.sample_weights is not None and not self.on_moments
+
+    def samples(self, order: np.ndarray | slice = slice(None)) -> Samples:
+        """Return the task's samples, or some of them."""
+        task, weights = self.task, None
+        if task.sample_weights is not None:
+            weights = len(task.X) * task.sample_weights[order]
+        gates = {name: gate[order] for name, gate in self.gates.items()}
+        return Samples(task.X[order], task.Y[order], gates, weights)
 
 
 class Engine:
@@ -57,21 +77,34 @@ class Engine:
 
     def __init__(self, stage: Stage, thetas: np.ndarray) -> None:
         self.stage, self.thetas, task = stage, thetas, stage.task
-        self.floor = 0.0
+        # What the loss of every map holds: the mean squared label noise of fresh samples.
+        self.floor = 0.0 if stage.teacher is None else task.Y.shape[1] * stage.teacher.noise**2
+        how = {"is_weighted": stage.is_weighted, "decays": stage.decay > 0}
         if stage.on_moments:
             best, self.floor = least_squares(task)
-            self.layout = Layout(stage.net, int(task.inputs), True)
+            self.layout = Layout(stage.net, int(task.inputs), True, **how)
             self.data = self.layout.pack_moments(task.Sxx, task.Syx, best)
         else:
-            self.layout = Layout(stage.net, len(task.X))
-            self.data = self.layout.pack(task.X, task.Y, stage.gates)
+            # The loss on fresh samples is taken in one block, by the program of the batches.
+            batch = None if stage.teacher is None else len(task.X)
+            self.layout = Layout(stage.net, len(task.X), batch=batch, **how)
+            self.data = self.layout.pack(stage.samples())
         members, shares = len(thetas), self.layout.shares
-        self.module = compiled(self.layout, "one" if members == 1 else "members")
+        mode = "one" if members == 1 else "members"
+        self.module = compiled(self.layout, mode if stage.teacher is None else "batches")
         self.sizes = np.array(list(self.layout.sizes.values()), dtype=np.int64)
         self.grads = aligned(2 * shares if members == 1 else 4 * members, self.layout.count)
         places = shares if members == 1 else members
         self.works = aligned(places, self.layout.sizes["length_work"])
-        self.rates = self.layout.rates(stage.rate, stage.factor)
+        self.rates = self.layout.rates(stage.rate, stage.factor, stage.decay)
+        if stage.decay > 0:
+            self.pull = self._pull()
+
+    def _pull(self) -> np.ndarray:
+        """Return what the loss's gradient by each scaled entry has of the entry itself."""
+        trained = self.layout.speeds > 0
+        scales = np.where(trained, self.layout.scales, 1.0)
+        return self.layout.entries(self.stage.decay * trained / scales**2)
 
     def advance(self, steps: int) -> None:
         """Take steps down the gradient, all members."""
@@ -88,7 +121,10 @@ class Engine:
             self.thetas, self.grads, self.works, self.data, self.sizes, member
         )
         mean = 1 if self.layout.on_moments else self.layout.samples
-        return self.stage.factor * (squares / mean + self.floor)
+        fit = self.stage.factor * (squares / mean + self.floor)
+        if self.stage.decay == 0:
+            return fit
+        return fit + float(self.pull @ self.thetas[member] ** 2) / 2
 
     def gradient(self, theta: np.ndarray) -> np.ndarray:
         """Return the loss's gradient by the scaled parameters, zero for those not trained.
@@ -100,17 +136,17 @@ class Engine:
         self.grads[0] = 0.0
         self._descend(np.zeros_like(self.rates), 1)
         self.thetas[0] = kept
-        return self.layout.share_of_gradient(self.stage.factor) * self.grads[0]
+        slope = self.layout.share_of_gradient(self.stage.factor) * self.grads[0]
+        return slope if self.stage.decay == 0 else slope + self.pull * theta
 
     def stable_limit(self, theta: np.ndarray) -> float:
         r"""Return $2/\lambda_{\max}$ of the loss's Hessian by the weights; inf if none is positive.
 
-        By power iteration on differences of the gradient; a second, shifted iteration follows
-        where the first finds a negative eigenvalue.
+        Where parameters have rates of their own, rows and columns of the Hessian are multiplied
+        with their roots. By power iteration on differences of the gradient; a second, shifted
+        iteration follows where the first finds a negative eigenvalue.
         """
-        owner = np.repeat(np.arange(len(self.layout.shapes)), np.diff(self.layout.starts))
-        trained = [float(p.trained) for p in self.layout.net.parameters]
-        scale = (self.layout.scales * trained)[owner]
+        scale = self.layout.entries(self.layout.scales * np.sqrt(self.layout.speeds))
         size = max(float(np.abs(theta).max(initial=0.0)), 1.0)
 
         def product(v: np.ndarray) -> np.ndarray:

@@ -42,7 +42,7 @@ def simulate_ensemble(
     members : sequence of Weights
         Initial weights of each member.
     seeds : sequence of int, optional
-        Seed of each member's order of mini-batches; its position if not given.
+        Seed of each member's order of mini-batches or fresh samples; its position if not given.
     net, curriculum, learning_rate, steps, record, batch_size, loss, on, gates, progress
         As for `simulate`.
 

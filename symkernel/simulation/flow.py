@@ -54,6 +54,8 @@ class _Chain:
         self.shapes = [tuple(int(k) for k in p.shape) for p in self.parameters]
         self.scale = float(np.prod([float(p.scale) for p in self.parameters]))
         self.factor = 2.0 * float(problem.loss.factor)
+        self.decay = float(problem.loss.weight_decay)
+        self.speeds = [float(p.rate) for p in self.parameters]
         self.cuts = np.cumsum([rows * columns for rows, columns in self.shapes])[:-1]
 
     def split(self, flat: np.ndarray) -> list[np.ndarray]:
@@ -67,9 +69,10 @@ class _Chain:
             before.append(matrix @ before[-1])
         error = self.factor * self.scale * (task.Syx - self.scale * before[-1] @ task.Sxx)
         rates, after = [], np.eye(matrices[-1].shape[0], dtype=flat.dtype)
-        for matrix, inner in zip(reversed(matrices), reversed(before[:-1]), strict=True):
-            rates.append((after.T @ error @ inner.T).ravel())
-            after = after @ matrix
+        for k in reversed(range(len(matrices))):
+            fall = after.T @ error @ before[k].T - self.decay * matrices[k]
+            rates.append(self.speeds[k] * fall.ravel())
+            after = after @ matrices[k]
         return np.concatenate(rates[::-1])
 
 
@@ -77,6 +80,8 @@ def integrate_flow(
     problem: Problem, times: object, *, rtol: float = 1e-13, atol: float = 1e-16, seed: int = 0
 ) -> FlowSolution:
     """Integrate the flow with DOP853, together with one tangent vector.
+
+    Rates of the parameters and weight decay are part of the flow.
 
     Parameters
     ----------
@@ -96,6 +101,11 @@ def integrate_flow(
     """
     clock = as_times(times)
     chain = _Chain(problem)
+    if any(phase.task.Syx is None for phase in problem.curriculum.phases):
+        raise InvalidArgument(
+            "The flow is integrated for tasks whose second moments are known; those of a teacher "
+            "that is not linear are not. Use sk.simulate with a small learning rate."
+        )
     start = np.concatenate([problem.weights.arrays[p.name].ravel() for p in chain.parameters])
     tangent = np.random.default_rng(seed).standard_normal(start.size)
     state = np.concatenate([start, tangent / np.linalg.norm(tangent)])

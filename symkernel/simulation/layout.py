@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,6 +44,15 @@ def _integers(shape: object) -> tuple[int, ...]:
     return tuple(int(n) for n in shape)  # type: ignore[attr-defined]
 
 
+class Samples(NamedTuple):
+    """Samples to be packed: inputs, targets, gates by name, and weights of mean 1 or None."""
+
+    X: np.ndarray
+    Y: np.ndarray
+    gates: Mapping[str, np.ndarray]
+    weights: np.ndarray | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class Layout:
     """Sizes and offsets of the program of one network.
@@ -57,17 +67,23 @@ class Layout:
         See `Plan`.
     batch : int, optional
         Samples in a block; chosen by size if not given.
+    is_weighted : bool
+        See `Plan`.
+    decays : bool
+        Whether the program holds weight decay.
     """
 
     net: Network
     samples: int
     on_moments: bool = False
     batch: int | None = None
+    is_weighted: bool = False
+    decays: bool = False
 
     @cached_property
     def plan(self) -> Plan:
         """Names and decisions."""
-        return Plan(self.net, self.on_moments)
+        return Plan(self.net, self.on_moments, self.is_weighted)
 
     @cached_property
     def block(self) -> int:
@@ -118,18 +134,28 @@ class Layout:
         """The scale of each parameter."""
         return np.array([float(p.scale) for p in self.net.parameters])
 
+    @cached_property
+    def speeds(self) -> np.ndarray:
+        """The factor of each parameter on the learning rate, 0 for those not trained."""
+        return np.array([float(p.rate) if p.trained else 0.0 for p in self.net.parameters])
+
+    def entries(self, values: np.ndarray) -> np.ndarray:
+        """Return one value for each parameter as one for each of its entries."""
+        return np.repeat(values, np.diff(self.starts))
+
     @property
     def parts(self) -> tuple[tuple[str, str], ...]:
         """Parts of the data (name, name of the number of rows).
 
         ``x`` inputs and ``y`` targets as (units, samples); ``xs`` inputs as (samples, units),
-        which gradients of weights on the input want; gates. On moments: the identity, Syx, Sxx
-        and the map of least squares.
+        which gradients of weights on the input want; gates; ``omega`` weights of samples, of
+        mean 1. On moments: the identity, Syx, Sxx and the map of least squares.
         """
         if self.on_moments:
             return ("x", "n_in"), ("y", "n_out"), ("sxx", "n_in"), ("best", "n_out")
         gates = tuple((f"m{g}", f"rows_m{g}") for g in range(len(self.plan.gates)))
-        return (("x", "n_in"), ("y", "n_out"), ("xs", "n_in"), *gates)
+        weights = (("omega", "rows_omega"),) if self.is_weighted else ()
+        return (("x", "n_in"), ("y", "n_out"), ("xs", "n_in"), *gates, *weights)
 
     @cached_property
     def transposes(self) -> tuple[tuple[str, Node], ...]:
@@ -151,6 +177,8 @@ class Layout:
         for node in self.net.order:
             if isinstance(node, Gate):
                 found[f"rows_m{plan.gates.index(node.name)}"] = int(node.size)
+        if self.is_weighted:
+            found["rows_omega"] = 1
         for j, shape in enumerate(self.shapes):
             found |= {f"start_w{j}": self.starts[j], f"rows_w{j}": shape[0]}
             found[f"columns_w{j}"] = shape[-1] if len(shape) == 2 else 1
@@ -176,17 +204,21 @@ class Layout:
             place += _padded(known[f"rows_w{j}"] * known[f"columns_w{j}"])
         return found | {"length_work": place}
 
-    def pack(self, X: np.ndarray, Y: np.ndarray, gates: Mapping[str, np.ndarray]) -> np.ndarray:
+    def pack(self, drawn: Samples) -> np.ndarray:
         """Return the data vector of samples."""
+        X, Y, gates, weights = drawn
         arrays = {"x": X, "y": Y, "xs": X}
+        if weights is not None:
+            arrays["omega"] = weights[:, None]
         arrays |= {f"m{g}": gates[name] for g, name in enumerate(self.plan.gates)}
         out = aligned(self.sizes["length_data"])
+        whole = self.samples // self.block * self.block
         for name, _ in self.parts:
-            place = self.sizes[f"at_{name}"]
-            for start in range(0, self.samples, self.block):
-                rows = arrays[name][start : start + self.block]
-                piece = (rows if name == "xs" else rows.T).reshape(-1)
-                out[place : place + piece.size] = piece
+            place, rows = self.sizes[f"at_{name}"], arrays[name]
+            blocks = rows[:whole].reshape(-1, self.block, rows.shape[1])
+            for part in (blocks, rows[None, whole:]):
+                piece = part if name == "xs" else part.transpose(0, 2, 1)
+                out[place : place + piece.size].reshape(piece.shape)[...] = piece
                 place += piece.size
         return out
 
@@ -230,6 +262,8 @@ class Layout:
         """
         return 2 * factor / (1 if self.on_moments else self.batch or self.samples)
 
-    def rates(self, learning_rate: float, factor: float) -> np.ndarray:
-        """Return the rate of each parameter's gradient."""
-        return learning_rate * self.share_of_gradient(factor) * self.scales**2
+    def rates(self, learning_rate: float, factor: float, decay: float = 0.0) -> np.ndarray:
+        """Return the rate of each parameter's gradient, and then that of its decay if it decays."""
+        speeds = learning_rate * self.speeds
+        rates = speeds * self.share_of_gradient(factor) * self.scales**2
+        return np.concatenate([rates, speeds * decay]) if self.decays else rates

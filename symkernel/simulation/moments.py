@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from symkernel.errors import InvalidArgument
+from symkernel.problem.moments import as_shares
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Apply, Bias, Gate
 from symkernel.problem.task import Task
@@ -29,9 +30,10 @@ def least_squares(task: Task) -> tuple[np.ndarray, float]:
     numbers in the moments would leave no digits near the minimum.
     """
     if task.X is not None and task.Y is not None:
-        best = np.linalg.lstsq(task.X, task.Y, rcond=None)[0].T
-        off = task.Y - task.X @ best.T
-        return best, float((off * off).sum() / len(off))
+        X, Y = (as_shares(side, task.sample_weights) for side in (task.X, task.Y))
+        best = np.linalg.lstsq(X, Y, rcond=None)[0].T
+        off = Y - X @ best.T
+        return best, float((off * off).sum())
     best = task.Syx @ np.linalg.pinv(task.Sxx, hermitian=True)
     return best, max(float(np.trace(task.Syy) - (best * task.Syx).sum()), 0.0)
 
@@ -69,7 +71,17 @@ def choose_moments(net: Network, tasks: list[Task], on: str, batches: bool) -> b
     reason = why_not(net)
     if reason is None and batches:
         reason = "mini-batches are drawn from samples"
-    lacking = any(task.X is None for task in tasks)
+    fresh = any(task.teacher is not None for task in tasks)
+    lacking = any(task.X is None and not (batches and task.teacher) for task in tasks)
+    if fresh and not batches:
+        bare = any(task.Syx is None for task in tasks)
+        reason = reason or ("the teacher is not linear" if bare else None)
+        if reason is not None or on == "samples":
+            raise InvalidArgument(
+                f"Argument 'batch_size' must be given for a task of fresh samples: the number of "
+                f"them in each step. Without it a linear network learns the exact moments of a "
+                f"linear teacher{f', but here {reason}' if reason else ''}."
+            )
     if on == "moments" and reason is not None:
         raise InvalidArgument(
             f"Argument 'on' must not be 'moments' here, because {reason}; use 'samples'."

@@ -35,11 +35,14 @@ class Plan:
     on_moments : bool
         Whether the input is the identity matrix, so that a dense weight on the input is its own
         value: the program then follows the end-to-end map and sees second moments alone.
+    is_weighted : bool
+        Whether each sample has a weight in the loss.
     """
 
-    def __init__(self, net: Network, on_moments: bool = False) -> None:
+    def __init__(self, net: Network, on_moments: bool = False, is_weighted: bool = False) -> None:
         self.net = net
         self.on_moments = on_moments
+        self.is_weighted = is_weighted
         self.order = net.order
         self.index = {node: k for k, node in enumerate(self.order)}
         self.parameters = net.parameters

@@ -2,7 +2,8 @@ r"""The compiled program of a network: gradient descent and loss, written from i
 
 The source names no size (except where products are unrolled): all networks of one structure
 share one compiled module. A parameter's scale is not in the program either: it moves the scaled
-weight $c W$ with the rate of $W$ times $c^2$, which is the same descent.
+weight $c W$ with the rate of $W$ times $c^2$, which is the same descent. Weight decay shrinks
+both alike.
 """
 
 from __future__ import annotations
@@ -251,11 +252,12 @@ class Source:
         lines = []
         for j, parameter in enumerate(self.plan.parameters):
             if parameter.trained:
-                lines += [
-                    f"rate = rates[{j}]",
-                    f"for q in range(moved{j}.size):",
-                    f"    moved{j}[q] -= rate * slope{j}[q]",
-                ]
+                lines += [f"rate = rates[{j}]"]
+                step = f"rate * slope{j}[q]"
+                if self.layout.decays:
+                    lines += [f"shrink = rates[{len(self.plan.parameters) + j}]"]
+                    step += f" + shrink * moved{j}[q]"
+                lines += [f"for q in range(moved{j}.size):", f"    moved{j}[q] -= {step}"]
         return lines or ["pass"]
 
     def summed_squares(self) -> Lines:
@@ -273,7 +275,9 @@ class Source:
             f"for r in range({value}.shape[0]):",
             f"    for c in range({value}.shape[1]):",
             f"        e = {value}[r, c] - y[r, c]",
-            "        total += e * e",
+            "        total += omega[0, c] * e * e"
+            if self.plan.is_weighted
+            else "        total += e * e",
         ]
 
 

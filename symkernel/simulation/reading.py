@@ -133,11 +133,12 @@ class Pass:
                     yield term, mine
 
     def kernel(self) -> np.ndarray:
-        r"""Return the NTK $\sum_\theta \partial_\theta f_a(x)\,\partial_\theta f_b(x')$.
+        r"""Return the NTK $\sum_\theta r_\theta\,\partial_\theta f_a(x)\,\partial_\theta f_b(x')$.
 
-        Shape (n_samples, n_outputs, n_samples, n_outputs), over trained parameters. A dense
-        weight never has its Jacobian formed: its part is a product of two Gram matrices, for
-        each pair of places in which the weight is used.
+        Shape (n_samples, n_outputs, n_samples, n_outputs), over trained parameters; with the rate
+        $r_\theta$ of each it is the kernel that drives learning. A dense weight never has its
+        Jacobian formed: its part is a product of two Gram matrices, for each pair of places in
+        which the weight is used.
         """
         back = self.sensitivities()
         samples, n_out = self.values[self.net.output].shape
@@ -147,7 +148,7 @@ class Pass:
             for u in uses:
                 for v in uses:
                     part += self._pair(parameter, u, v, back)
-            total += float(parameter.scale) ** 2 * part
+            total += float(parameter.rate) * float(parameter.scale) ** 2 * part
         return total.reshape(samples, n_out, samples, n_out)
 
     def _uses(self) -> dict[Parameter, list[Node]]:
@@ -235,6 +236,11 @@ class Reading:
         return {name: self._no_samples() or of(name) for name in self.net.nodes}
 
     def _no_samples(self) -> Undetermined | None:
+        if any(task.teacher is not None for task in self.tasks):
+            return Undetermined(
+                "samples are drawn anew in each step; put inputs of your own through the network "
+                "with the recorded weights"
+            )
         if any(task.X is None for task in self.tasks):
             return Undetermined("the task is given by moments and has no samples")
         if len({len(task.X) for task in self.tasks}) > 1:
@@ -247,6 +253,8 @@ class Reading:
     def _no_modes(self) -> Undetermined | None:
         if why_not(self.net) is not None:
             return Undetermined(f"modes belong to linear networks, and {why_not(self.net)}")
+        if any(task.Syx is None for task in self.tasks):
+            return Undetermined("modes need the task's moments, and its teacher is not linear")
         return None
 
     def _pass(self, k: int) -> Pass:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from symkernel.errors import Diverged
-from symkernel.simulation.batches import Batches
+from symkernel.simulation.batches import Batches, Epochs, Fresh
 from symkernel.simulation.engine import Engine, Stage
 
 # A call of the compiled program lasts about so many seconds, so that Ctrl-C is heard.
@@ -34,7 +34,7 @@ class Run:
     batch_size : int or None
         Samples of a mini-batch.
     stream : numpy.random.Generator
-        For the order of mini-batches.
+        For the order of mini-batches, or for fresh samples.
     """
 
     def __init__(
@@ -47,7 +47,10 @@ class Run:
     ) -> None:
         self.stage, self.thetas, self.step = stage, thetas, step
         self.engine = Engine(stage, thetas)
-        self.batches = None if batch_size is None else Batches(stage, thetas, batch_size, stream)
+        self.batches = None
+        if batch_size is not None:
+            kind = Epochs if stage.teacher is None else Fresh
+            self.batches = Batches(stage, thetas, kind(stage, batch_size, stream))
         zero = stage.factor * float(np.trace(stage.task.Syy))
         self.bounds = [EXPLODED * max(loss, zero, 1e-300) for loss in self.losses()]
         self.begin = step, thetas.copy()

@@ -86,7 +86,9 @@ class Statements:
         target, value = self.plan.gradient(output), self.plan.value(output)
         shape = f"{target}.shape[0]", f"{target}.shape[1]"
         if not self.plan.on_moments:
-            return loop(*shape, [f"{target}[r, c] = {value}[r, c] - y[r, c]"])
+            off = f"{value}[r, c] - y[r, c]"
+            off = f"omega[0, c] * ({off})" if self.plan.is_weighted else off
+            return loop(*shape, [f"{target}[r, c] = {off}"])
         # The input is the identity, so that samples are input directions: f Sxx - Syx.
         source = self.plan.net.nodes["input"]
         return self._product("", target, value, "sxx", output, source, minus="y")

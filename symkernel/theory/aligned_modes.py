@@ -254,7 +254,7 @@ LAW = Law(
     title="Two-layer linear network, aligned weights: one law per mode",
     rank="exact",
     assumptions=(
-        "two dense linear layers, both trained, squared error",
+        "two dense linear layers, both trained at one rate, squared error without weight decay",
         "input covariance and input-output covariance are diagonal in one pair of bases",
         "different modes do not overlap in the hidden layer",
         "the two sides of each mode are parallel",

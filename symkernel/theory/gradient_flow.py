@@ -69,9 +69,14 @@ class GradientFlow:
 
     @cached_property
     def flow(self) -> dict[str, Words]:
-        """Right-hand side of the flow of each trained parameter."""
+        """Right-hand side of the flow of each trained parameter, its own rate included."""
+        if self.loss.weight_decay != 0:
+            raise NoClosedForm(
+                "The matrix-level gradient flow is derived without weight decay; simulate, or "
+                "integrate the flow numerically."
+            )
         return {
-            p.name: -_symmetric(trace_gradient(self.expected_loss, p.name))
+            p.name: _symmetric(trace_gradient(self.expected_loss, p.name)).scaled(-p.rate)
             for p in self.network.parameters
             if p.trained
         }
@@ -204,11 +209,12 @@ def check_gradients(loss: SquaredError, network: Network) -> Evidence:
     system = GradientFlow(network, loss)
     values = _small_values(network)
     scalar = system.expected_loss.explicit(values).trace()
+    rates = {p.name: p.rate for p in network.parameters}
     entries = 0
     for name, words in system.flow.items():
         matrix = words.explicit(values)
         for k, variable in enumerate(values[name]):
-            if sp.expand(matrix[k] + sp.diff(scalar, variable)) != 0:
+            if sp.expand(matrix[k] + rates[name] * sp.diff(scalar, variable)) != 0:
                 return Evidence(False, f"gradient of {name}, entry {k}, differs")
             entries += 1
     return Evidence(True, f"{entries} entries equal scalar derivatives exactly")

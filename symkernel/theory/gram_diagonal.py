@@ -257,7 +257,7 @@ LAW = Law(
     title="Two-layer linear network, modes that do not overlap: any imbalance, any curriculum",
     rank="exact",
     assumptions=(
-        "two dense linear layers, both trained, squared error",
+        "two dense linear layers, both trained at one rate, squared error without weight decay",
         "all tasks of the curriculum are diagonal in one pair of bases",
         "different modes do not overlap in the hidden layer",
     ),

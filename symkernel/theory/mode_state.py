@@ -7,10 +7,12 @@ from functools import cached_property
 
 import numpy as np
 
+from symkernel.errors import NoClosedForm
 from symkernel.formula import Verdict
 from symkernel.problem.modes import Basis, common_basis
 from symkernel.problem.problem import Problem
-from symkernel.theory.mode_flow import ModeFlow, mode_flow
+from symkernel.theory.gradient_flow import GradientFlow
+from symkernel.theory.mode_flow import ModeFlow, mode_flow, two_layer_word
 
 # Relative distance up to which an assumption counts as holding: far above rounding (1e-15 times
 # sizes), far below what shows in a trajectory.
@@ -133,14 +135,34 @@ def _cosines(left: np.ndarray, right: np.ndarray, basis: Basis) -> np.ndarray:
 
 def network_verdict(law: str, problem: Problem) -> tuple[Verdict, str]:
     """Return whether the network is two trained dense linear layers, and why not."""
-    from symkernel.errors import NoClosedForm
-
     statement = "the output is W2 W1 x with both layers trained"
     try:
-        mode_flow(problem)
+        two_layer_word(GradientFlow(problem.network, problem.loss))
     except NoClosedForm as error:
         return Verdict(law, statement, False, np.inf, 0.0, str(error)), str(error)
     return Verdict(law, statement, True, 0.0, 0.0), ""
+
+
+def training_verdicts(law: str, problem: Problem) -> tuple[Verdict, ...]:
+    """Return what speaks against a law without weight decay and rates: nothing, mostly."""
+    found = []
+    decay = problem.loss.weight_decay
+    if decay != 0:
+        far = np.inf if decay.free_symbols else float(decay)
+        advice = "leave weight_decay out, or simulate"
+        found.append(Verdict(law, "no weight decay", False, far, TOLERANCE, advice))
+    rates = [p.rate for p in problem.network.parameters if p.trained]
+    if any(rate != 1 for rate in rates):
+        far, advice = np.inf, "leave the rates out, or simulate"
+        if not any(rate.free_symbols for rate in rates):
+            numbers = sorted(map(float, rates))
+            if numbers[0] == numbers[-1]:
+                advice = "make a rate that all share part of the learning rate"
+                numbers = sorted([1.0, numbers[0]])
+            far = 1 - numbers[0] / numbers[-1]
+        words = "one learning rate for both layers"
+        found.append(Verdict(law, words, False, far, TOLERANCE, advice))
+    return tuple(found)
 
 
 def mode_verdicts(law: str, problem: Problem, *, aligned: bool) -> tuple[Verdict, ...]:
@@ -148,6 +170,12 @@ def mode_verdicts(law: str, problem: Problem, *, aligned: bool) -> tuple[Verdict
     network, reason = network_verdict(law, problem)
     if reason:
         return (network,)
+    against = training_verdicts(law, problem)
+    if against:
+        return (network, *against)
+    if any(phase.task.is_numeric and phase.task.Syx is None for phase in problem.curriculum.phases):
+        words, advice = "the tasks' second moments are known", "use a linear teacher, or simulate"
+        return (network, Verdict(law, words, False, np.inf, 0.0, advice))
     named: tuple[tuple[str, str, str], ...] = (
         (
             "the tasks are diagonal in one pair of bases",

@@ -3,11 +3,12 @@ r"""The pseudo-kernel and the neural tangent kernel of any feed-forward network,
 Gradient flow on a loss $L$ of the outputs moves a node $p$ by
 $\dot p(x) = -\sum_i K_{p,f}(x, x_i)\, \partial L/\partial f(x_i)$ with
 
-$$K_{p,q}(x, x') = \sum_W \sum_{a, a'} c_W^2\,
+$$K_{p,q}(x, x') = \sum_W \sum_{a, a'} r_W c_W^2\,
     \bigl(v_a(x) \cdot v_{a'}(x')\bigr)\, B^p_a(x)\, B^q_{a'}(x')^T .$$
 
 The first sum runs over the trained weights, the second over pairs of places where one weight is
-used: $v_a$ is the vector it acts on there, $c_W$ its factor of the parameterisation, and
+used: $v_a$ is the vector it acts on there, $c_W$ its factor of the parameterisation, $r_W$ its
+factor on the learning rate, and
 $B^p_a = \partial p/\partial a$ the backward signal. A diagonal weight gives
 $c^2 B^p_a \operatorname{diag}(v_a)\operatorname{diag}(v'_{a'}) {B'}^{q\,T}_{a'}$, a bias
 $c^2 B^p_a {B'}^{q\,T}_{a'}$. Everything is read off the network's expression, whatever its sizes.
@@ -98,8 +99,8 @@ class KernelFormula(Formula):
         Parameters
         ----------
         values : mapping of Symbol to number, optional
-            Numbers for symbols in the factors of the parameterisation. Sizes need none: they are
-            read off the arrays.
+            Numbers for symbols in the factors of the parameterisation and in the rates. Sizes
+            need none: they are read off the arrays.
 
         Returns
         -------
@@ -141,7 +142,8 @@ def pseudo_kernel(net: Network, of: str = "hidden", by: str = "output") -> Kerne
     -----
     Exact for gradient flow on any loss of the node $q$. Where $q$ does not depend on any trained
     parameter that $p$ depends on, the kernel is the zero matrix. The loss's mean over samples is
-    not part of the kernel.
+    not part of the kernel. Layer-wise learning rates are, so that the kernel drives learning as
+    it stands; weight decay is not, it moves the weights besides.
 
     Examples
     --------
@@ -206,7 +208,7 @@ def _contributions(net: Network, p: Node, q: Node, here: Side, there: Side) -> S
                 for left, c in above[a].items():
                     for right, d in below[b].items():
                         factors = (*left, *middle, *_transposed(right))
-                        term = parameter.scale**2 * c * d * weight
+                        term = parameter.rate * parameter.scale**2 * c * d * weight
                         total[factors] = total.get(factors, sp.Integer(0)) + term
     return total
 

@@ -54,7 +54,8 @@ def jacobians(net, node, x, weights, gates=None):
 
 
 def kernel(net, of, by, X, X2, weights, gates=None, gates2=None):
-    """Return the sum over parameters of products of Jacobians, (n, size of p, m, size of q)."""
+    """Return the sum over parameters of rate x product of Jacobians, (n, |p|, m, |q|)."""
+    rates = {p.name: float(p.rate) for p in net.parameters}
 
     def at(samples, name, some):
         return [
@@ -67,5 +68,7 @@ def kernel(net, of, by, X, X2, weights, gates=None, gates2=None):
     out = np.zeros(shape)
     for i, a in enumerate(left):
         for j, b in enumerate(right):
-            out[i, :, j, :] = sum((a[name] @ b[name].T for name in a), np.zeros(shape[1::2]))
+            out[i, :, j, :] = sum(
+                (rates[name] * a[name] @ b[name].T for name in a), np.zeros(shape[1::2])
+            )
     return out

@@ -182,7 +182,8 @@ def expressions(draw):
             return draw(st.sampled_from(fitting))
         trained = draw(st.sampled_from([True, True, False]))
         scale = draw(st.sampled_from([1, 1, 2, sp.Rational(-1, 2)]))
-        parameters.append(Parameter(f"P{len(parameters)}", shape, kind, trained, scale))
+        rate = draw(st.sampled_from([1, 1, 3, sp.Rational(1, 2)]))
+        parameters.append(Parameter(f"P{len(parameters)}", shape, kind, trained, scale, rate))
         return parameters[-1]
 
     kinds = ["dense", "dense", "dense", "diagonal", "bias", "apply", "gate", "slice", "sum", "sum"]
@@ -218,22 +219,37 @@ def check_random_expressions():
     from tests.oracles import numpy_descent as oracle
 
     @settings(max_examples=400, deadline=None, derandomize=True)
-    @given(net=expressions(), seed=st.integers(0, 1000))
-    def check(net, seed):
+    @given(
+        net=expressions(),
+        seed=st.integers(0, 1000),
+        decay=st.sampled_from([0.0, 0.0, 0.3]),
+        weighted=st.booleans(),
+    )
+    def check(net, seed, decay, weighted):
         net, weights, task, gates = drawn(net, 5, seed)
-        expected = oracle.gradient(net, weights, task.X, task.Y, gates)
+        shares = np.random.default_rng(seed).dirichlet(np.ones(5)) if weighted else None
+        task = Task(task.X, task.Y, sample_weights=shares)
+        how = 0.5, decay, shares
+        expected = oracle.gradient(net, weights, task.X, task.Y, gates, *how)
         flat = [expected[p.name].reshape(-1) / float(p.scale) for p in net.parameters]
         for on_moments in {False, why_not(net) is None}:
             layout = Layout(net, 5)
             thetas = aligned(1, layout.count)
             thetas[0] = layout.vector(weights)
-            engine = Engine(Stage(net, task, gates, 0.1, 0.5, on_moments), thetas)
+            engine = Engine(Stage(net, task, gates, 0.1, 0.5, on_moments, decay), thetas)
             slope = engine.gradient(thetas[0].copy())
             reference = np.concatenate(flat) if flat else np.zeros(0)
             size = max(1.0, np.abs(reference).max(initial=0))
             np.testing.assert_allclose(slope, reference, rtol=0, atol=1e-12 * size)
-            loss = oracle.loss(net, weights, task.X, task.Y, gates)
+            loss = oracle.loss(net, weights, task.X, task.Y, gates, *how)
             np.testing.assert_allclose(engine.loss(), loss, rtol=1e-11)
+            engine.advance(1)
+            moved = {
+                p.name: weights[p.name] - 0.1 * float(p.rate) * expected[p.name]
+                for p in net.parameters
+            }
+            bound = 1e-12 * max(1.0, size)
+            np.testing.assert_allclose(thetas[0], layout.vector(moved), rtol=0, atol=bound)
         one = Pass(net, weights, task.X, gates)
         expected = oracle.value(net.output, weights, task.X, gates)
         np.testing.assert_allclose(one.values[net.output], expected, rtol=1e-12, atol=1e-13)

@@ -34,12 +34,15 @@ def value(node, weights, X, gates):
             return sum(value(term, weights, X, gates) for term in node.terms)
 
 
-def loss(net, weights, X, Y, gates, factor=0.5):
+def loss(net, weights, X, Y, gates, factor=0.5, decay=0.0, shares=None):
+    """Squared error, weighted by `shares` that sum to 1, and weight decay."""
     off = value(net.output, weights, X, gates) - Y
-    return factor * (off * off).sum() / len(X)
+    shares = np.full(len(X), 1 / len(X)) if shares is None else shares
+    squares = sum((weights[p.name] ** 2).sum() for p in net.parameters if p.trained)
+    return factor * (shares @ (off * off).sum(1)) + decay / 2 * squares
 
 
-def gradient(net, weights, X, Y, gates, factor=0.5):
+def gradient(net, weights, X, Y, gates, *how):
     """Gradient by each trained parameter, zero for the others."""
     found = {}
     for p in net.parameters:
@@ -49,14 +52,38 @@ def gradient(net, weights, X, Y, gates, factor=0.5):
         for place in np.ndindex(found[p.name].shape):
             shifted = {name: array.astype(complex) for name, array in weights.items()}
             shifted[p.name][place] += 1e-30j
-            found[p.name][place] = loss(net, shifted, X, Y, gates, factor).imag / 1e-30
+            found[p.name][place] = loss(net, shifted, X, Y, gates, *how).imag / 1e-30
     return found
 
 
-def descend(net, weights, X, Y, rate, steps, gates=None, factor=0.5):
+def step(net, weights, X, Y, rate, gates=None, *how):
+    """Weights after one step, each parameter with its own rate."""
+    slope = gradient(net, weights, X, Y, gates or {}, *how)
+    return {p.name: weights[p.name] - rate * float(p.rate) * slope[p.name] for p in net.parameters}
+
+
+def descend(net, weights, X, Y, rate, steps, gates=None, *how):
     """Weights after some steps."""
     weights = {name: np.array(array) for name, array in weights.items()}
     for _ in range(steps):
-        slope = gradient(net, weights, X, Y, gates or {}, factor)
-        weights = {name: array - rate * slope[name] for name, array in weights.items()}
+        weights = step(net, weights, X, Y, rate, gates, *how)
+    return weights
+
+
+def fresh(teacher, weights, seed, noise=0.0, root=None):
+    """Yield sample after sample, drawn and labelled one at a time."""
+    inputs, labels = np.random.default_rng(seed).spawn(2)
+    while True:
+        x = inputs.standard_normal((1, teacher.inputs))
+        x = x if root is None else x @ root
+        y = value(teacher.output, weights, x, {})
+        yield x, (y + noise * labels.standard_normal(y.shape) if noise else y)
+
+
+def descend_fresh(net, weights, samples, rate, steps, size, *how):
+    """Weights after steps on samples that nobody has seen before."""
+    for _ in range(steps):
+        batch = [next(samples) for _ in range(size)]
+        X, Y = (np.concatenate(side) for side in zip(*batch, strict=True))
+        weights = step(net, weights, X, Y, rate, {}, *how)
     return weights

@@ -15,6 +15,7 @@ from symkernel.problem.nodes import Bias
 from tests.oracles import forward_pass
 from tests.oracles.activations import activations
 
+RATES = (sp.Integer(1), sp.Integer(1), sp.Integer(3), sp.Rational(1, 2))
 SCALES = (sp.Integer(1), sp.Rational(1, 2), sp.Integer(-1), 1 / sp.sqrt(3))
 
 
@@ -33,7 +34,8 @@ def problems(draw, most_nodes=9):
             return draw(st.sampled_from(known))
         name = f"{'WDb'[('dense', 'diagonal', 'bias').index(kind)]}{len(parameters)}"
         trained, scale = draw(st.integers(0, 3)) > 0, draw(st.sampled_from(SCALES))
-        parameters.append(Parameter(name, shape, kind, trained, scale))
+        rate = draw(st.sampled_from(RATES))
+        parameters.append(Parameter(name, shape, kind, trained, scale, rate))
         return parameters[-1]
 
     kinds = ("dense", "dense", "apply", "apply", "diagonal", "bias", "slice", "gate", "sum", "skip")
