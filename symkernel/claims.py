@@ -251,7 +251,11 @@ def _closed_equation(problem: Problem, index: int) -> tuple[sp.Symbol, sp.Expr, 
         return "the equation changes with the phase of the curriculum"
     if found.derived.equation is None:
         return "the law has no closed equation of one mode"
-    return found.derived.equation(index)
+    u, rate, start = found.derived.equation(index)
+    exact = problem.curriculum.phases[0].task.exact
+    if exact is not None:
+        rate = rate.xreplace({q: sp.N(value, 2 * DIGITS) for q, value in exact.named.items()})
+    return u, rate, start
 
 
 def _is_rational(expression: sp.Expr) -> bool:

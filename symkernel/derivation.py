@@ -119,7 +119,15 @@ class Derivation:
     @property
     def conventions(self) -> tuple[str, ...]:
         """The block of conventions that is printed with the result."""
-        return self.problem.conventions
+        named = self._named.items()
+        values = (f"the task's {q} = {sp.N(value, 15)} ({value})" for q, value in named)
+        return (*self.problem.conventions, *values)
+
+    @property
+    def _named(self) -> dict[sp.Symbol, sp.Expr]:
+        """Values of the symbols that name strengths of an exact task."""
+        exact = self.problem.curriculum.phases[0].task.exact
+        return {} if exact is None else dict(exact.named)
 
     def mode(self, index: int, phase: int | None = None) -> Result:
         """Return the laws of one mode with the problem's own strengths and amplitudes.
@@ -225,7 +233,8 @@ class Derivation:
         time = formula.expression.xreplace(entry)
         for symbol, meaning in reversed(formula.where):
             time = time.xreplace({symbol: meaning.xreplace(entry)})
-        if time == sp.oo or (time.is_number and not _is_time(time)):
+        value = time.xreplace(self._named)
+        if time == sp.oo or (value.is_number and not _is_time(value)):
             raise OutsideValidity(
                 "The mode has no such learning time: it starts beyond that fraction of its final "
                 "value, its strength or its initial weights are 0, or its two sides are exactly "

@@ -165,6 +165,15 @@ def as_seed(value: object, name: str = "seed") -> int:
     return int(value)
 
 
+def as_count(value: object, name: str, least: int = 1) -> int:
+    """Return how many there are to be: an integer, `least` or more."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < least:
+        raise InvalidArgument(
+            f"Argument '{name}' must be an integer of at least {least}, not {value!r}."
+        )
+    return int(value)
+
+
 def as_values(value: object, symbols: Iterable[Any], owner: str) -> Mapping[Any, Any]:
     """Return values of symbols if every one of `symbols` has one.
 

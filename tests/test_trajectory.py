@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 
 import symkernel as sk
+from symkernel import testing
 from symkernel.errors import InvalidArgument, OutsideValidity
 from symkernel.problem.problem import Problem
 from symkernel.theory import LAWS
 from symkernel.trajectory import Trajectory, Undetermined
-from tests.theory import drawn_problems as drawn
 
 LAW = {law.name: law for law in LAWS}
 
@@ -62,22 +62,25 @@ def check_fields(problem: Problem, trajectory: Trajectory) -> None:
         assert np.array_equal(trajectory.node("input")[k], task.X)
 
 
-@given(drawn.aligned(most=4, s_t=8.0, samples=True))
-def test_fields_of_the_aligned_law_are_those_of_the_network(case) -> None:
-    check_fields(case.problem, LAW["aligned_modes"].trajectory(case.problem, case.times[::3]))
+@given(testing.aligned_problems(most=4, samples=True))
+def test_fields_of_the_aligned_law_are_those_of_the_network(problem: Problem) -> None:
+    times = testing.horizon(problem, 8.0)[::3]
+    check_fields(problem, LAW["aligned_modes"].trajectory(problem, times))
 
 
-@given(drawn.gram_diagonal(most=3, s_t=8.0, samples=True))
-def test_fields_of_the_gram_diagonal_law_are_those_of_the_network(case) -> None:
+@given(testing.gram_diagonal_problems(samples=True))
+def test_fields_of_the_gram_diagonal_law_are_those_of_the_network(problem: Problem) -> None:
     """Half of the draws are curricula, whose samples change with the phase."""
-    check_fields(case.problem, LAW["gram_diagonal"].trajectory(case.problem, case.times[::3]))
+    times = testing.horizon(problem, 8.0)[::3]
+    check_fields(problem, LAW["gram_diagonal"].trajectory(problem, times))
 
 
 @pytest.mark.slow
-@given(drawn.aligned(most=6, s_t=8.0, samples=True))
+@given(testing.aligned_problems(most=6, samples=True))
 @settings(max_examples=300)
-def test_fields_on_many_draws(case) -> None:
-    check_fields(case.problem, LAW["aligned_modes"].trajectory(case.problem, case.times))
+def test_fields_on_many_draws(problem: Problem) -> None:
+    times = testing.horizon(problem, 8.0)
+    check_fields(problem, LAW["aligned_modes"].trajectory(problem, times))
 
 
 def posed(parameterisation="standard", factor=0.5, noise=0.0) -> Problem:

@@ -12,9 +12,10 @@ import numpy as np
 import sympy as sp
 
 from symkernel.errors import InvalidArgument, ShapeMismatch
+from symkernel.problem.mode import Mode
 from symkernel.problem.moments import SUM_TOLERANCE
 from symkernel.problem.scalars import as_expression, as_expressions, short
-from symkernel.problem.task import Mode, Task
+from symkernel.problem.task import Task
 
 
 def mixture(tasks: object, weights: object) -> Task:

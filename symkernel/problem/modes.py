@@ -134,8 +134,9 @@ _NOISE_SQUARED = 1e-26
 _NOISE = 1e-13
 
 
-# Eigenvalues of a combination that are closer than this leave their directions uncertain.
-_CLOSE = 1e-4
+# Eigenvalues of a combination that are closer than this leave their directions uncertain by more
+# roundings than `Basis.rounding` allows for.
+_CLOSE = 0.1
 _SWEEPS = 3
 
 

@@ -20,7 +20,7 @@ def as_matrix(value: object, name: str) -> np.ndarray:
         if value.free_symbols or any(entry.is_real is False for entry in value):
             raise InvalidArgument(
                 f"Argument '{name}' must hold real numbers, not symbols or complex numbers; "
-                f"Task.from_modes takes symbols."
+                f"symbols are taken where all matrices are SymPy's, and by Task.from_modes."
             )
         value = np.array(value.tolist(), dtype=np.float64)
     return as_real_array(value, name, 2)

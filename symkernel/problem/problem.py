@@ -64,11 +64,7 @@ class Problem:
                     f"The network has {mine} {side}, the task has {theirs}; they must agree."
                 )
         amplitudes = self.weights.amplitudes
-        if (
-            self.weights.values is None
-            and amplitudes is not None
-            and amplitudes.modes != task.modes
-        ):
+        if self.weights.values is None and amplitudes is not None and not amplitudes.fit(task):
             raise InvalidArgument(
                 "The weights have symbols and are aligned with another task than the first one of "
                 "the curriculum; align them with that one."
@@ -125,7 +121,7 @@ class Problem:
     @property
     def conventions(self) -> tuple[str, ...]:
         """The block of conventions that is printed with every result."""
-        tasks = (phase.task for phase in self.curriculum.phases)
+        tasks = [phase.task for phase in self.curriculum.phases]
         history = dict.fromkeys(line for task in tasks for line in task.history)
         phis = (phi for phi in self.network.activations if phi.convention)
         return (

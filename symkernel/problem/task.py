@@ -11,6 +11,8 @@ import numpy as np
 import sympy as sp
 
 from symkernel.errors import InvalidArgument, ShapeMismatch, as_values
+from symkernel.problem.exact import ExactMoments, check_shapes, exact_moments
+from symkernel.problem.mode import Mode, check_mode
 from symkernel.problem.moments import (
     as_labels,
     as_matrix,
@@ -31,20 +33,6 @@ if TYPE_CHECKING:
 _MOST_MODES = 8192
 
 
-@dataclass(frozen=True)
-class Mode:
-    r"""One mode of a task: strength $s$, input variance $d$, multiplicity (all may be symbols)."""
-
-    s: sp.Expr
-    d: sp.Expr
-    multiplicity: sp.Expr
-
-    @property
-    def free_symbols(self) -> set[sp.Symbol]:
-        """Symbols without a value."""
-        return self.s.free_symbols | self.d.free_symbols | self.multiplicity.free_symbols
-
-
 @dataclass(frozen=True, eq=False)
 class Task:
     r"""Inputs and targets, or their second moments.
@@ -52,7 +40,8 @@ class Task:
     Parameters
     ----------
     X : array_like, shape (n_samples, n_inputs)
-        Inputs, one sample a row. A SymPy matrix of numbers is turned into floating point.
+        Inputs, one sample a row. SymPy matrices are kept exactly beside the floating point, and
+        may have symbols.
     Y : array_like, shape (n_samples, n_outputs)
         Targets.
     labels : mapping, optional
@@ -68,6 +57,9 @@ class Task:
         $\langle y y^T\rangle$, means over samples.
     modes : tuple of Mode or None
         Set for tasks that were given as modes.
+    exact : ExactMoments or None
+        Set for tasks that were given as SymPy matrices of exact numbers and symbols, up to
+        12 x 12; `exact.modes` are their modes. A line in `history` says why it is not kept.
     history : tuple of str
         What was done to the data (centring, whitening), in order. Whitening changes the dynamics:
         a network trained on whitened inputs does not learn like one trained on the raw ones.
@@ -95,6 +87,7 @@ class Task:
     Syy: np.ndarray = field(default=None, kw_only=True)  # type: ignore[arg-type]
     sample_weights: np.ndarray = field(default=None, kw_only=True)  # type: ignore[arg-type]
     modes: tuple[Mode, ...] | None = field(default=None, kw_only=True)
+    exact: ExactMoments | None = field(default=None, kw_only=True)
     history: tuple[str, ...] = field(default=(), kw_only=True)
     teacher: Teacher | None = field(default=None, kw_only=True)
     # What a mixture of tasks with symbols is made of: its moments are more than its modes.
@@ -102,15 +95,20 @@ class Task:
 
     def __post_init__(self) -> None:
         bare = self.Syx is None and self.modes is None and self.teacher is None
-        if self.X is not None or bare:
-            X, Y = as_matrix(self.X, "X"), as_matrix(self.Y, "Y")
-            if len(X) != len(Y):
-                raise ShapeMismatch(
-                    f"Arguments 'X' and 'Y' must have the same number of samples (rows), "
-                    f"not {len(X)} and {len(Y)}."
-                )
-            shares = as_sample_weights(self.sample_weights, len(X))
-            derived = {"X": X, "Y": Y, "sample_weights": shares, **moments_of(X, Y, shares)}
+        if self.X is not None or (bare and self.exact is None):
+            weighted = self.sample_weights is not None
+            exact, why_not = (None, ()) if weighted else exact_moments(X=self.X, Y=self.Y)
+            derived: dict[str, object] = {
+                "exact": exact or self.exact,
+                "history": (*self.history, *why_not),
+            }
+            if exact is not None and exact.free_symbols:
+                derived |= {"X": None, "Y": None}
+            else:
+                X, Y = as_matrix(self.X, "X"), as_matrix(self.Y, "Y")
+                check_shapes(X=X, Y=Y)
+                shares = as_sample_weights(self.sample_weights, len(X))
+                derived |= {"X": X, "Y": Y, "sample_weights": shares, **moments_of(X, Y, shares)}
             for name, value in derived.items():
                 object.__setattr__(self, name, value)
         for name in ("X", "Y", "Sxx", "Syx", "Syy", "sample_weights"):
@@ -133,8 +131,8 @@ class Task:
 
     def _check_labels(self, labels: Mapping[str, tuple[str, ...]]) -> None:
         sizes: dict[str, int | None] = {"samples": None, "inputs": None, "outputs": None}
-        if self.Syx is not None:
-            sizes["outputs"], sizes["inputs"] = self.Syx.shape
+        if self._moments is not None:
+            sizes["outputs"], sizes["inputs"] = self._moments.Syx.shape
         if self.X is not None:
             sizes["samples"] = len(self.X)
         for key, names in labels.items():
@@ -166,16 +164,15 @@ class Task:
             If shapes do not fit, or no data can have these moments: one of the matrices, or all
             of them together, is not positive semi-definite.
         """
+        exact, why_not = exact_moments(Sxx=Sxx, Syx=Syx, Syy=Syy)
+        if exact is not None and exact.free_symbols:
+            return cls(exact=exact)
         sxx, syx, syy = as_matrix(Sxx, "Sxx"), as_matrix(Syx, "Syx"), as_matrix(Syy, "Syy")
-        if sxx.shape != (syx.shape[1],) * 2 or syy.shape != (syx.shape[0],) * 2:
-            raise ShapeMismatch(
-                f"Arguments 'Sxx' and 'Syy' must be of shape {(syx.shape[1],) * 2} and "
-                f"{(syx.shape[0],) * 2} to fit 'Syx', not {sxx.shape} and {syy.shape}."
-            )
+        check_shapes(Sxx=sxx, Syx=syx, Syy=syy)
         for name, moment in (("Sxx", sxx), ("Syy", syy)):
             check_moment(moment, name)
         check_joint(sxx, syx, syy)
-        return cls(Sxx=sxx, Syx=syx, Syy=syy)
+        return cls(Sxx=sxx, Syx=syx, Syy=syy, exact=exact, history=why_not)
 
     @classmethod
     def from_modes(cls, s: object, multiplicity: object = 1, input_variance: object = 1) -> Task:
@@ -206,7 +203,7 @@ class Task:
         variances = broadcast(as_expressions(input_variance, "input_variance"), len(strengths))
         modes = tuple(map(Mode, strengths, variances, counts))
         for mode in modes:
-            _check_mode(mode)
+            check_mode(mode)
         if any(mode.free_symbols for mode in modes):
             return cls(modes=modes)
         return _sampled_modes(modes)
@@ -273,7 +270,9 @@ class Task:
     def free_symbols(self) -> set[sp.Symbol]:
         """Symbols without a value."""
         mixed = [part for weight, task in self.parts for part in (weight, task)]
-        return set().union(*(part.free_symbols for part in (*(self.modes or ()), *mixed)))
+        exact = [] if self.exact is None else [self.exact]
+        parts = (*(self.modes or ()), *mixed, *exact)
+        return set().union(*(part.free_symbols for part in parts))
 
     @property
     def is_numeric(self) -> bool:
@@ -283,8 +282,8 @@ class Task:
     @property
     def inputs(self) -> sp.Expr:
         """Number of inputs, an integer or an expression."""
-        if self.Syx is not None:
-            return sp.Integer(self.Syx.shape[1])
+        if self._moments is not None:
+            return sp.Integer(self._moments.Syx.shape[1])
         if self.teacher is not None:
             return sp.Integer(self.teacher.network.inputs)
         return sp.Add(*(mode.multiplicity for mode in self.modes or ()))
@@ -292,9 +291,16 @@ class Task:
     @property
     def outputs(self) -> sp.Expr:
         """Number of outputs, an integer or an expression."""
-        if self.Syx is None and self.teacher is not None:
+        if self._moments is not None:
+            return sp.Integer(self._moments.Syx.shape[0])
+        if self.teacher is not None:
             return sp.Integer(self.teacher.network.outputs)
-        return sp.Integer(self.Syx.shape[0]) if self.Syx is not None else self.inputs
+        return self.inputs
+
+    @property
+    def _moments(self) -> Task | ExactMoments | None:
+        """What has moments: the task itself, or the exact ones while there are symbols."""
+        return self if self.Syx is not None else self.exact
 
     def with_values(self, values: Mapping[sp.Symbol, object]) -> Task:
         """Return the task with numbers in place of its symbols.
@@ -310,6 +316,11 @@ class Task:
         if self.parts:
             tasks = [task.with_values(values) for _, task in self.parts]
             return Task.mixture(tasks, [weight.subs(values) for weight, _ in self.parts])
+        if self.exact is not None:
+            given = self.exact.at(values)
+            if "X" in given:
+                return Task(**given, labels=self.labels, history=self.history)
+            return replace(Task.from_moments(**given), labels=self.labels)
         modes = self.modes or ()
         return Task.from_modes(
             [mode.s.subs(values) for mode in modes],
@@ -328,6 +339,7 @@ class Task:
             X=X - np.average(X, 0, self.sample_weights) if inputs else X,
             Y=Y - np.average(Y, 0, self.sample_weights) if outputs else Y,
             modes=None,
+            exact=None,
             history=(*self.history, f"centred: means of {done} removed"),
         )
 
@@ -364,7 +376,8 @@ class Task:
         labels = {k: v for k, v in self.labels.items() if k != "inputs"}
         labels["inputs"] = tuple(f"component {i + 1}" for i in range(keep))
         X = (X @ P.T) / spread[:keep]
-        return replace(self, X=X, labels=labels, modes=None, history=(*self.history, note))
+        history = (*self.history, note)
+        return replace(self, X=X, labels=labels, modes=None, exact=None, history=history)
 
     def _samples(self, verb: str) -> tuple[np.ndarray, np.ndarray]:
         if self.X is None or self.Y is None:
@@ -373,20 +386,6 @@ class Task:
                 f"transform the moments before you make the task."
             )
         return self.X, self.Y
-
-
-def _check_mode(mode: Mode) -> None:
-    if mode.s.is_negative or mode.s.is_real is False:
-        raise InvalidArgument(
-            f"Argument 's' must hold non-negative strengths, not {mode.s}; turn the sign of the "
-            f"output direction instead."
-        )
-    if mode.d.is_positive is False:
-        raise InvalidArgument(f"Argument 'input_variance' must be positive, not {mode.d}.")
-    if mode.multiplicity.is_integer is False or mode.multiplicity.is_positive is False:
-        raise InvalidArgument(
-            f"Argument 'multiplicity' must hold positive integers, not {mode.multiplicity}."
-        )
 
 
 def _sampled_modes(modes: tuple[Mode, ...]) -> Task:

@@ -18,24 +18,31 @@ from symkernel.errors import (
     as_seed,
     as_values,
 )
+from symkernel.problem.exact import ExactMoments
+from symkernel.problem.mode import Mode
 from symkernel.problem.modes import singular_basis
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Linear
 from symkernel.problem.scalars import as_expressions
-from symkernel.problem.task import Mode, Task
+from symkernel.problem.task import Task
 
 
 @dataclass(frozen=True)
 class Amplitudes:
     """Amplitudes of the input side (a) and the output side (b), per mode; may be symbols.
 
-    `modes` are those of the task with which the weights are aligned, if it was given by modes.
+    `modes` and `exact` are those of the task with which the weights are aligned, if it has them.
     """
 
     a: tuple[sp.Expr, ...]
     b: tuple[sp.Expr, ...]
     seed: int
     modes: tuple[Mode, ...] | None = None
+    exact: ExactMoments | None = None
+
+    def fit(self, task: Task) -> bool:
+        """Whether they are those of weights that are aligned with this task, as far as is known."""
+        return (self.modes, self.exact) == (task.modes, task.exact)
 
     @property
     def free_symbols(self) -> set[sp.Symbol]:
@@ -282,7 +289,7 @@ def aligned(net: Network, task: Task, a: object, b: object, seed: int = 0) -> We
         )
     seed = as_seed(seed)
     sides = Amplitudes(
-        tuple(as_expressions(a, "a")), tuple(as_expressions(b, "b")), seed, task.modes
+        tuple(as_expressions(a, "a")), tuple(as_expressions(b, "b")), seed, task.modes, task.exact
     )
     if sides.free_symbols or not task.is_numeric or not net.is_numeric:
         return Weights(None, f"aligned with the task, seed {seed}", sides)

@@ -17,6 +17,9 @@ from symkernel.problem.task import Task
 
 # Length of the complex step that gives derivatives; nothing cancels, so it may be tiny.
 _STEP = 1e-20
+# How well the direction of the tangent is followed, and the largest logarithm that has a power.
+_DIRECTION = 1e-6
+_LARGEST = 700.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,9 +111,12 @@ def integrate_flow(
         )
     start = np.concatenate([problem.weights.arrays[p.name].ravel() for p in chain.parameters])
     tangent = np.random.default_rng(seed).standard_normal(start.size)
-    state = np.concatenate([start, tangent / np.linalg.norm(tangent)])
+    # A unit tangent and the logarithm of its length: a tangent that grows has components whose
+    # rounding no step can keep below a tolerance.
+    state = np.concatenate([start, tangent / np.linalg.norm(tangent), [0.0]])
     half = start.size
-    out = np.empty((len(clock), 2 * half))
+    tolerances = np.append(np.full(half, atol), np.full(half + 1, _DIRECTION))
+    out = np.empty((len(clock), state.size))
     curriculum = problem.curriculum
     position = np.array([curriculum.phase_at(time) for time in clock])
     for k, (phase, begin) in enumerate(zip(curriculum.phases, curriculum.starts, strict=True)):
@@ -122,19 +128,18 @@ def integrate_flow(
             continue
 
         def rate(_: float, y: np.ndarray, task: Task = phase.task) -> np.ndarray:
-            base = chain.rate(y[:half], task)
-            # The derivative along a step of fixed small length: the tangent itself may be huge.
-            length = (float(np.linalg.norm(y[half:])) or 1.0) / _STEP
-            moved = chain.rate(y[:half] + 1j * (y[half:] / length), task).imag * length
-            return np.concatenate([base, moved])
+            base, along = chain.rate(y[:half], task), y[half:-1]
+            moved = chain.rate(y[:half] + 1j * _STEP * along, task).imag / _STEP
+            growth = along @ moved / (along @ along)
+            return np.concatenate([base, moved - growth * along, [growth]])
 
         grid = np.unique(np.append(np.clip(wanted, 0.0, end), end))
-        solution = solve_ivp(rate, (0.0, end), state, "DOP853", grid, rtol=rtol, atol=atol)
+        solution = solve_ivp(rate, (0.0, end), state, "DOP853", grid, rtol=rtol, atol=tolerances)
         if not solution.success:
             raise SymkernelError(f"The integrator stopped in phase {k}: {solution.message}")
         out[here] = solution.y.T[np.searchsorted(grid, np.clip(wanted, 0.0, end))]
         state = solution.y[:, -1]
-    growth = np.maximum.accumulate(np.linalg.norm(out[:, half:], axis=1))
+    growth = np.maximum.accumulate(np.exp(np.minimum(out[:, -1], _LARGEST)))
     parts = [chain.split(row[:half]) for row in out]
     names = [p.name for p in chain.parameters]
     weights = {name: np.array([part[i] for part in parts]) for i, name in enumerate(names)}

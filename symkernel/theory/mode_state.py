@@ -197,14 +197,20 @@ def mode_verdicts(law: str, problem: Problem, *, aligned: bool) -> tuple[Verdict
             ),
         )
     if not problem.is_numeric_but_for_durations:
-        symbolic = problem.weights.amplitudes is not None
-        advice = "" if symbolic else "give values, or weights by sk.weights.aligned"
-        holds = [True, symbolic, symbolic]
+        # Exact matrices tell; modes are diagonal; arrays are measured when all has numbers.
+        tasks = [phase.task.exact for phase in problem.curriculum.phases]
+        apart = max(0.0 if exact is None else exact.distance for exact in tasks)
+        far = 0.0 if problem.weights.amplitudes is not None else np.inf
+        advice = "give values, or weights by sk.weights.aligned"
         return (
             network,
             *(
-                Verdict(law, words, ok, 0.0 if ok else np.inf, TOLERANCE, "" if ok else advice)
-                for (words, _, _), ok in zip(named, holds, strict=False)
+                Verdict(law, words, off <= TOLERANCE, off, TOLERANCE, hint)
+                for (words, _, hint), off in zip(
+                    [named[0], *((words, "", advice) for words, _, _ in named[1:])],
+                    [apart, far, far],
+                    strict=False,
+                )
             ),
         )
     state = ModeState.of(problem)

@@ -8,12 +8,14 @@ import numpy as np
 import sympy as sp
 
 from symkernel import notation
-from symkernel.errors import InvalidArgument
+from symkernel.errors import InvalidArgument, OutsideValidity
 from symkernel.formula import Formula, Result
+from symkernel.problem.exact import ExactMoments
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
+from symkernel.problem.weights import Amplitudes
 from symkernel.theory.mode_flow import ModeFlow
-from symkernel.theory.mode_state import ModeState
+from symkernel.theory.mode_state import TOLERANCE, ModeState
 
 
 @dataclass(frozen=True)
@@ -32,8 +34,8 @@ class ModeValues:
 
     @property
     def are_numbers(self) -> bool:
-        """Whether no symbol is among them."""
-        return all(value.is_number for value in self.entry.values())
+        """Whether all are rational or in floating point; radicals stay together as symbols do."""
+        return all(value.is_Number for value in self.entry.values())
 
     def in_result(self, result: Result) -> Result:
         """Return a result with these values in place of the law's symbols."""
@@ -57,7 +59,16 @@ def mode_values(problem: Problem, modes: ModeFlow, index: int, phase: int = 0) -
     InvalidArgument
         If there is no such mode.
     """
-    columns = _given(problem, phase) or _measured(problem, modes, phase)
+    columns = _given(problem, phase)
+    exact = problem.curriculum.phases[0].task.exact
+    if problem.is_numeric_but_for_durations and (not columns or exact is not None):
+        columns = _in_order(columns, _measured(problem, modes, phase), exact)
+    elif not columns:
+        raise InvalidArgument(
+            "A mode of a problem with symbols needs weights aligned with its first task, and tasks "
+            "from modes (in a curriculum the same number of each multiplicity) or one task from "
+            "exact matrices; give numbers for the symbols instead."
+        )
     return columns[as_index(index, len(columns))]
 
 
@@ -81,7 +92,11 @@ def _given(problem: Problem, phase: int) -> list[ModeValues]:
     """
     phases, amplitudes = problem.curriculum.phases, problem.weights.amplitudes
     task = phases[0].task
-    if task.modes is None or amplitudes is None or amplitudes.modes != task.modes:
+    if amplitudes is None or not amplitudes.fit(task):
+        return []
+    if task.exact is not None:
+        return _of_exact(problem, task.exact, amplitudes) if len(phases) == 1 else []
+    if task.modes is None:
         return []
     if len(phases) > 1 and (problem.is_numeric or not _same_places([p.task for p in phases])):
         return []
@@ -112,13 +127,66 @@ def _same_places(tasks: list[Task]) -> bool:
     return counts[0] is not None and all(count == counts[0] for count in counts)
 
 
-def _measured(problem: Problem, modes: ModeFlow, phase: int) -> list[ModeValues]:
-    if not problem.is_numeric_but_for_durations:
+def _of_exact(problem: Problem, exact: ExactMoments, amplitudes: Amplitudes) -> list[ModeValues]:
+    """Return the modes of a task of exact matrices; the strongest ones have the hidden units."""
+    try:
+        given = exact.modes
+    except OutsideValidity:
+        if problem.is_numeric:
+            return []
+        raise
+    hidden = sp.sympify(problem.network.node("hidden").size)
+    used = min(int(hidden), len(given)) if hidden.is_Integer else len(given)
+    sides = (amplitudes.a, amplitudes.b)
+    if exact.free_symbols and any(len(side) > 1 for side in (*sides, given[used - 1 :])):
         raise InvalidArgument(
-            "A mode of a problem with symbols needs tasks from modes, the same number of each "
-            "multiplicity in every phase, and weights aligned with the first task; give numbers "
-            "for the symbols instead."
+            "It depends on the order of the strengths, which is open while the task has symbols, "
+            "which mode has which amplitudes; give numbers, or one a and one b for all modes and "
+            "as many hidden units as modes."
         )
+    if any(len(side) not in (1, used) for side in sides):
+        return []
+    clash = amplitudes.free_symbols & set(exact.named)
+    if clash:
+        raise InvalidArgument(
+            f"The symbol '{clash.pop()}' stands for a strength or variance of the task (see "
+            f"task.exact.named); give yours another name."
+        )
+    a, b = (
+        (*(side * used if len(side) == 1 else side), *[sp.S.Zero] * (len(given) - used))
+        for side in sides
+    )
+    return [_aligned(m.s, m.d, a[k], b[k]) for k, m in enumerate(given)]
+
+
+def _in_order(
+    columns: list[ModeValues], measured: list[ModeValues], exact: ExactMoments | None
+) -> list[ModeValues]:
+    """Return exact columns in the order of the measured ones, or these if they do not fit.
+
+    Where strengths repeat the order is a matter of the basis.
+    """
+    if exact is None or not columns:
+        return measured
+    wanted, found = (
+        np.array([[float(v.xreplace(dict(exact.named))) for v in c.entry.values()] for c in side])
+        for side in (columns, measured)
+    )
+    # Both sides of a mode may change their sign together.
+    flips = np.array([[1, 1, 1, 1], [1, 1, -1, -1]])
+    scale = np.maximum(np.abs(wanted).max(0), np.finfo(float).tiny)
+    gaps = np.abs(found[:, None, None] - wanted[:, None] * flips) / scale
+    place = gaps.max(-1).min(-1)
+    order: list[int] = []
+    for row in place:
+        row[order] = np.inf
+        order.append(int(row.argmin()))
+        if row[order[-1]] > TOLERANCE:
+            return measured
+    return [columns[k] for k in order]
+
+
+def _measured(problem: Problem, modes: ModeFlow, phase: int) -> list[ModeValues]:
     state = ModeState.of(problem, modes)
     r = state.basis.rank_bound
     rows = np.stack([state.basis.s[phase], state.basis.d[phase][:r], *state.amplitudes()])

@@ -72,3 +72,15 @@ def kernel(net, of, by, X, X2, weights, gates=None, gates2=None):
                 (rates[name] * a[name] @ b[name].T for name in a), np.zeros(shape[1::2])
             )
     return out
+
+
+def is_moderate(case):
+    """Whether no node grows so large that rounding errors do too."""
+    for samples, given in ((case.X, case.gates), (case.X2, case.gates2)):
+        for i, x in enumerate(samples):
+            gates = {name: v[i] for name, v in given.items()}
+            if any(
+                np.abs(v).max() >= 50 for v in values(case.net, x, case.weights, gates).values()
+            ):
+                return False
+    return True

@@ -12,14 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import symkernel as sk
-from symkernel import notation
+from symkernel import notation, testing
 from symkernel.errors import NoClosedForm
 from symkernel.problem.problem import Problem
 from symkernel.simulation.flow import integrate_flow
+from symkernel.testing import moments_task
 from symkernel.theory import LAWS
 from tests.oracles import taylor_flow
-from tests.theory import drawn_problems as drawn
-from tests.theory.drawn_problems import moments_task, orthogonal
 
 BOUND = 1e-9
 CERTAIN = 1e-10
@@ -32,10 +31,10 @@ def weights_of(law: str, problem: Problem, times):
     return LAW[law].trajectory(problem, times).weights
 
 
-def flow_gap(law: str, case) -> float:
+def flow_gap(law: str, problem: Problem, times) -> float:
     """Return the largest relative error of the weights where the integrator can be trusted."""
-    found = weights_of(law, case.problem, case.times)
-    flow = integrate_flow(case.problem, case.times)
+    found = weights_of(law, problem, times)
+    flow = integrate_flow(problem, times)
     trusted = flow.sensitivity * 2.0**-52 < CERTAIN
     assert trusted[0]
     scale = max(1.0, *(np.abs(w).max() for w in flow.weights.values()))
@@ -43,45 +42,46 @@ def flow_gap(law: str, case) -> float:
     return max(gaps) / scale
 
 
-@given(drawn.aligned())
+@given(testing.aligned_problems())
 @settings(max_examples=8)
-def test_aligned_weights_follow_the_flow(case) -> None:
-    assert flow_gap("aligned_modes", case) <= BOUND
+def test_aligned_weights_follow_the_flow(problem: Problem) -> None:
+    assert flow_gap("aligned_modes", problem, testing.horizon(problem)) <= BOUND
 
 
-@given(drawn.aligned(most=4, s_t=20.0, phases=2))
+@given(testing.aligned_problems(most=4, phases=2))
 @settings(max_examples=6)
-def test_aligned_weights_follow_the_flow_through_two_tasks(case) -> None:
+def test_aligned_weights_follow_the_flow_through_two_tasks(problem: Problem) -> None:
     """The second task commutes with the first one; its strengths may have any signs."""
-    assert flow_gap("aligned_modes", case) <= BOUND
+    assert flow_gap("aligned_modes", problem, testing.horizon(problem, 20.0)) <= BOUND
 
 
-@given(drawn.gram_diagonal())
+@given(testing.gram_diagonal_problems())
 @settings(max_examples=8)
-def test_gram_diagonal_weights_follow_the_flow(case) -> None:
-    assert flow_gap("gram_diagonal", case) <= BOUND
+def test_gram_diagonal_weights_follow_the_flow(problem: Problem) -> None:
+    assert flow_gap("gram_diagonal", problem, testing.horizon(problem, 30.0)) <= BOUND
 
 
-@given(drawn.aligned(most=4, s_t=20.0))
+@given(testing.aligned_problems(most=4))
 @settings(max_examples=8)
-def test_both_laws_give_the_same_where_both_hold(case) -> None:
-    one, two = (weights_of(name, case.problem, case.times) for name in LAW)
+def test_both_laws_give_the_same_where_both_hold(problem: Problem) -> None:
+    times = testing.horizon(problem, 20.0)
+    one, two = (weights_of(name, problem, times) for name in LAW)
     for name in one:
         assert np.array_equal(one[name], two[name])
 
 
 @pytest.mark.slow
-@given(st.one_of(drawn.aligned(most=12), drawn.aligned(most=6, phases=3)))
+@given(st.one_of(testing.aligned_problems(most=12), testing.aligned_problems(most=6, phases=3)))
 @settings(max_examples=150)
-def test_aligned_weights_follow_the_flow_on_many_draws(case) -> None:
-    assert flow_gap("aligned_modes", case) <= BOUND
+def test_aligned_weights_follow_the_flow_on_many_draws(problem: Problem) -> None:
+    assert flow_gap("aligned_modes", problem, testing.horizon(problem)) <= BOUND
 
 
 @pytest.mark.slow
-@given(drawn.gram_diagonal(most=6))
+@given(testing.gram_diagonal_problems(most=6))
 @settings(max_examples=150)
-def test_gram_diagonal_weights_follow_the_flow_on_many_draws(case) -> None:
-    assert flow_gap("gram_diagonal", case) <= BOUND
+def test_gram_diagonal_weights_follow_the_flow_on_many_draws(problem: Problem) -> None:
+    assert flow_gap("gram_diagonal", problem, testing.horizon(problem, 30.0)) <= BOUND
 
 
 # --- cases that must be there whatever is drawn ---------------------------------------------------
@@ -91,7 +91,10 @@ def posed(s, a, b, *, shape, d=None, kind="random", seed=1000, durations=()) -> 
     """Return an aligned problem; `s` is one row of strengths for each phase."""
     stream = np.random.default_rng(seed)
     n_in, n_hidden, n_out = shape
-    U, V, H = (orthogonal(stream, n, kind) for n in (n_out, n_in, n_hidden))
+    U, V, H = (
+        np.eye(n) if kind == "identity" else np.linalg.qr(stream.standard_normal((n, n)))[0]
+        for n in (n_out, n_in, n_hidden)
+    )
     s = np.atleast_2d(s).astype(float)
     r = s.shape[1]
     d = np.ones(n_in) if d is None else np.asarray(d, float)
@@ -111,6 +114,14 @@ CASES = {
     "strengths that nearly repeat": posed([2, 2 + 1e-9, 2 + 1e-12], 0.1, 0.2, shape=(3, 3, 3)),
     "repeated strengths, each mode its own amplitudes": posed(
         [2, 2, 2], [0.1, 0.5, -0.3], [0.2, 0.1, 0.4], shape=(3, 4, 3)
+    ),
+    "repeated strengths, sides of very different lengths": posed(
+        [[3, 3, 3], [-1, -1, -1]],
+        [1.7e-3, 1.6e-4, 0],
+        [0, 1.6e-4, 0],
+        shape=(3, 3, 4),
+        seed=1,
+        durations=[1.0],
     ),
     "zero strengths": posed([2, 0, 0], [0.1, 0.4, -0.3], [0.3, 0.4, 0.2], shape=(3, 4, 3)),
     "nothing to learn": posed([0, 0], [0.5, -1.0], [0.5, 0.7], shape=(2, 2, 2)),
@@ -144,8 +155,7 @@ def test_named_cases_follow_the_flow(name: str) -> None:
     problem = CASES[name]
     strongest = max(np.linalg.norm(p.task.Syx, 2) for p in problem.curriculum.phases)
     end = problem.curriculum.starts[-1] + 12.0 / max(strongest, 0.3)
-    case = drawn.Drawn(problem, np.linspace(0, end, 13))
-    assert flow_gap("aligned_modes", case) <= BOUND
+    assert flow_gap("aligned_modes", problem, np.linspace(0, end, 13)) <= BOUND
 
 
 def test_modes_that_start_at_zero_stay_there() -> None:

@@ -15,11 +15,13 @@ from symkernel.codegen.matrix_nodes import Diagonal, Elementwise, InnerProduct
 from symkernel.errors import InvalidArgument, MissingValues, ShapeMismatch, Unlowerable
 from symkernel.nodes import Activation, Apply, Gate, Input, Parameter
 from symkernel.problem.activation import ARGUMENT
+from symkernel.testing import networks, numerical, numerical_networks
 from tests.oracles import forward_pass
+from tests.oracles.activations import activations
 from tests.oracles.interpreted import interpreted
-from tests.theory.drawn_networks import numbers, problems
 
 I, H, O = sp.symbols("I H O", integer=True, positive=True)
+DRAWN = numerical_networks(networks(activations=activations())).filter(forward_pass.is_moderate)
 # Relative to the largest entry or 1. Complex steps are exact to rounding; measured: 8e-16.
 TOLERANCE = 1e-13
 
@@ -79,7 +81,7 @@ COMPILED = [
 
 @pytest.mark.parametrize(("net", "of", "by"), COMPILED)
 def test_compiled_kernel_is_product_of_jacobians(net, of, by):
-    d = numbers(net, seed=1000)
+    d = numerical(net, seed=1000)
     formula = sk.pseudo_kernel(net, of, by)
     got = call(formula.compile(), d)
     want = oracle(d, of, by)
@@ -89,7 +91,11 @@ def test_compiled_kernel_is_product_of_jacobians(net, of, by):
 
 
 @settings(max_examples=max(100, settings.default.max_examples))
-@given(problems(), st.sampled_from(["hidden", "output"]), st.sampled_from(["hidden", "output"]))
+@given(
+    DRAWN,
+    st.sampled_from(["hidden", "output"]),
+    st.sampled_from(["hidden", "output"]),
+)
 def test_any_network(d, of, by):
     of, by = (name if name in d.net.nodes else "output" for name in (of, by))
     formula = sk.pseudo_kernel(d.net, of, by)
@@ -222,7 +228,7 @@ def test_activations_of_one_name_are_told_apart():
     formula = sk.ntk(net)
     assert r"\phi_{\mathrm{1}}(z) &= \frac{z}{1 + e^{- z}}" in formula.latex()
     assert r"\phi_{\mathrm{2}}(z) &= \frac{z}{1 + e^{- 2 z}}" in formula.latex()
-    d = numbers(net, seed=1000)
+    d = numerical(net, seed=1000)
     x = np.ones((1, 2))
     K = without_numba(formula)(x, x, d.weights)
     swapped = without_numba(sk.ntk(sk.Network.mlp([2, 3, 3, 1], [fast, slow])))
@@ -256,7 +262,7 @@ def test_names_do_not_clash_with_those_of_parameters():
     x = Input(2)
     h = Apply("tanh", Parameter("a", (3, 2)) @ x + Parameter("h", (3,), "bias"))
     net = sk.Network.build(Parameter("x", (2, 3)) @ h, {"hidden": h})
-    d = numbers(net, seed=1000)
+    d = numerical(net, seed=1000)
     got = call(without_numba(sk.ntk(net)), d)
     assert error(got, oracle(d, "output", "output")) < TOLERANCE
 
@@ -290,7 +296,7 @@ def skeleton(e):
 
 def test_symbolic_sizes_are_read_off_the_arrays():
     net = sk.Network.two_layer(I, H, O, "tanh", parameterisation="ntk")
-    d = numbers(sk.Network.two_layer(3, 4, 2, "tanh", parameterisation="ntk"), seed=1000)
+    d = numerical(sk.Network.two_layer(3, 4, 2, "tanh", parameterisation="ntk"), seed=1000)
     got = sk.pseudo_kernel(net).compile()(d.X, d.X2, d.weights)
     assert error(got, oracle(d, "hidden", "output")) < TOLERANCE
 
@@ -313,7 +319,7 @@ def test_formula_grows_with_nodes_not_with_paths():
 # ---- structure
 
 
-@given(problems(), st.integers(0, 2**32 - 1))
+@given(DRAWN, st.integers(0, 2**32 - 1))
 def test_ntk_is_symmetric_and_positive_semidefinite(d, seed):
     stream = np.random.default_rng(seed)
     X = stream.standard_normal((4, d.X.shape[1]))
@@ -325,7 +331,7 @@ def test_ntk_is_symmetric_and_positive_semidefinite(d, seed):
     assert np.linalg.eigvalsh(matrix).min() >= -1e-13 * largest * len(matrix)
 
 
-@given(problems())
+@given(DRAWN)
 def test_exchange_of_nodes_transposes(d):
     if "hidden" not in d.net.nodes:
         return
@@ -347,7 +353,7 @@ def exchanged(d):
 )
 def test_gradient_step_moves_node_by_pseudo_kernel(net, of):
     r"""$p(\eta) - p(0) + \eta \sum_i K_{p,f} \partial L/\partial f_i$ falls as $\eta^2$."""
-    d = numbers(net, seed=1001, samples=(6, 6))
+    d = numerical(net, seed=1001, samples=(6, 6))
     Y = np.random.default_rng(1002).standard_normal((6, int(net.outputs)))
 
     gates = [{name: v[i] for name, v in d.gates.items()} for i in range(6)]
@@ -412,7 +418,7 @@ def is_slope(e):
 )
 def test_mutation_is_caught(mutation):
     net = sk.Network.two_layer(3, 4, 2, activation="tanh")
-    d = numbers(net, seed=1000)
+    d = numerical(net, seed=1000)
     formula = sk.ntk(net)
     want = oracle(d, "output", "output")
     assert error(call(without_numba(formula), d), want) < TOLERANCE
@@ -426,7 +432,7 @@ def test_mutation_is_caught(mutation):
 @pytest.fixture
 def gated():
     net = shared_net()
-    return without_numba(sk.pseudo_kernel(net)), numbers(net, seed=1000)
+    return without_numba(sk.pseudo_kernel(net)), numerical(net, seed=1000)
 
 
 def test_refuses_what_is_not_a_network_or_node():
@@ -476,7 +482,7 @@ def test_routine_refuses_weights(gated):
 def test_symbols_without_numbers_are_refused():
     c = sp.Symbol("c", positive=True)
     net = sk.Network.build(Parameter("W", (2, 3), scale=c) @ Input(3))
-    d = numbers(sk.Network.build(Parameter("W", (2, 3)) @ Input(3)), seed=1000)
+    d = numerical(sk.Network.build(Parameter("W", (2, 3)) @ Input(3)), seed=1000)
     with pytest.raises(MissingValues, match=r"without a number: c\. Give their values"):
         sk.ntk(net).compile()(d.X, d.X2, d.weights)
     routine = sk.ntk(net).compile(values={c: 3})
