@@ -95,7 +95,8 @@ def networks(
     """Draw any feed-forward expression, of every kind of node and parameter there is.
 
     Dense and diagonal weights and biases, trained and fixed, shared or not, with scales and
-    rates; slices; gates, several of one name; activations, also on the output and of a bias alone; sums and
+    rates; slices; gates, several of one name; activations, also on the output and of a bias
+    alone; sums and
     skips. An inner node, if there is one, is called "hidden".
 
     Parameters
