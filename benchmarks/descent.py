@@ -220,9 +220,9 @@ def run() -> list[Row]:
     numba.set_num_threads(1)  # as the peer has
     rows = [row for phi in TARGETS["small"] for row in compare(peer, "small", phi, 200_000, 7)]
     rows.append(compare_moments(peer))
-    rows += [row for phi in TARGETS["medium"] for row in compare(peer, "medium", phi, 300, 7)]
-    rows += [row for phi in TARGETS["large"] for row in compare(peer, "large", phi, 4, 5)]
+    rows += [row for phi in TARGETS["medium"] for row in compare(peer, "medium", phi, 600, 5)]
+    rows += [row for phi in TARGETS["large"] for row in compare(peer, "large", phi, 10, 3)]
     rows.append(moments_over_samples())
-    rows.append(share_of_gemm("medium", "linear", 300, GEMM_SHARE))
-    rows.append(share_of_gemm("large", "linear", 4, None))
+    rows.append(share_of_gemm("medium", "linear", 600, GEMM_SHARE))
+    rows.append(share_of_gemm("large", "linear", 10, None))
     return rows

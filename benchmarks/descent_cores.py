@@ -8,7 +8,7 @@ from benchmarks.table import Row
 
 def run() -> list[Row]:
     peer = Peer()
-    rows = [row for phi in TARGETS["medium"] for row in compare(peer, "medium", phi, 300, 7)]
-    rows += [row for phi in TARGETS["large"] for row in compare(peer, "large", phi, 4, 3)]
+    rows = [row for phi in TARGETS["medium"] for row in compare(peer, "medium", phi, 600, 5)]
+    rows += [row for phi in TARGETS["large"] for row in compare(peer, "large", phi, 10, 3)]
     rows += [compare_ensemble(peer, phi) for phi in ENSEMBLE_TARGETS]
     return rows

@@ -49,12 +49,12 @@ def shown(value: float | None) -> str:
 
 
 def print_rows(rows: list[Row]) -> None:
-    print(f"{'':44}{'ours':>9}{'theirs':>9}{'ratio':>8}{'target':>8}   unit, peer")
+    print(f"{'':56}{'ours':>9}{'theirs':>9}{'ratio':>8}{'target':>8}   unit, peer")
     for row in rows:
         ratio = "-" if row.ratio is None else f"{row.ratio:.2f}"
         target = "-" if row.target is None else f">= {row.target:g}"
         missed = row.ratio is not None and row.target is not None and row.ratio < row.target
         print(
-            f"{row.what:44}{shown(row.ours):>9}{shown(row.theirs):>9}{ratio:>8}{target:>8}"
+            f"{row.what:56}{shown(row.ours):>9}{shown(row.theirs):>9}{ratio:>8}{target:>8}"
             f"   {row.unit}, {row.peer or 'no peer'}{'   MISSED' if missed else ''}"
         )

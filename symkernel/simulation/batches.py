@@ -16,10 +16,12 @@ from symkernel.simulation.layout import Layout, Samples, aligned
 from symkernel.simulation.program import compiled
 from symkernel.simulation.reading import Pass
 
-# Epochs are packed together up to this many samples,
+# Samples are packed together up to so many, or one batch,
 _PACKED = 4096
 # and fresh samples up to this many numbers of inputs: they still fit in the cache.
 _DRAWN = 2**17
+# What a program reads in place where it does; batches are packed.
+_NONE = np.empty(0)
 # Held-out samples on which the loss of fresh ones is taken, and their seed.
 HELD_OUT, HELD_OUT_SEED = 4096, 0
 
@@ -55,23 +57,26 @@ class Epochs:
     def __init__(self, stage: Stage, size: int, stream: np.random.Generator) -> None:
         self.stage, self.size, self.stream = stage, size, stream
         self.in_epoch = len(stage.task.X) // size * size
-        self.epochs = max(1, _PACKED // self.in_epoch)
-        self.count = self.epochs * self.in_epoch
+        most = min(_PACKED, 4 * _DRAWN // int(stage.net.inputs))
+        self.count = max(1, most // size) * size
+        self.left = np.empty(0, dtype=np.int64)
 
     @property
     def state(self) -> Any:
-        """State of the stream."""
-        return self.stream.bit_generator.state
+        """State of the stream, and what is left of the orders drawn from it."""
+        return self.stream.bit_generator.state, self.left
 
     @state.setter
     def state(self, state: Any) -> None:
-        self.stream.bit_generator.state = state
+        self.stream.bit_generator.state, self.left = state
 
     def draw(self) -> Samples:
-        """Return the samples of some epochs."""
-        samples = len(self.stage.task.X)
-        orders = [self.stream.permutation(samples) for _ in range(self.epochs)]
-        return self.stage.samples(np.concatenate([one[: self.in_epoch] for one in orders]))
+        """Return the samples of the next batches, through as many epochs as it takes."""
+        while len(self.left) < self.count:
+            order = self.stream.permutation(len(self.stage.task.X))[: self.in_epoch]
+            self.left = np.concatenate([self.left, order])
+        taken, self.left = self.left[: self.count], self.left[self.count :]
+        return self.stage.samples(taken)
 
 
 class Fresh:
@@ -168,7 +173,7 @@ class Batches:
             count = min(steps, self.layout.blocks - self.done)
             self.sizes[self.first] = self.done
             self.module.descend(
-                self.theta, self.grads, self.works, self.data, self.sizes, self.rates, count
+                self.theta, self.grads, self.works, _NONE, self.data, self.sizes, self.rates, count
             )
             self.done += count
             steps -= count

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import numba
 import numpy as np
 
 from symkernel.problem.network import Network
@@ -93,10 +94,13 @@ class Engine:
         mode = "one" if members == 1 else "members"
         self.module = compiled(self.layout, mode if stage.teacher is None else "batches")
         self.sizes = np.array(list(self.layout.sizes.values()), dtype=np.int64)
-        self.grads = aligned(2 * shares if members == 1 else 4 * members, self.layout.count)
-        places = shares if members == 1 else members
+        rows = shares * self.layout.rows_of_share if members == 1 else 4 * members
+        self.grads = aligned(rows, self.layout.count)
+        places = numba.config.NUMBA_NUM_THREADS if members == 1 else members
         self.works = aligned(places, self.layout.sizes["length_work"])
         self.rates = self.layout.rates(stage.rate, stage.factor, stage.decay)
+        inputs = task.X.reshape(-1) if self.layout.is_direct else np.empty(0)
+        self._arrays = (self.thetas, self.grads, self.works, inputs, self.data, self.sizes)
         if stage.decay > 0:
             self.pull = self._pull()
 
@@ -111,15 +115,11 @@ class Engine:
         self._descend(self.rates, steps)
 
     def _descend(self, rates: np.ndarray, steps: int) -> None:
-        self.module.descend(
-            self.thetas, self.grads, self.works, self.data, self.sizes, rates, steps
-        )
+        self.module.descend(*self._arrays, rates, steps)
 
     def loss(self, member: int = 0) -> float:
         """Return a member's loss."""
-        squares = self.module.squares(
-            self.thetas, self.grads, self.works, self.data, self.sizes, member
-        )
+        squares = self.module.squares(*self._arrays, member)
         mean = 1 if self.layout.on_moments else self.layout.samples
         fit = self.stage.factor * (squares / mean + self.floor)
         if self.stage.decay == 0:

@@ -25,6 +25,8 @@ _BLOCK, _WIDE_BLOCK, _WIDE = 250, 500, 768
 _SHARES = 16
 # On moments, products are loops up to this size of a layer and this many multiplications.
 _UNROLLED_SIZE, _UNROLLED_WORK = 16, 8192
+# Inputs of so many numbers are not copied.
+_MANY = 2**14
 _CACHE_LINE = 8  # numbers; working arrays start on one
 
 
@@ -148,14 +150,31 @@ class Layout:
         """Parts of the data (name, name of the number of rows).
 
         ``x`` inputs and ``y`` targets as (units, samples); ``xs`` inputs as (samples, units),
-        which gradients of weights on the input want; gates; ``omega`` weights of samples, of
-        mean 1. On moments: the identity, Syx, Sxx and the map of least squares.
+        which gradients of weights on the input want, unless `is_direct`; gates; ``omega``
+        weights of samples, of mean 1. On moments: the identity, Syx, Sxx and the map of least squares.
         """
         if self.on_moments:
             return ("x", "n_in"), ("y", "n_out"), ("sxx", "n_in"), ("best", "n_out")
         gates = tuple((f"m{g}", f"rows_m{g}") for g in range(len(self.plan.gates)))
         weights = (("omega", "rows_omega"),) if self.is_weighted else ()
-        return (("x", "n_in"), ("y", "n_out"), ("xs", "n_in"), *gates, *weights)
+        inputs = () if self.is_direct else (("x", "n_in"), ("xs", "n_in"))
+        return (*inputs, ("y", "n_out"), *gates, *weights)
+
+    @cached_property
+    def is_direct(self) -> bool:
+        """Whether the inputs are read where the task has them, not from a packed copy.
+
+        So it is where they are many, and go into products alone.
+        """
+        plan = self.plan
+        uses = plan.consumers[self.net.nodes["input"]]
+        packed = self.on_moments or self.batch is not None or not all(map(is_dense, uses))
+        return not packed and self.samples * int(self.net.inputs) >= _MANY
+
+    @property
+    def rows_of_share(self) -> int:
+        """Rows for the gradients of a share: a second one if it has several blocks."""
+        return 1 if self.shares == self.blocks else 2
 
     @cached_property
     def transposes(self) -> tuple[tuple[str, Node], ...]:

@@ -20,12 +20,12 @@ from symkernel.simulation.statements import Lines, Statements, indented
 
 # `reassoc` lets sums over samples use vector registers, in an order fixed by the compiler.
 _OPTIONS = 'error_model="numpy", fastmath={"contract", "reassoc"}'
-_ARRAYS = "f8[:, ::1], f8[:, ::1], f8[:, ::1], f8[::1], i8[::1]"
-_NAMES = "thetas, grads, works, data, sizes"
+_ARRAYS = "f8[:, ::1], f8[:, ::1], f8[:, ::1], Array(f8, 1, 'C', readonly=True), f8[::1], i8[::1]"
+_NAMES = "thetas, grads, works, inputs, data, sizes"
 
 _HEAD = """
 import scipy.linalg.cython_blas  # numba's np.dot calls it
-from numba import njit, prange
+from numba import get_thread_id, njit, prange
 """
 
 # One block: everything in one loop over steps, arrays made once.
@@ -59,7 +59,7 @@ _BATCHES = """
 # A share's gradient goes to row `row`, that of its further blocks to the row after it.
 _SHARE = """
 @njit({options})
-def one_share(theta, grads, work, data, sizes, share, row):
+def one_share(theta, grads, work, inputs, data, sizes, share, row):
     {unpacked}
     begin = share * blocks // shares
     for b in range(begin, (share + 1) * blocks // shares):
@@ -80,7 +80,7 @@ _IN_TURN = """
     for step in range(steps):
         for share in range(shares):
             row = 2 if share else 0
-            one_share(theta, grads, work, data, sizes, share, row)
+            one_share(theta, grads, work, inputs, data, sizes, share, row)
             if share:
                 grad += grads[2]
         {update}
@@ -95,7 +95,7 @@ def descend({names}, rates, steps):
 """
 _CALLED = """
 @njit({options})
-def run(theta, grads, work, data, sizes, rates, steps):
+def run(theta, grads, work, inputs, data, sizes, rates, steps):
 """
 
 # The sum and the update are a function of their own: what stands in a parallel one is turned
@@ -107,7 +107,7 @@ def finish(theta, grads, sizes, rates):
     grad = grads[0]
     {moving}
     for share in range(1, shares):
-        grad += grads[2 * share]
+        grad += grads[{width} * share]
     {update}
 
 
@@ -116,7 +116,8 @@ def descend({names}, rates, steps):
     {unpacked}
     for step in range(steps):
         for share in prange(shares):
-            one_share(thetas[0], grads, works[share], data, sizes, share, 2 * share)
+            work = works[get_thread_id()]
+            one_share(thetas[0], grads, work, inputs, data, sizes, share, {width} * share)
         finish(thetas[0], grads, sizes, rates)
 """
 
@@ -124,7 +125,7 @@ _MEMBERS = """
 @njit("void({arrays}, f8[::1], i8)", cache=True, nogil=True, parallel=True, {options})
 def descend({names}, rates, steps):
     for k in prange(thetas.shape[0]):
-        run(thetas[k], grads[4 * k:4 * k + 4], works[k], data, sizes, rates, steps)
+        run(thetas[k], grads[4 * k:4 * k + 4], works[k], inputs, data, sizes, rates, steps)
 """
 
 _SQUARES = """
@@ -187,7 +188,8 @@ class Source:
     def _filled(self, template: str, blocks: dict[str, Lines]) -> str:
         """Return a template with blocks of statements in place of their names."""
         text = template
-        for word, value in (("options", _OPTIONS), ("arrays", _ARRAYS), ("names", _NAMES)):
+        words = (("options", _OPTIONS), ("arrays", _ARRAYS), ("names", _NAMES))
+        for word, value in (*words, ("width", str(self.layout.rows_of_share))):
             text = text.replace(f"{{{word}}}", value)
         text = _with_blocks(text, blocks)
         functions = re.split(r"(?=^@njit)", text, flags=re.MULTILINE)
@@ -201,11 +203,15 @@ class Source:
 
     def data_views(self) -> Lines:
         """Return the statements for the data of m samples from `start` on."""
-        return [
+        lines = [
             f"{name} = data[at_{name} + {rows} * start:at_{name} + {rows} * (start + m)]"
             f".reshape({f'm, {rows}' if name == 'xs' else f'{rows}, m'})"
             for name, rows in self.layout.parts
         ]
+        if self.layout.is_direct:
+            lines.append("xs = inputs[n_in * start:n_in * (start + m)].reshape(m, n_in)")
+            lines.append("x = xs.T")
+        return lines
 
     def weight_views(self, with_gradients: bool) -> Lines:
         """Return the statements for parameters and their gradients as arrays."""
