@@ -24,7 +24,7 @@ _FACE = {
     "ntk": "symkernel.theory.pseudo_kernel",
     "derive": "symkernel.derivation",
     "Derivation": "symkernel.derivation",
-    "catalogue": "symkernel.derivation",
+    "catalogue": "symkernel.theory",
     "simulate": "symkernel.simulation",
     "simulate_ensemble": "symkernel.simulation",
     "check": "symkernel.ladder",

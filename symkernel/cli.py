@@ -25,7 +25,8 @@ from symkernel import __version__
 from symkernel.errors import InvalidArgument, NoClosedForm, SymkernelError
 
 if TYPE_CHECKING:
-    from symkernel.derivation import CompiledLaw, Derivation
+    from symkernel.compiled_law import CompiledLaw
+    from symkernel.derivation import Derivation
     from symkernel.formula import Law
     from symkernel.problem.problem import Problem
     from symkernel.problem_file import ProblemFile
@@ -68,6 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="symkernel",
+        allow_abbrev=False,
         description="Exact laws of learning: derived, checked and exported.",
         epilog="Exit status: 0; 1 if a check failed; 2 for bad input.",
     )
@@ -80,7 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         ("check", _check, "derive it and climb the ladder of checks; judge the claims of a file"),
         ("simulate", _simulate, "train by gradient descent and print the loss through time"),
     ):
-        command = commands.add_parser(name, help=text, description=text)
+        command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         command.add_argument(
             "name", metavar="NAME",
             help="a name from 'symkernel list' (law:NAME where a derivation has the same name), "
@@ -102,9 +104,6 @@ def _parser() -> argparse.ArgumentParser:
 
 def _progress() -> bool:
     return sys.stderr.isatty()
-
-
-# ---- names
 
 
 def derivation_names() -> tuple[str, ...]:
@@ -132,7 +131,7 @@ class _Found(NamedTuple):
 
 def _find(name: str) -> _Found:
     """Return what a listed name or a file stands for; no other text is loaded."""
-    from symkernel.derivation import catalogue
+    from symkernel.theory import catalogue
 
     if name.lower().endswith(_FILE_SUFFIX):
         from symkernel.problem_file import load_problem
@@ -170,7 +169,7 @@ def _derived(found: _Found, judged: bool = False) -> Derivation:
 
 
 def _list(_: argparse.Namespace) -> int:
-    from symkernel.derivation import catalogue
+    from symkernel.theory import catalogue
 
     rows = []
     for law in catalogue():

@@ -12,6 +12,7 @@ import numpy as np
 import sympy as sp
 
 from symkernel import notation
+from symkernel.compiled_law import CompiledLaw
 from symkernel.errors import InvalidArgument, MissingValues, NoClosedForm, OutsideValidity
 from symkernel.formula import CheckReport, Derived, Formula, Law, Result, Step, Verdict
 from symkernel.problem.curriculum import Curriculum
@@ -22,49 +23,9 @@ from symkernel.problem.task import Task
 from symkernel.problem.values import by_symbol
 from symkernel.problem.weights import Weights
 from symkernel.theory import LAWS
-from symkernel.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from symkernel.report.display import Worked
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class CompiledLaw:
-    """A law with numbers: call it with flow times to get a `Trajectory`.
-
-    Attributes
-    ----------
-    problem : Problem
-        With numbers.
-    source : str
-        The numba module that evaluates the mode-level law.
-    rewritings : tuple of Rewriting
-        The rules that led from the derived formula to it, with operation counts.
-    """
-
-    derivation: Derivation
-    problem: Problem
-
-    def __call__(self, times: Any) -> Trajectory:
-        """Return the trajectory at flow times (increasing, not negative)."""
-        return self.derivation.law.trajectory(self.problem, times)
-
-    def __repr__(self) -> str:
-        return f"CompiledLaw({self.derivation.law.name!r}; call it with flow times)"
-
-    @cached_property
-    def _routine(self) -> Any:
-        return self.derivation.derived.routine()
-
-    @property
-    def source(self) -> str:
-        """The numba module that evaluates the mode-level law."""
-        return self._routine.source
-
-    @property
-    def rewritings(self) -> tuple[Any, ...]:
-        """The rules that led from the derived formula to it."""
-        return self._routine.lowered.rewritings
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -314,7 +275,7 @@ class Derivation:
         failed = [v for v in self.law.test(problem) if not v.holds]
         if failed:
             raise NoClosedForm(_refusal(failed), tuple(failed))
-        return CompiledLaw(self, problem)
+        return CompiledLaw(self.law, self.derived, problem)
 
     def check(self, **options: Any) -> CheckReport:
         """Climb the ladder; see `symkernel.check`."""
@@ -436,14 +397,3 @@ def derive(
             return Derivation(candidate, problem, candidate.derive(problem), tuple(verdicts))
     failed = [verdict for verdict in verdicts if not verdict.holds]
     raise NoClosedForm(_refusal(failed), tuple(verdicts))
-
-
-def catalogue() -> tuple[Law, ...]:
-    """Return every law: assumptions, outputs, source.
-
-    Examples
-    --------
-    >>> import symkernel as sk
-    >>> assert sk.catalogue()[0].name == "aligned_modes"
-    """
-    return LAWS

@@ -224,8 +224,7 @@ class Task:
         --------
         >>> import symkernel as sk
         >>> one, other = sk.Task.from_modes([3, 1]), sk.Task.from_modes([1, 3])
-        >>> task = sk.Task.mixture([one, other], weights=[0.75, 0.25])
-        >>> assert abs(task.Syx[0, 0] - 2.5) < 1e-12
+        >>> assert sk.Task.mixture([one, other], weights=[0.75, 0.25]).Syx[0, 0] == 2.5
         """
         from symkernel.problem.mixture import mixture
 

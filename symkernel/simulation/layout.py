@@ -151,7 +151,8 @@ class Layout:
 
         ``x`` inputs and ``y`` targets as (units, samples); ``xs`` inputs as (samples, units),
         which gradients of weights on the input want, unless `is_direct`; gates; ``omega``
-        weights of samples, of mean 1. On moments: the identity, Syx, Sxx and the map of least squares.
+        weights of samples, of mean 1. On moments: the identity, Syx, Sxx and the map of least
+        squares.
         """
         if self.on_moments:
             return ("x", "n_in"), ("y", "n_out"), ("sxx", "n_in"), ("best", "n_out")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,8 @@ from symkernel.simulation.engine import Engine, Stage
 _CALL = 0.1
 # The loss is looked at after so many calls, and at records.
 _CALLS = 16
+# Where the curvature at the start does not explain a divergence, so many rates are tried.
+_GENTLE_TRIALS, _GENTLE_STEPS = 10, 50
 # The loss that counts as divergence, in units of the larger of the initial loss and the loss of
 # an output that is zero.
 EXPLODED = 1e10
@@ -128,20 +131,36 @@ class Run:
     def _report(self, member: int) -> Diverged:
         rate, step = self.stage.rate, self.step
         # The start explains most failures; where it does not, the curvature has grown since.
-        limit, where = self._stable_limit(*self.begin, member)
+        begin, thetas = self.begin
+        limit, where = self._stable_limit(thetas[member]), f"at step {begin}"
         if not rate > limit:
-            limit, where = self._stable_limit(*self.kept[:2], member)
+            gentle, theta = self._gentle(thetas[member], self.bounds[member])
+            limit = self._stable_limit(theta)
+            where = f"where {_GENTLE_STEPS} steps with learning rate {gentle:.3g} lead"
         who = f" of member {member}" if len(self.thetas) > 1 else ""
         return Diverged(
             f"Gradient descent{who} diverged at step {step} with learning rate {rate:g}. The "
             f"stable limit is {limit:.3g}, which is 2 / (largest eigenvalue of the loss's "
-            f"Hessian) at step {where}; use a learning rate well below it.",
+            f"Hessian) {where}; use a learning rate well below it.",
             step,
             rate,
             limit,
         )
 
-    def _stable_limit(self, step: int, thetas: np.ndarray, member: int) -> tuple[float, int]:
-        engine = Engine(self.stage, thetas[member : member + 1].copy())
+    def _stable_limit(self, theta: np.ndarray) -> float:
+        engine = Engine(self.stage, theta[None].copy())
         with np.errstate(all="ignore"):
-            return engine.stable_limit(thetas[member]), step
+            return engine.stable_limit(theta)
+
+    def _gentle(self, start: np.ndarray, bound: float) -> tuple[float, np.ndarray]:
+        """Return a learning rate that does not diverge soon, and the weights that it leads to."""
+        rate, theta = self.stage.rate, start
+        for _ in range(_GENTLE_TRIALS):
+            rate /= 4
+            engine = Engine(replace(self.stage, rate=rate), start[None].copy())
+            with np.errstate(all="ignore"):
+                engine.advance(_GENTLE_STEPS)
+                loss, theta = engine.loss(), engine.thetas[0]
+            if np.isfinite(theta).all() and loss <= bound:
+                break
+        return rate, theta

@@ -12,7 +12,7 @@ from symkernel.errors import NoClosedForm
 from symkernel.formula import Evidence, Step
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
-from symkernel.problem.nodes import Apply, Input, Linear, Sum
+from symkernel.problem.nodes import Apply, Bias, Gate, Input, Linear, Node, Sum
 from symkernel.theory.words import Words, derivative, trace_gradient
 
 # Small unequal sizes on which matrix identities are checked entry by entry.
@@ -47,10 +47,9 @@ class GradientFlow:
             elif isinstance(node, Sum):
                 memo[node] = sum((memo[term] for term in node.terms), Words({}))
             else:
-                kind = type(node).__name__ + (" (diagonal)" if isinstance(node, Linear) else "")
                 raise NoClosedForm(
-                    f"The matrix-level gradient flow covers dense linear layers and sums, not a "
-                    f"node of kind {kind}; simulate the network, or use its kernels."
+                    f"The matrix-level gradient flow covers dense linear layers and sums, but the "
+                    f"network has {_named(node)}; simulate it, or use its kernels."
                 )
         return memo[self.network.output]
 
@@ -141,6 +140,19 @@ class GradientFlow:
             lambda: check_conserved(self),
         )
         return first, second
+
+
+def _named(node: Node) -> str:
+    """Return what a node is called by those who draw networks."""
+    match node:
+        case Apply():
+            return f"the activation {node.activation.name}"
+        case Bias() | Linear():
+            kind = "bias" if isinstance(node, Bias) else "diagonal weight"
+            return f"the {kind} '{node.parameter.name}'"
+        case Gate():
+            return f"the gate '{node.name}'"
+    return "a slice of the units of a layer"
 
 
 class _Rate(sp.MatrixExpr):

@@ -171,10 +171,10 @@ def test_steps_show_flow_and_conserved_quantity() -> None:
 @pytest.mark.parametrize(
     ("net", "words"),
     [
-        (sk.Network.two_layer(2, 3, 2, "tanh"), "node of kind Apply"),
-        (sk.Network.two_layer(2, 3, 2, bias=True), "node of kind Bias"),
-        (sk.Network.build(Parameter("d", (2,), "diagonal") @ Input(2)), "Linear \\(diagonal\\)"),
-        (sk.Network.build(Parameter("W", (2, 2)) @ Input(4)[0:2]), "node of kind Slice"),
+        (sk.Network.two_layer(2, 3, 2, "tanh"), "the activation tanh"),
+        (sk.Network.two_layer(2, 3, 2, bias=True), "the bias 'b1'"),
+        (sk.Network.build(Parameter("d", (2,), "diagonal") @ Input(2)), "the diagonal weight 'd'"),
+        (sk.Network.build(Parameter("W", (2, 2)) @ Input(4)[0:2]), "a slice of the units"),
     ],
 )
 def test_other_nodes_are_refused_by_name(net, words: str) -> None:
