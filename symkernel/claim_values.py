@@ -144,12 +144,12 @@ def _activities(
 def _tangent_kernel(
     problem: Problem, layers: list[np.ndarray], tasks: list[Any], index: tuple[int, ...]
 ) -> np.ndarray:
-    r"""Sum over layers of $c^2 (A A^T)_{kl}\, h(x_i) \cdot h(x_j)$, A after and h before it."""
+    r"""Sum over layers of $r c^2 (A A^T)_{kl}\, h(x_i) \cdot h(x_j)$, A after and h before it."""
     i, k, j, l = index
     total = np.zeros(len(tasks))
     for depth, p in enumerate(problem.network.parameters):
         one, other = _activities(layers[:depth], tasks, i, j)
-        similarity = float(p.scale) ** 2 * np.einsum("th,th->t", one, other)
+        similarity = float(p.rate * p.scale**2) * np.einsum("th,th->t", one, other)
         if depth + 1 == len(layers):
             total += similarity * (k == l)
         else:
@@ -162,7 +162,7 @@ def evaluate(claim: sp.Expr, times: np.ndarray) -> np.ndarray:
     """Return a formula's values; what is not real and finite is refused."""
     try:
         found = [complex(claim.evalf(DIGITS, subs={notation.t: float(t)})) for t in times]
-    except (TypeError, ArithmeticError):
+    except (TypeError, ValueError, NotImplementedError, ArithmeticError):
         raise InvalidArgument(
             f"Argument 'formula' must have a number as value at all times, but {claim} has none."
         ) from None

@@ -113,7 +113,12 @@ def check_claim(
 
 
 def _as_problem(problem: Any, loss: SquaredError | None) -> Problem:
-    if not isinstance(problem, Problem):
+    if isinstance(problem, Problem):
+        if loss is not None:
+            raise InvalidArgument(
+                "Argument 'loss' must be left out where 'problem' is a Problem, which has its own."
+            )
+    else:
         try:
             network, curriculum, weights = problem
         except (TypeError, ValueError):

@@ -234,23 +234,27 @@ class Derivation:
         >>> assert [mode for mode, _ in d.learning_order()] == [1, 0]  # a head start
         """
         task = self.problem.curriculum.phases[0].task
+        modes = task.exact.modes if task.exact is not None else task.modes
         numeric = self.problem.is_numeric_but_for_durations
-        count = min(task.Syx.shape) if numeric else len(task.modes or ())
+        count = min(task.Syx.shape) if numeric else len(modes or ())
+        running = self._phase("learning_order", phase)
         times: list[tuple[int, sp.Expr]] = []
         for k in range(count):
             try:
-                times.append((k, self.learning_time(fraction, k, phase)))
+                times.append((k, self.learning_time(fraction, k, running)))
             except OutsideValidity:
                 if self.derived.learning_time is None:
                     raise
                 times.append((k, sp.oo))
-        unknown = sorted({q.name for _, time in times for q in time.free_symbols})
+        unknown = sorted(
+            {q.name for _, time in times for q in time.xreplace(self._named).free_symbols}
+        )
         if unknown and len(times) > 1:
             raise MissingValues(
                 f"The order of the modes depends on {', '.join(unknown)}; give numbers, or compare "
                 f"the formulas of 'learning_time' yourself."
             )
-        return tuple(sorted(times, key=lambda found: found[1]))
+        return tuple(sorted(times, key=lambda found: found[1].xreplace(self._named)))
 
     def compile(self, values: Mapping[sp.Symbol, Any] | None = None) -> CompiledLaw:
         """Return the law as a compiled routine.

@@ -261,3 +261,28 @@ SYMBOLIC = sk.Task.from_modes([sp.Symbol("s", positive=True), 1])
 def test_problems_that_are_none_are_refused(problem, options, error, words: str) -> None:
     with pytest.raises(error, match=words):
         sk.check_claim(RIGHT, ("mode", 0), problem, **options)
+
+
+def test_the_kernel_of_a_claim_includes_the_rates() -> None:
+    net = sk.Network.two_layer(inputs=2, hidden=3, outputs=2, rates=[1, 3])
+    w0 = sk.weights.aligned(net, TASK, a=0.2, b=0.3)
+    sim = sk.simulate(net, TASK, w0, learning_rate=1e-3, record=[0.0])
+    # At t = 0: |x|^2 (1 x b^2 + 3 x a^2) with |x|^2 = 2 items of variance 1.
+    assert sim.ntk[0, 0, 0, 0, 0] == pytest.approx(2 * (0.3**2 + 3 * 0.2**2))
+    report = sk.check_claim(
+        sp.Float(sim.ntk[0, 0, 0, 0, 0]), ("ntk", 0, 0, 0, 0), (net, TASK, w0), against=sim
+    )
+    assert report.passed, str(report)
+
+
+def test_a_loss_beside_a_problem_is_refused() -> None:
+    problem = sk.derive(*PROBLEM).problem
+    assert sk.check_claim(RIGHT, ("mode", 0), problem).passed
+    with pytest.raises(InvalidArgument, match="'loss' must be left out"):
+        sk.check_claim(RIGHT, ("mode", 0), problem, loss=sk.SquaredError(1))
+
+
+def test_a_formula_that_diverges_is_refused() -> None:
+    x = sp.Symbol("x", positive=True)
+    with pytest.raises(InvalidArgument, match=r"must (have a number|be finite)"):
+        sk.check_claim(sp.Sum(sp.exp(-x * T) * x, (x, 1, sp.oo)), ("mode", 0), PROBLEM)

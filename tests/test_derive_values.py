@@ -7,7 +7,7 @@ import pytest
 import sympy as sp
 
 import symkernel as sk
-from symkernel.errors import InvalidArgument, MissingValues, OutsideValidity
+from symkernel.errors import InvalidArgument, MissingValues, NoClosedForm, OutsideValidity
 from symkernel.theory import aligned_modes, mode_observables
 
 T = sp.Symbol("t", nonnegative=True)
@@ -220,3 +220,48 @@ def test_the_source_that_is_shown_is_the_one_that_runs() -> None:
     assert law.source == side_routine(aligned_modes.mode_flow(law.problem)).source
     assert "prange" not in law.source
     assert all(rule.prove().passed for rule in law.rewritings)
+
+
+@pytest.mark.parametrize("law", ["aligned_modes", "gram_diagonal"])
+@pytest.mark.parametrize("name", ["R", "z", "T", "P0", "sigma", "u"])
+def test_symbols_called_like_an_abbreviation_stay_the_users(law: str, name: str) -> None:
+    mine = sp.Symbol(name, positive=True)
+    wanted = one(S, A, B, law=law).learning_time(sp.Rational(1, 2), mode=0)
+    values = {S: 2, A: sp.Rational(1, 10), B: sp.Rational(3, 10)}
+    value = float(wanted.subs(values).evalf(30))
+    as_strength = one(mine, A, B, law=law).learning_time(sp.Rational(1, 2), mode=0)
+    assert float(as_strength.subs({**values, mine: 2}).evalf(30)) == pytest.approx(value)
+    as_side = one(S, mine, 3 * mine, law=law).learning_time(sp.Rational(1, 2), mode=0)
+    assert float(as_side.subs({S: 2, mine: values[A]}).evalf(30)) == pytest.approx(value)
+
+
+def test_both_laws_count_modes_alike_where_durations_are_symbols() -> None:
+    first, then = sk.Task.from_modes([1.0, 2.0]), sk.Task.from_modes([1.5, 2.5])
+    net = sk.Network.two_layer(inputs=2, hidden=2, outputs=2)
+    cur = sk.Curriculum([sk.Phase(first, D1), sk.Phase(then)])
+    w0 = sk.weights.aligned(net, first, a=0.1, b=0.2)
+    at = {T: sp.Rational(5, 2), D1: 1}
+    found = [
+        [float(sk.derive(net, cur, w0, law=law).mode(k, phase=1).output.subs(at)) for k in (0, 1)]
+        for law in ("aligned_modes", "gram_diagonal")
+    ]
+    assert found[0] == pytest.approx(found[1], rel=1e-12)
+
+
+def test_the_order_of_exact_modes_whose_strengths_have_names() -> None:
+    task = sk.Task(sp.eye(3), sp.Matrix([[2, 1, 0], [1, 3, 1], [1, 0, 1]]))
+    net = sk.Network.two_layer(inputs=3, hidden=3, outputs=3)
+    w0 = sk.weights.aligned(net, task, a=sp.Rational(1, 10), b=sp.Rational(1, 10))
+    assert [mode for mode, _ in sk.derive(net, task, w0).learning_order()] == [0, 1, 2]
+    taken = sp.Symbol("s_0", positive=True)
+    with pytest.raises(InvalidArgument, match="give yours another name"):
+        sk.derive(net, task, w0, loss=sk.SquaredError(taken)).mode(0)
+
+
+def test_exact_tasks_that_do_not_commute_with_each_other_are_refused() -> None:
+    one_task = sk.Task(sp.eye(2), sp.Matrix([[2 * S, 0], [0, 1]]))
+    other = sk.Task(sp.eye(2), sp.Matrix([[1, 2], [2, 5]]))
+    net = sk.Network.two_layer(inputs=2, hidden=2, outputs=2)
+    cur = sk.Curriculum([sk.Phase(one_task, 1), sk.Phase(other)])
+    with pytest.raises(NoClosedForm, match="diagonal in one pair of bases: FAILS"):
+        sk.derive(net, cur, sk.weights.aligned(net, one_task, a=A, b=A))

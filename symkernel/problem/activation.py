@@ -192,14 +192,13 @@ def _tried(record: Activation) -> Activation:
 
 
 def _corners(record: Activation) -> Iterator[sp.Expr]:
-    """Yield the points where branches meet, powers and logarithms end: roots of linear terms."""
+    """Yield the real points where branches meet, powers and logarithms end."""
     kinds = (sp.Heaviside, sp.DiracDelta, sp.sign, Relational, sp.Pow, sp.log)
     parts = {p for e in (record.expression, sp.diff(record.expression)) for p in e.atoms(*kinds)}
     for part in sorted(parts, key=str):
         difference = part.lhs - part.rhs if isinstance(part, Relational) else part.args[0]
-        if difference.is_polynomial(ARGUMENT) and sp.degree(difference, ARGUMENT) == 1:
-            factor, constant = sp.Poly(difference, ARGUMENT).all_coeffs()
-            yield -constant / factor
+        if difference.is_polynomial(ARGUMENT) and sp.degree(difference, ARGUMENT) >= 1:
+            yield from sp.Poly(sp.nsimplify(difference, rational=True), ARGUMENT).real_roots()
 
 
 def _number(record: Activation, expression: sp.Expr, point: sp.Expr) -> sp.Expr:

@@ -101,7 +101,7 @@ def _as_weights(weights: object, count: int) -> list[sp.Expr]:
             f"Argument 'weights' must hold one weight for each of the {count} tasks, not "
             f"{len(shares)}."
         )
-    rest = sp.expand(sp.Add(*shares) - 1)
+    rest = sp.cancel(sp.together(sp.Add(*shares) - 1))
     if not (rest.is_number and abs(float(rest)) <= SUM_TOLERANCE):
         raise InvalidArgument(
             f"Argument 'weights' must sum to 1, not to {sp.expand(rest + 1)}; write the last of "

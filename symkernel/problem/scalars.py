@@ -23,12 +23,15 @@ def as_expression(value: object, name: str, allowed: str = "positive") -> sp.Exp
         What a number has to be; a symbol may be.
     """
     expression = sp.nan
-    if isinstance(value, sp.Expr) and not value.is_Matrix:
+    if isinstance(value, sp.Float) and float(value).is_integer():
+        expression = sp.Integer(int(value))
+    elif isinstance(value, sp.Expr) and not value.is_Matrix:
         expression = value
     elif isinstance(value, (int, np.integer)) and not isinstance(value, bool):
         expression = sp.Integer(int(value))
     elif isinstance(value, (float, np.floating)):
-        expression = sp.Float(float(value))
+        whole = np.isfinite(value) and float(value).is_integer()
+        expression = sp.Integer(int(value)) if whole else sp.Float(float(value))
     fits = expression.is_positive if allowed == "positive" else expression.is_nonnegative
     if fits is False or expression.is_finite is False or expression is sp.nan:
         raise InvalidArgument(

@@ -22,7 +22,6 @@ from symkernel.problem_file.keys import FORMULA, FORMULAS, TEXT, WHOLE, Keys, Ki
 from symkernel.problem_file.notation import Symbols
 from symkernel.problem_file.parts import (
     curriculum_of,
-    free_symbols,
     loss_of,
     network_of,
     weights_of,
@@ -88,7 +87,8 @@ class ProblemFile:
         if self.problem.is_numeric:
             return self.problem
         if not self.has_values:
-            missing = sorted(symbol.name for symbol in self._symbols - set(self.values))
+            without = self.problem.free_symbols - set(self.values)
+            missing = sorted(symbol.name for symbol in without)
             raise MissingValues(
                 f"{self.path}: table 'values' must give a number for every symbol; "
                 f"{', '.join(missing)} {'has' if len(missing) == 1 else 'have'} none."
@@ -99,12 +99,7 @@ class ProblemFile:
     @property
     def has_values(self) -> bool:
         """Whether every symbol of the problem has a number."""
-        return self._symbols <= set(self.values)
-
-    @property
-    def _symbols(self) -> set[sp.Symbol]:
-        p = self.problem
-        return free_symbols(p.network, p.curriculum, p.weights, p.loss)
+        return self.problem.free_symbols <= set(self.values)
 
 
 def load_problem(path: str | Path) -> ProblemFile:
@@ -173,7 +168,7 @@ def load_problem(path: str | Path) -> ProblemFile:
     keys.done()
     with keys.blame("network"):
         problem = Problem(network, course, w0, loss)
-    used = free_symbols(network, course, w0, loss)
+    used = problem.free_symbols
     values = {symbols.symbols[name]: number for name, number in symbols.numbers.items()}
     return ProblemFile(
         file,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -102,8 +101,7 @@ def _phase(keys: Keys, symbols: Symbols) -> Phase:
     task = _task(keys.table("task"), symbols)
     duration = None
     if "duration" in keys:
-        value = keys.take("duration", FORMULA)
-        duration = float(symbols.number(keys, "duration", value))
+        duration = symbols.expression(keys, "duration", keys.take("duration", FORMULA))
     keys.done()
     with keys.blame("duration"):
         return Phase(task, duration)
@@ -225,13 +223,3 @@ def loss_of(keys: Keys, symbols: Symbols) -> SquaredError:
     keys.done()
     with keys.blame("factor"):
         return SquaredError(factor)
-
-
-def free_symbols(
-    net: Network, course: Curriculum, w0: Weights, loss: SquaredError
-) -> set[sp.Symbol]:
-    """Return the symbols of a problem."""
-    sizes: Sequence[Any] = [sp.sympify(node.size) for node in net.order]
-    tasks = [phase.task for phase in course.phases]
-    found = [part.free_symbols for part in (*sizes, *tasks, w0, loss.factor)]
-    return set().union(*found)

@@ -185,7 +185,9 @@ def prepare(
     """Return the checked setup of a run; for the arguments see `simulate`."""
     rate = as_positive(learning_rate, "learning_rate")
     course = Curriculum.of(curriculum)
-    problems = tuple(Problem(net, course, w0, loss or SquaredError()) for w0 in members)
+    problems = tuple(
+        Problem(net, course, w0, SquaredError() if loss is None else loss) for w0 in members
+    )
     if not all(problem.is_numeric for problem in problems):
         raise MissingValues(
             "A simulation needs numbers: give values for the symbols of the network, the task, "

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numba
 import numpy as np
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from symkernel.problem.network import Network
 from symkernel.problem.task import Task
@@ -15,7 +16,7 @@ from symkernel.simulation.layout import Layout, Samples, aligned
 from symkernel.simulation.moments import least_squares
 from symkernel.simulation.program import compiled
 
-_POWER_STEPS = 60
+_DENSE = 32  # parameters up to which the whole Hessian is built
 _DIFFERENCE = 1e-5  # of the largest weight: about the best step of a central difference
 _TINY = 1e-300
 
@@ -143,8 +144,7 @@ class Engine:
         r"""Return $2/\lambda_{\max}$ of the loss's Hessian by the weights; inf if none is positive.
 
         Where parameters have rates of their own, rows and columns of the Hessian are multiplied
-        with their roots. By power iteration on differences of the gradient; a second, shifted
-        iteration follows where the first finds a negative eigenvalue.
+        with their roots. By differences of the gradient.
         """
         scale = self.layout.entries(self.layout.scales * np.sqrt(self.layout.speeds))
         size = max(float(np.abs(theta).max(initial=0.0)), 1.0)
@@ -154,14 +154,13 @@ class Engine:
             up, down = (self.gradient(theta + side * scale * v) for side in (h, -h))
             return scale * (up - down) / (2 * h)
 
-        def largest(shift: float) -> float:
-            v, value = np.random.default_rng(0).standard_normal(len(theta)) * (scale != 0), 0.0
-            for _ in range(_POWER_STEPS):
-                v = v / max(float(np.linalg.norm(v)), _TINY)
-                image = product(v) - shift * v
-                value, v = float(v @ image), image
-            return value + shift
-
-        first = largest(0.0)
-        top = largest(first) if first < 0 else first
+        count = len(theta)
+        if count <= _DENSE:
+            matrix = np.stack([product(column) for column in np.eye(count)])
+            top = float(np.linalg.eigvalsh((matrix + matrix.T) / 2)[-1])
+        else:
+            hessian = LinearOperator((count, count), matvec=product, dtype=float)
+            start = np.random.default_rng(0).standard_normal(count) * (scale != 0)
+            # Lanczos: a plain power iteration stalls where the spectrum is nearly symmetric.
+            top = float(eigsh(hessian, 1, which="LA", v0=start, tol=1e-3)[0][0])
         return 2 / top if top > 0 else np.inf

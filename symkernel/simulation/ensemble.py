@@ -9,7 +9,7 @@ import numba
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from symkernel.errors import InvalidArgument, ShapeMismatch
+from symkernel.errors import Diverged, InvalidArgument, ShapeMismatch
 from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
@@ -84,10 +84,15 @@ def simulate_ensemble(
 
     # Each member has an order of its own, so that no block of data is common to two.
     def one(member: int) -> Trajectory:
-        return simulate(
-            net, curriculum, members[member], learning_rate, steps=steps, record=record,
-            batch_size=batch_size, seed=streams[member], loss=loss, on=on, gates=gates,
-        )  # fmt: skip
+        try:
+            return simulate(
+                net, curriculum, members[member], learning_rate, steps=steps, record=record,
+                batch_size=batch_size, seed=streams[member], loss=loss, on=on, gates=gates,
+                progress=progress and member == 0,
+            )  # fmt: skip
+        except Diverged as error:
+            words = f"Member {member}: {error}"
+            raise Diverged(words, error.step, error.learning_rate, error.stable_limit) from None
 
     # The limit is set here too, since the first member to finish lifts the one it has set.
     with threadpool_limits(1, "blas"), ThreadPoolExecutor(numba.get_num_threads()) as pool:

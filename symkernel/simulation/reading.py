@@ -287,7 +287,8 @@ class Reading:
         initial weights, as everywhere.
         """
         start = [self.problem.weights.arrays[p.name] for p in self.net.parameters]
-        two_layers = len(start) == 2 and all(w.ndim == 2 for w in start)
+        chain = all(len(node.children) <= 1 for node in self.net.order)
+        two_layers = chain and len(start) == 2 and all(w.ndim == 2 for w in start)
         basis = common_basis(self.tasks, *(start if two_layers else ()))
         found = np.empty((len(self.rows), basis.rank_bound))
         for k in range(len(self.rows)):

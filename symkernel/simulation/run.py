@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,9 @@ from symkernel.simulation.engine import Engine, Stage
 _CALL = 0.1
 # The loss is looked at after so many calls, and at records.
 _CALLS = 16
+# Members of an ensemble may diverge in threads of their own, but parallel programs must not run
+# at the same time: not every threading layer of numba bears it.
+_REPORTING = Lock()
 # Where the curvature at the start does not explain a divergence, so many rates are tried.
 _GENTLE_TRIALS, _GENTLE_STEPS = 10, 50
 # The loss that counts as divergence, in units of the larger of the initial loss and the loss of
@@ -130,13 +134,8 @@ class Run:
 
     def _report(self, member: int) -> Diverged:
         rate, step = self.stage.rate, self.step
-        # The start explains most failures; where it does not, the curvature has grown since.
-        begin, thetas = self.begin
-        limit, where = self._stable_limit(thetas[member]), f"at step {begin}"
-        if not rate > limit:
-            gentle, theta = self._gentle(thetas[member], self.bounds[member])
-            limit = self._stable_limit(theta)
-            where = f"where {_GENTLE_STEPS} steps with learning rate {gentle:.3g} lead"
+        with _REPORTING:
+            limit, where = self._explained(member)
         who = f" of member {member}" if len(self.thetas) > 1 else ""
         return Diverged(
             f"Gradient descent{who} diverged at step {step} with learning rate {rate:g}. The "
@@ -146,6 +145,17 @@ class Run:
             rate,
             limit,
         )
+
+    def _explained(self, member: int) -> tuple[float, str]:
+        """Return the stable limit that explains the divergence, and where it is that."""
+        begin, thetas = self.begin
+        limit = self._stable_limit(thetas[member])
+        if self.stage.rate > limit:
+            return limit, f"at step {begin}"
+        # The curvature has grown since.
+        gentle, theta = self._gentle(thetas[member], self.bounds[member])
+        where = f"where {_GENTLE_STEPS} steps with learning rate {gentle:.3g} lead"
+        return self._stable_limit(theta), where
 
     def _stable_limit(self, theta: np.ndarray) -> float:
         engine = Engine(self.stage, theta[None].copy())

@@ -220,7 +220,9 @@ def _fitting(modes: ModeFlow, values: ModeValues) -> _Law:
 
 def _values(problem: Problem, modes: ModeFlow, index: int, phase: int) -> ModeValues:
     """Return strength, variance and the initial products of the two sides of a mode."""
-    if not problem.is_numeric_but_for_durations:
+    amplitudes = problem.weights.amplitudes
+    aligned = amplitudes is not None and amplitudes.fit(problem.curriculum.phases[0].task)
+    if not problem.is_numeric_but_for_durations or (aligned and not problem.is_numeric):
         given = mode_values(problem, modes, index, phase)
         a, b = given[notation.a0], given[notation.b0]
         return ModeValues({**given.entry, _ALPHA: a**2, _BETA: b**2, _W: a * b})

@@ -70,10 +70,10 @@ def per_mode(
         return Result({name: e.xreplace(since) for name, e in found.items()})
 
     def learning_time(index: int | None, phase: int, small_scale: bool = False) -> Formula:
-        law, values = (general, ModeValues({})) if index is None else at(index, phase)
+        law, values = (general, None) if index is None else at(index, phase)
         solution = law.solution
         time = solution.small_scale_time if small_scale else solution.learning_time
-        return values.in_formula(time)
+        return time if values is None else values.in_formula(time)
 
     def equation(index: int) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
         law, values = at(index, 0)

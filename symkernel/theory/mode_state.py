@@ -165,6 +165,23 @@ def training_verdicts(law: str, problem: Problem) -> tuple[Verdict, ...]:
     return tuple(found)
 
 
+def _apart(problem: Problem) -> float:
+    """Return how far the tasks of a problem with symbols are from diagonal in one pair of bases.
+
+    Tasks of modes are diagonal, one exact task tells, and arrays are measured; where symbols leave
+    it open whether several tasks commute, it counts as not.
+    """
+    tasks = [phase.task for phase in problem.curriculum.phases]
+    if all(task.modes is not None for task in tasks):
+        return 0.0
+    if len(tasks) == 1 and tasks[0].exact is not None:
+        return tasks[0].exact.distance
+    if any(task.Syx is None for task in tasks):
+        return np.inf
+    nothing = np.zeros((0, 0))
+    return ModeState(problem, mode_flow(problem), common_basis(tasks), nothing, nothing).commuting
+
+
 def mode_verdicts(law: str, problem: Problem, *, aligned: bool) -> tuple[Verdict, ...]:
     """Test the assumptions of a mode law, with distances and advice."""
     network, reason = network_verdict(law, problem)
@@ -197,9 +214,7 @@ def mode_verdicts(law: str, problem: Problem, *, aligned: bool) -> tuple[Verdict
             ),
         )
     if not problem.is_numeric_but_for_durations:
-        # Exact matrices tell; modes are diagonal; arrays are measured when all has numbers.
-        tasks = [phase.task.exact for phase in problem.curriculum.phases]
-        apart = max(0.0 if exact is None else exact.distance for exact in tasks)
+        apart = _apart(problem)
         far = 0.0 if problem.weights.amplitudes is not None else np.inf
         advice = "give values, or weights by sk.weights.aligned"
         return (

@@ -42,9 +42,14 @@ class ModeValues:
         return Result({name: self.in_law(law) for name, law in result.items()})
 
     def in_formula(self, formula: Formula) -> Formula:
-        """Return a formula with these values in place of the law's symbols."""
-        where = tuple((symbol, self.in_law(meaning)) for symbol, meaning in formula.where)
-        return Formula(formula.name, formula.symbol, self.in_law(formula.expression), where)
+        """Return a formula, written out, with these values in place of the law's symbols.
+
+        Abbreviations go first: a value may be a symbol that is called like one of them.
+        """
+        law = formula.expression
+        for symbol, meaning in reversed(formula.where):
+            law = law.xreplace({symbol: meaning})
+        return Formula(formula.name, formula.symbol, self.in_law(law))
 
 
 def _aligned(s: sp.Expr, d: sp.Expr, a: sp.Expr, b: sp.Expr) -> ModeValues:
@@ -146,7 +151,7 @@ def _of_exact(problem: Problem, exact: ExactMoments, amplitudes: Amplitudes) -> 
         )
     if any(len(side) not in (1, used) for side in sides):
         return []
-    clash = amplitudes.free_symbols & set(exact.named)
+    clash = problem.free_symbols & set(exact.named)
     if clash:
         raise InvalidArgument(
             f"The symbol '{clash.pop()}' stands for a strength or variance of the task (see "

@@ -142,3 +142,11 @@ def test_a_wrong_slope_is_noticed(monkeypatch):
     monkeypatch.setattr(Activation, "slope", sp.cos(ARGUMENT) - 5 * ARGUMENT**4)
     with pytest.raises(InvalidArgument, match="must have the slope that SymPy derives"):
         activation(expression)
+
+
+@pytest.mark.parametrize(
+    "expression", [sp.Piecewise((1, ARGUMENT**2 > 2), (0, True)), sp.sign(ARGUMENT**2 - 2)], ids=str
+)
+def test_jumps_at_roots_of_polynomials_are_found(expression):
+    with pytest.raises(InvalidArgument, match="must be continuous"):
+        activation(expression)

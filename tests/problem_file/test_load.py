@@ -138,8 +138,9 @@ def test_digits(load):
 
 def test_phases(load):
     phases = '[{ task = { s = ["s1", 1] }, duration = "3/s1" }, { task = { s = [1, "s1"] } }]'
-    course = load(task="", phase=phases).problem.curriculum
-    assert [phase.duration for phase in course.phases] == [1.5, None]
+    file = load(task="", phase=phases)
+    assert [str(phase.duration) for phase in file.problem.curriculum.phases] == ["3/s1", "None"]
+    assert [phase.duration for phase in file.numeric.curriculum.phases] == [1.5, None]
 
 
 # ---- what is refused
