@@ -91,7 +91,7 @@ def check_claim(
     posed = _as_problem(problem, loss)
     if against is not None and not isinstance(against, Trajectory):
         raise InvalidArgument(f"Argument 'against' must be a Trajectory, not {against!r}.")
-    claim = _as_function(formula)
+    claim = _as_function(formula, _named(posed))
     about = Observable.of(observable, posed)
     if about.kind == "loss" and posed.loss.weight_decay != 0:
         raise InvalidArgument(
@@ -109,6 +109,8 @@ def check_claim(
         notes = explained(misfit, usual_slips(posed, about, against))
     if against is not None:
         rungs.append(judge.simulation_rung(claim, against))
+        if rungs[-1].passed is None:
+            notes = (*notes, f"nothing was compared with the simulation: {rungs[-1].figure}")
     return CheckReport(f"the claim {about} = {claim}", tuple(rungs), notes=notes)
 
 
@@ -133,14 +135,20 @@ def _as_problem(problem: Any, loss: SquaredError | None) -> Problem:
     return problem
 
 
-def _as_function(formula: Any) -> sp.Expr:
+def _named(problem: Problem) -> dict[sp.Symbol, sp.Expr]:
+    """Return numbers for the strengths and variances of an exact task that have names."""
+    exact = problem.curriculum.phases[0].task.exact
+    return {q: sp.N(value, 2 * DIGITS) for q, value in exact.named.items()} if exact else {}
+
+
+def _as_function(formula: Any, named: dict[sp.Symbol, sp.Expr]) -> sp.Expr:
     """Return the formula in the house's time symbol."""
     if not isinstance(formula, sp.Expr):
         raise InvalidArgument(
             f"Argument 'formula' must be a SymPy expression in t, not {type(formula).__name__}."
         )
     clocks = {q: notation.t for q in formula.free_symbols if q.name == "t"}
-    claim = formula.subs(clocks)
+    claim = formula.xreplace(named).subs(clocks)
     foreign = sorted(q.name for q in claim.free_symbols - {notation.t})
     foreign += sorted(str(f) for f in claim.atoms(AppliedUndef))
     if foreign:
@@ -257,10 +265,7 @@ def _closed_equation(problem: Problem, index: int) -> tuple[sp.Symbol, sp.Expr, 
     if found.derived.equation is None:
         return "the law has no closed equation of one mode"
     u, rate, start = found.derived.equation(index)
-    exact = problem.curriculum.phases[0].task.exact
-    if exact is not None:
-        rate = rate.xreplace({q: sp.N(value, 2 * DIGITS) for q, value in exact.named.items()})
-    return u, rate, start
+    return u, rate.xreplace(_named(problem)), start
 
 
 def _is_rational(expression: sp.Expr) -> bool:

@@ -286,3 +286,12 @@ def test_a_formula_that_diverges_is_refused() -> None:
     x = sp.Symbol("x", positive=True)
     with pytest.raises(InvalidArgument, match=r"must (have a number|be finite)"):
         sk.check_claim(sp.Sum(sp.exp(-x * T) * x, (x, 1, sp.oo)), ("mode", 0), PROBLEM)
+
+
+def test_a_simulation_of_another_problem_is_said_to_be_of_no_use() -> None:
+    stronger = sk.Task.from_modes([5, 1])
+    w0 = sk.weights.aligned(NET, stronger, a=0.1, b=0.1)
+    sim = sk.simulate(NET, stronger, w0, learning_rate=1e-3, record=[0.0, 0.5, 1.0])
+    report = sk.check_claim(RIGHT, ("mode", 0), PROBLEM, against=sim)
+    assert verdicts(report)[5] is None
+    assert "nothing was compared with the simulation" in report.notes[-1]

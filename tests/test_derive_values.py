@@ -253,6 +253,8 @@ def test_the_order_of_exact_modes_whose_strengths_have_names() -> None:
     net = sk.Network.two_layer(inputs=3, hidden=3, outputs=3)
     w0 = sk.weights.aligned(net, task, a=sp.Rational(1, 10), b=sp.Rational(1, 10))
     assert [mode for mode, _ in sk.derive(net, task, w0).learning_order()] == [0, 1, 2]
+    law = sk.derive(net, task, w0)
+    assert sk.check_claim(law.mode(0).output, ("mode", 0), (net, task, w0)).passed
     taken = sp.Symbol("s_0", positive=True)
     with pytest.raises(InvalidArgument, match="give yours another name"):
         sk.derive(net, task, w0, loss=sk.SquaredError(taken)).mode(0)
