@@ -268,7 +268,7 @@ def figure() -> Figure:
         ax.set_prop_cycle(color=COLOURS)
     exact, descent = end_to_end(theory), end_to_end(run)
     for k in range(OUTPUTS):
-        (line,) = curves.plot(record, exact[:, k, k], label=f"mode {k + 1}")
+        (line,) = curves.plot(record, exact[:, k, k], label=f"mode {k}")
         curves.plot(record[::10], descent[::10, k, k], "o", color=line.get_color(), ms=3)
     curves.axvline(SWITCH, color="0.5", lw=0.8, ls=":")
     curves.set(xlabel="flow time t", ylabel="u", title="lines: law, dots: gradient descent")

@@ -100,7 +100,7 @@ def learning_curves(
         _mark(upper, runs[0].times, values)
         _residuals(lower, theory, curves, runs[0].times, values)
         _steps_axis(upper, runs[0])
-    upper.set_ylabel("strength of the mode" if by_modes else "loss", fontsize=_NORMAL)
+    upper.set_ylabel("mode of the end-to-end map" if by_modes else "loss", fontsize=_NORMAL)
     lower.set_xlabel("flow time $t$", fontsize=_NORMAL)
     upper.margins(x=0.01)
     for axes in {upper, lower}:
