@@ -356,10 +356,10 @@ def test_skewness_is_the_sine_between_the_two_sides() -> None:
 
 
 OTHER_NETWORKS = {
-    "nonlinear": (sk.Network.two_layer(2, 3, 2, "tanh"), "Apply"),
+    "nonlinear": (sk.Network.two_layer(2, 3, 2, "tanh"), "the activation tanh"),
     "three layers": (sk.Network.mlp([2, 3, 3, 2], "linear"), "not a product W2 W1 x"),
     "one layer": (sk.Network.mlp([2, 2], "linear"), "not a product W2 W1 x"),
-    "bias": (sk.Network.two_layer(2, 3, 2, bias=True), "Bias"),
+    "bias": (sk.Network.two_layer(2, 3, 2, bias=True), "the bias"),
 }
 
 
