@@ -126,7 +126,7 @@ def usual_slips(
         shared.append(("the number of hidden units", layers[0].shape[0], "scaled with the width?"))
     for variance in _variances(problem, observable):
         shared.append(("the input variance", variance, "are your inputs white?"))
-    scale = sp.Mul(*(sp.sympify(p.scale) for p in layers))
+    scale = sp.Mul(*(p.scale for p in layers))
     shared.append(("the factor of the parameterisation", scale, "standard or NTK?"))
     loss = ("the loss factor 2 kappa", 2 * problem.loss.factor, "is your kappa 1/2?")
     depth = ("the number of layers", len(layers), "does one layer move, or all?")
@@ -159,7 +159,7 @@ def _exact(value: float) -> sp.Expr:
 def _both_ways(factors: Sequence[tuple[str, object, str]]) -> tuple[Slip, ...]:
     slips = []
     for name, number, question in factors:
-        value = sp.sympify(number)
+        value = sp.S(number)  # an integer or an expression of ours, never text
         if value.is_positive and value != 1:
             slips.append(Slip(value, name, question))
             inverse = f"a factor 1/{value}" if name.startswith("a factor") else f"1 / {name}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -20,7 +21,7 @@ from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
-from symkernel.problem.values import by_symbol
+from symkernel.problem.values import by_symbol, is_time
 from symkernel.problem.weights import Weights
 from symkernel.theory import LAWS
 
@@ -172,8 +173,8 @@ class Derivation:
             If the mode never gets there (no strength, no weights, or a start on the saddle).
         """
         known = isinstance(fraction, (int, float, sp.Expr)) and not isinstance(fraction, bool)
-        real = known and fraction == fraction and sp.sympify(fraction).is_real is not False
-        if not real or fraction is sp.nan:
+        nan = fraction is sp.nan or (isinstance(fraction, float) and math.isnan(fraction))
+        if not known or nan or getattr(fraction, "is_real", True) is False:
             raise InvalidArgument(
                 f"Argument 'fraction' must be a number between 0 and 1 or a SymPy expression, "
                 f"not {fraction!r}."
@@ -195,7 +196,7 @@ class Derivation:
         for symbol, meaning in reversed(formula.where):
             time = time.xreplace({symbol: meaning.xreplace(entry)})
         value = time.xreplace(self._named)
-        if time == sp.oo or (value.is_number and not _is_time(value)):
+        if time == sp.oo or (value.is_number and not is_time(value)):
             raise OutsideValidity(
                 "The mode has no such learning time: it starts beyond that fraction of its final "
                 "value, its strength or its initial weights are 0, or its two sides are exactly "
@@ -325,13 +326,6 @@ class Derivation:
         lines += [f"  {f.symbol} = {f.expression}" for f in self.formulas]
         lines.append("  " + ("not checked here" if self.report is None else "checked"))
         return "\n".join(lines)
-
-
-def _is_time(value: sp.Expr) -> bool:
-    """Whether a number is real (up to rounding), finite and not negative."""
-    number = complex(value.evalf(30))
-    size = abs(number)
-    return bool(size < float("inf") and abs(number.imag) <= 1e-15 * size and number.real >= 0)
 
 
 def _refusal(failed: list[Verdict]) -> str:

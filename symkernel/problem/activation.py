@@ -198,12 +198,28 @@ def _corners(record: Activation) -> Iterator[sp.Expr]:
     for part in sorted(parts, key=str):
         difference = part.lhs - part.rhs if isinstance(part, Relational) else part.args[0]
         if difference.is_polynomial(ARGUMENT) and sp.degree(difference, ARGUMENT) >= 1:
-            yield from sp.Poly(sp.nsimplify(difference, rational=True), ARGUMENT).real_roots()
+            yield from _real_roots(_with_fractions(difference))
+
+
+def _real_roots(expression: sp.Expr) -> Iterator[sp.Expr]:
+    """Yield the real roots of a polynomial, exact where it is linear or rational."""
+    coefficients = sp.Poly(expression, ARGUMENT).all_coeffs()
+    if len(coefficients) == 2:
+        yield -coefficients[1] / coefficients[0]
+        return
+    # SymPy has real roots of rational polynomials only: others are taken at twice the digits.
+    rational = [c if c.is_Rational else sp.Rational(sp.N(c, 2 * _DIGITS)) for c in coefficients]
+    for root, _ in sp.Poly(rational, ARGUMENT).real_roots(multiple=False):
+        yield root
+
+
+def _with_fractions(expression: sp.Expr) -> sp.Expr:
+    """Return an expression with the fractions that its floating-point numbers are."""
+    return expression.xreplace({n: sp.Rational(n) for n in expression.atoms(sp.Float)})
 
 
 def _number(record: Activation, expression: sp.Expr, point: sp.Expr) -> sp.Expr:
-    exact = {number: sp.Rational(number) for number in expression.atoms(sp.Float)}
-    value = expression.xreplace({ARGUMENT: point, **exact}).evalf(_DIGITS)
+    value = _with_fractions(expression).xreplace({ARGUMENT: point}).evalf(_DIGITS)
     if isinstance(value, (sp.Float, sp.Rational)):
         return value
     what = "value" if expression is record.expression else "slope"

@@ -15,7 +15,7 @@ import sympy as sp
 
 from symkernel.errors import InvalidArgument, ShapeMismatch
 from symkernel.problem.activation import Activation, activation
-from symkernel.problem.scalars import as_expression
+from symkernel.problem.scalars import as_expression, as_expressions
 
 Size: TypeAlias = int | sp.Expr
 
@@ -87,7 +87,7 @@ class Parameter:
                 f"{wanted} entr{'ies' if wanted == 2 else 'y'}, not {len(shape)}."
             )
         object.__setattr__(self, "shape", tuple(as_size(n, "shape") for n in shape))
-        object.__setattr__(self, "scale", sp.sympify(self.scale))
+        object.__setattr__(self, "scale", as_expressions((self.scale,), "scale")[0])
         object.__setattr__(self, "rate", self._as_rate())
 
     def _as_rate(self) -> sp.Expr:

@@ -65,3 +65,10 @@ def _as_number(symbol: sp.Symbol, value: Any) -> Any:
                 f"number, or make the symbol without that assumption."
             )
     return number
+
+
+def is_time(value: sp.Expr) -> bool:
+    """Whether a number is real (up to rounding), finite and not negative."""
+    number = complex(value.evalf(30))
+    size = abs(number)
+    return bool(size < float("inf") and abs(number.imag) <= 1e-15 * size and number.real >= 0)

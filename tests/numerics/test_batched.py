@@ -15,20 +15,18 @@ def stack(n, *shape):
     return RNG.standard_normal((n, *shape))
 
 
-@pytest.mark.parametrize(("a", "b"), [(1, 1), (1, N), (N, N), (N, 1)])
-@pytest.mark.parametrize(
-    ("function", "left", "right", "rule"),
-    [
-        (batched.transform_each, (P, K), (K,), "npk,nk->np"),
-        (batched.product_each, (P, K), (K, Q), "npk,nkq->npq"),
-        (batched.scaled_columns, (P, K), (K,), "npk,nk->npk"),
-        (batched.scaled_rows, (P,), (P, K), "np,npk->npk"),
-    ],
-)
+# One matrix for all samples has a function of its own: what is a stack has N entries.
+COUNTS = [(1, 1), (1, N), (N, N), (N, 1)]
+STACKS = [
+    *((batched.transform_each, (P, K), (K,), "npk,nk->np", N, b) for b in (1, N)),
+    *((batched.product_each, (P, K), (K, Q), "npk,nkq->npq", a, N) for a in (1, N)),
+    *((batched.scaled_columns, (P, K), (K,), "npk,nk->npk", a, b) for a, b in COUNTS),
+    *((batched.scaled_rows, (P,), (P, K), "np,npk->npk", a, b) for a, b in COUNTS),
+]
+
+
+@pytest.mark.parametrize(("function", "left", "right", "rule", "a", "b"), STACKS)
 def test_products_of_stacks(function, left, right, rule, a, b):
-    stacked = {batched.product_each: b, batched.transform_each: a}
-    if stacked.get(function) == 1:
-        pytest.skip("one matrix for all samples has a function of its own")
     A, B = stack(a, *left), stack(b, *right)
     n = max(a, b)
     want = np.einsum(rule, np.repeat(A, n // a, 0), np.repeat(B, n // b, 0))

@@ -150,3 +150,24 @@ def test_a_wrong_slope_is_noticed(monkeypatch):
 def test_jumps_at_roots_of_polynomials_are_found(expression):
     with pytest.raises(InvalidArgument, match="must be continuous"):
         activation(expression)
+
+
+IRRATIONAL = [
+    sp.Max(sp.pi * ARGUMENT - 1, 0),
+    sp.Max(sp.sqrt(2) * ARGUMENT - 1, 0),
+    sp.sqrt(ARGUMENT**2 + sp.pi),
+    sp.log(ARGUMENT**2 + sp.sqrt(2)),
+]
+
+
+@pytest.mark.parametrize("expression", IRRATIONAL, ids=str)
+def test_irrational_corners_are_no_errors(expression):
+    assert activation(expression).expression == expression
+
+
+@pytest.mark.parametrize(
+    "square", [ARGUMENT**2 - sp.pi, sp.pi * ARGUMENT**2 - 2, 0.7 * ARGUMENT**2 - 1.3], ids=str
+)
+def test_jumps_at_irrational_roots_are_found(square):
+    with pytest.raises(InvalidArgument, match="must be continuous"):
+        activation(sp.sign(square))

@@ -231,3 +231,12 @@ def test_networks_and_nodes_cannot_be_changed() -> None:
         net.output.child = net.node("input")
     part = Slice(Input(4), 1, 3)
     assert (part.size, part.start, part.stop) == (2, 1, 3)
+
+
+@pytest.mark.parametrize(
+    "scale", ["2", "__import__('os')", None, [], [1], np.nan, True, sp.oo, sp.I]
+)
+def test_scales_are_numbers_or_expressions_and_never_text(scale):
+    """SymPy would run text as code."""
+    with pytest.raises(InvalidArgument, match="'scale' must"):
+        Parameter("W", (2, 2), scale=scale)
