@@ -134,11 +134,18 @@ def integrate_flow(
             return np.concatenate([base, moved - growth * along, [growth]])
 
         grid = np.unique(np.append(np.clip(wanted, 0.0, end), end))
-        solution = solve_ivp(rate, (0.0, end), state, "DOP853", grid, rtol=rtol, atol=tolerances)
-        if not solution.success:
-            raise SymkernelError(f"The integrator stopped in phase {k}: {solution.message}")
-        out[here] = solution.y.T[np.searchsorted(grid, np.clip(wanted, 0.0, end))]
-        state = solution.y[:, -1]
+        reached = np.empty((len(grid), state.size))
+        at = 0.0
+        # A step ends at every wanted time: inside a long step the interpolation loses digits.
+        for row, moment in zip(reached, grid, strict=True):
+            if moment > at:
+                span = (at, float(moment))
+                solution = solve_ivp(rate, span, state, "DOP853", rtol=rtol, atol=tolerances)
+                if not solution.success:
+                    raise SymkernelError(f"The integrator stopped in phase {k}: {solution.message}")
+                at, state = float(moment), solution.y[:, -1]
+            row[:] = state
+        out[here] = reached[np.searchsorted(grid, np.clip(wanted, 0.0, end))]
     growth = np.maximum.accumulate(np.exp(np.minimum(out[:, -1], _LARGEST)))
     parts = [chain.split(row[:half]) for row in out]
     names = [p.name for p in chain.parameters]
