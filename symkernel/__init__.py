@@ -31,7 +31,7 @@ _FACE = {
     "check_claim": "symkernel.claims",
 }
 _ROOMS = {
-    "weights": "symkernel.problem.weights",
+    "weights": "symkernel.weights",
     "nodes": "symkernel.nodes",
     "environments": "symkernel.environments",
 }

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 from typing import Any
 
+import numpy as np
+
+from symkernel.errors import as_positive
 from symkernel.formula import Derived, Law
 from symkernel.problem.problem import Problem
 from symkernel.trajectory import Trajectory
@@ -33,6 +38,28 @@ class CompiledLaw:
         """Return the trajectory at flow times (increasing, not negative)."""
         return self.law.trajectory(self.problem, times)
 
+    def weights(self, times: Any, rtol: float = 1e-10) -> Mapping[str, np.ndarray]:
+        r"""Return the weights at flow times, also where no closed form gives them.
+
+        Laws of products of the weights leave the hidden layer open up to a rotation. The weights
+        obey a linear equation whose coefficients the law knows; it is integrated here (DOP853).
+
+        Parameters
+        ----------
+        times : array_like, shape (n_times,)
+            Flow times, increasing.
+        rtol : float
+            Relative tolerance of the integration.
+
+        Returns
+        -------
+        mapping of str to ndarray, (n_times,) + shape of the parameter
+        """
+        rtol = as_positive(rtol, "rtol")
+        if self.law.weights is None:
+            return self(times).weights
+        return MappingProxyType(self.law.weights(self.problem, times, rtol))
+
     def __repr__(self) -> str:
         return f"CompiledLaw({self.law.name!r}; call it with flow times)"
 
@@ -48,4 +75,4 @@ class CompiledLaw:
     @property
     def rewritings(self) -> tuple[Any, ...]:
         """The rules that led from the derived formula to it."""
-        return self._routine.lowered.rewritings
+        return self._routine.rewritings

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+
+_MOST_BYTES = 2**30
 
 
 class SymkernelError(Exception):
@@ -141,16 +144,22 @@ def as_times(value: object, name: str = "times") -> np.ndarray:
     return times
 
 
-def as_positive(value: object, name: str, *, unit: str = "") -> float:
-    """Return a finite positive number."""
+def as_real(value: object, name: str, *, kind: str = "a real number") -> float:
+    """Return a finite real number."""
     try:
         if isinstance(value, (str, bytes, bool, complex, np.complexfloating)):
             raise TypeError
         number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidArgument(
-            f"Argument '{name}' must be a positive number, not {value!r}."
-        ) from error
+        raise InvalidArgument(f"Argument '{name}' must be {kind}, not {value!r}.") from error
+    if kind == "a real number" and not np.isfinite(number):
+        raise InvalidArgument(f"Argument '{name}' must be finite, not {number:g}.")
+    return number
+
+
+def as_positive(value: object, name: str, *, unit: str = "") -> float:
+    """Return a finite positive number."""
+    number = as_real(value, name, kind="a positive number")
     if not (np.isfinite(number) and number > 0):
         raise InvalidArgument(
             f"Argument '{name}' must be a finite positive number{unit}, not {number:g}."
@@ -190,3 +199,13 @@ def as_values(value: object, symbols: Iterable[Any], owner: str) -> Mapping[Any,
             f"{', '.join(missing)} {'has' if len(missing) == 1 else 'have'} none."
         )
     return value
+
+
+def refuse_large(shape: tuple[int, ...], name: str) -> None:
+    """Refuse a field of a trajectory that would take more than 1 GiB, before it is allocated."""
+    size = 8 * math.prod(shape)
+    if size > _MOST_BYTES:
+        raise InvalidArgument(
+            f"Field '{name}' of shape {shape} would take {size:,} bytes ({size / 2**30:.1f} GiB), "
+            f"which is more than 1 GiB; ask for fewer times or use fewer samples."
+        )

@@ -203,6 +203,9 @@ class Law:
         () -> Problem, the law's canonical problem.
     draw : callable
         Generator -> Problem, a random problem of the class, for the ladder.
+    weights : callable, optional
+        (Problem with numbers, times, relative tolerance) -> weights by name: of laws that know the
+        hidden layer up to a rotation, which obeys an exact linear equation.
     """
 
     name: str
@@ -216,6 +219,7 @@ class Law:
     trajectory: Callable[[Any, Any], Any]
     example: Callable[[], Any]
     draw: Callable[[Any], Any]
+    weights: Callable[[Any, Any, float], Any] | None = None
 
     def __repr__(self) -> str:
         return f"Law({self.name!r}, {self.rank})"

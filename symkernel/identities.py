@@ -1,4 +1,4 @@
-"""Exact identity of rational expressions: the one test behind every symbolic proof."""
+"""Exact identity of rational expressions, the one test behind symbolic proofs; exact rotations."""
 
 from __future__ import annotations
 
@@ -35,3 +35,21 @@ def vanishes(expression: sp.Expr, relations: Sequence[tuple[sp.Symbol, sp.Expr]]
 
 def _numerator(expression: sp.Expr) -> sp.Expr:
     return sp.expand(sp.fraction(sp.cancel(sp.together(expression)))[0])
+
+
+def rational_orthogonal(size: int, salt: int) -> sp.Matrix:
+    """Return an exact rational orthogonal matrix, by the Cayley transform; another for each salt.
+
+    Examples
+    --------
+    >>> from symkernel.identities import rational_orthogonal
+    >>> turn = rational_orthogonal(3, 1)
+    >>> assert (turn * turn.T).is_Identity
+    """
+    skew = sp.zeros(size)
+    for i in range(size):
+        for j in range(i):
+            skew[i, j] = sp.Rational(i + 2 * j + salt, 3 + salt)
+            skew[j, i] = -skew[i, j]
+    one = sp.eye(size)
+    return (one - skew) * (one + skew).inv()

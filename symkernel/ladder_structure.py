@@ -11,12 +11,16 @@ import numpy as np
 from symkernel.formula import Law, Rung
 from symkernel.problem import weights as make
 from symkernel.problem.curriculum import Curriculum, Phase
+from symkernel.problem.network import Network
+from symkernel.problem.nodes import Linear
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
+from symkernel.trajectory import Trajectory
 
 _TITLE = "structure"
 _BOUND = 1e-9
 _SEED = 1000
+_PRODUCTS = ("end_to_end", "input_gram", "readout_gram")
 # A flow is followed up to this many time constants of its fastest direction.
 _STIFFNESS = 1000.0
 
@@ -44,6 +48,26 @@ def end_to_end(problem: Problem, weights: Any) -> np.ndarray:
         layer = float(p.scale) * weights[p.name]
         product = layer if product is None else layer @ product
     return product  # type: ignore[return-value]
+
+
+def is_chain(network: Network) -> bool:
+    """Whether a network is a product of dense trained layers and nothing else."""
+    layers = [n for n in network.order if isinstance(n, Linear) and n.parameter.kind == "dense"]
+    return len(network.order) == len(layers) + 1 == len(network.parameters) + 1
+
+
+def determined(found: Trajectory) -> dict[str, np.ndarray]:
+    """Return the weights of a trajectory, or their products where it knows no more."""
+    if "weights" in found.available:
+        return dict(found.weights)
+    return {name: getattr(found, name) for name in _PRODUCTS}
+
+
+def products(problem: Problem, weights: Any) -> dict[str, np.ndarray]:
+    """Return what does not depend on rotations of the hidden layer, of two layers."""
+    first, second = (weights[p.name] for p in problem.network.parameters)
+    grams = first.swapaxes(-1, -2) @ first, second @ second.swapaxes(-1, -2)
+    return dict(zip(_PRODUCTS, (end_to_end(problem, weights), *grams), strict=True))
 
 
 def counted(problems: int) -> str:
@@ -109,14 +133,30 @@ def _with_samples(task: Task) -> Task:
 
 
 def _conserved(problem: Problem, law: Law) -> float:
-    """Return how far W W^T - V^T V moves for each layer W and the layer V after it."""
-    found = law.trajectory(problem, _times(problem)).weights
-    layers = [found[p.name] for p in problem.network.parameters]
-    worst = 0.0
-    for first, second in pairwise(layers):
-        kept = first @ first.transpose(0, 2, 1) - second.transpose(0, 2, 1) @ second
-        worst = max(worst, float(np.abs(kept - kept[0]).max()) / _scale(found) ** 2)
-    return worst
+    r"""Return how far W W^T/r - V^T V/r' moves for each layer W and the layer V after it.
+
+    r and r' are their learning rates; under weight decay it falls exponentially.
+    """
+    if not is_chain(problem.network):
+        return 0.0
+    times = _times(problem)
+    trajectory = law.trajectory(problem, times)
+    rates = [float(p.rate) for p in problem.network.parameters]
+    fall = np.exp(-2 * float(problem.loss.weight_decay) * rates[0] * times)
+    found = determined(trajectory)
+    if set(found) == set(_PRODUCTS):
+        traces = [np.trace(found[name], axis1=1, axis2=2) for name in _PRODUCTS[1:]]
+        pairs = [traces[0] / rates[0] - traces[1] / rates[1]]
+        size = max(1.0, *(float(np.abs(trace).max()) for trace in traces))
+    else:
+        layers = [found[p.name] for p in problem.network.parameters]
+        pairs = [
+            first @ first.transpose(0, 2, 1) / r - second.transpose(0, 2, 1) @ second / q
+            for (first, second), (r, q) in zip(pairwise(layers), pairwise(rates), strict=True)
+        ]
+        size = _scale(found) ** 2
+    moved = (np.abs(kept.T - kept[0].T[..., None] * fall).max() for kept in pairs)
+    return float(max(moved, default=0.0)) / size
 
 
 def _turned_task(task: Task, inputs: np.ndarray, outputs: np.ndarray) -> Task:
@@ -126,6 +166,8 @@ def _turned_task(task: Task, inputs: np.ndarray, outputs: np.ndarray) -> Task:
 
 def _equivariance(problem: Problem, law: Law) -> float:
     """Turn inputs, all hidden layers and outputs; the weights must turn with them."""
+    if not is_chain(problem.network):
+        return 0.0
     stream = np.random.default_rng(_SEED)
     start = problem.weights.arrays
     names = [p.name for p in problem.network.parameters]
@@ -135,10 +177,14 @@ def _equivariance(problem: Problem, law: Law) -> float:
         Phase(_turned_task(phase.task, turns[0], turns[-1]), phase.duration)
         for phase in problem.curriculum.phases
     ]
+    sides = {
+        name: (left, right) for name, (right, left) in zip(names, pairwise(turns), strict=True)
+    }
+    ends = turns[0], turns[-1]
+    sides |= dict(zip(_PRODUCTS, ((ends[1], ends[0]), ends[:1] * 2, ends[1:] * 2), strict=True))
 
-    def turn(weights: Any) -> dict[str, np.ndarray]:
-        sides = zip(names, pairwise(turns), strict=True)
-        return {name: left @ weights[name] @ right.T for name, (right, left) in sides}
+    def turn(matrices: Any) -> dict[str, np.ndarray]:
+        return {n: sides[n][0] @ matrix @ sides[n][1].T for n, matrix in matrices.items()}
 
     turned = replace(
         problem,
@@ -146,23 +192,32 @@ def _equivariance(problem: Problem, law: Law) -> float:
         weights=make.from_arrays(problem.network, list(turn(start).values())),
     )
     times = _times(problem)
-    one, two = (law.trajectory(p, times).weights for p in (problem, turned))
+    one, two = (determined(law.trajectory(p, times)) for p in (problem, turned))
     return _gap(turn(one), two, _scale(one))
 
 
 def _composition(problem: Problem, law: Law) -> float:
-    """Stop in the last phase, start again from the weights there."""
+    """Stop in the last phase, start again from the weights there.
+
+    A law that knows products of the weights only starts again from the integrated flow.
+    """
     times = _times(problem)
     middle = times[2]
-    through = law.trajectory(problem, [middle, times[3]]).weights
-    at_middle = [through[p.name][0] for p in problem.network.parameters]
+    through = law.trajectory(problem, [middle, times[3]])
+    if "weights" in through.available:
+        weights = through.weights
+    else:
+        from symkernel.simulation.flow import integrate_flow
+
+        weights = integrate_flow(problem, [middle]).weights
     again = replace(
         problem,
         curriculum=Curriculum((Phase(problem.curriculum.phases[-1].task),)),
-        weights=make.from_arrays(problem.network, at_middle),
+        weights=make.from_arrays(problem.network, {n: w[0] for n, w in weights.items()}),
     )
-    rest = law.trajectory(again, [times[3] - middle]).weights
-    return _gap({n: w[1:] for n, w in through.items()}, rest, _scale(through))
+    rest = determined(law.trajectory(again, [times[3] - middle]))
+    found = determined(through)
+    return _gap({n: w[1:] for n, w in found.items()}, rest, _scale(found))
 
 
 def _one_phase(problem: Problem, law: Law) -> float:
@@ -171,6 +226,6 @@ def _one_phase(problem: Problem, law: Law) -> float:
     phases = problem.curriculum.phases
     half = times[2] - problem.curriculum.starts[-1]
     cut = Curriculum((*phases[:-1], Phase(phases[-1].task, half), Phase(phases[-1].task, None)))
-    one = law.trajectory(problem, times).weights
-    two = law.trajectory(replace(problem, curriculum=cut), times).weights
+    one = determined(law.trajectory(problem, times))
+    two = determined(law.trajectory(replace(problem, curriculum=cut), times))
     return _gap(one, two, _scale(one))

@@ -34,7 +34,7 @@ def _frozen(value: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Trajectory:
-    """Learning through time. Fields are computed on first use and then kept.
+    r"""Learning through time. Fields are computed on first use and then kept.
 
     Attributes
     ----------
@@ -49,6 +49,15 @@ class Trajectory:
     ntk : ndarray, shape (n_times, n_samples, n_outputs, n_samples, n_outputs)
     weights : mapping of str to ndarray, (n_times,) + shape of the parameter
     loss : ndarray, shape (n_times,)
+        On the task of the phase that runs.
+    task_losses : ndarray, shape (n_times, n_phases)
+        On the task of every phase, without weight decay.
+    end_to_end : ndarray, shape (n_times, n_outputs, n_inputs)
+        The map from inputs to outputs (linear networks).
+    input_gram : ndarray, shape (n_times, n_inputs, n_inputs)
+        $W_1^T W_1$ (two-layer linear networks).
+    readout_gram : ndarray, shape (n_times, n_outputs, n_outputs)
+        $W_2 W_2^T$ (two-layer linear networks).
     modes : ndarray, shape (n_times, n_modes)
         End-to-end map in the task's singular basis (two-layer linear networks).
     origin : str
@@ -134,6 +143,26 @@ class Trajectory:
         return self._compute(("field", "loss"), self.fields)
 
     @property
+    def task_losses(self) -> np.ndarray:
+        """Loss on the task of every phase of the curriculum, shape (n_times, n_phases)."""
+        return self._compute(("field", "task_losses"), self.fields)
+
+    @property
+    def end_to_end(self) -> np.ndarray:
+        """Map from inputs to outputs, shape (n_times, n_outputs, n_inputs)."""
+        return self._compute(("field", "end_to_end"), self.fields)
+
+    @property
+    def input_gram(self) -> np.ndarray:
+        """Inner products of the first weight's columns, shape (n_times, n_inputs, n_inputs)."""
+        return self._compute(("field", "input_gram"), self.fields)
+
+    @property
+    def readout_gram(self) -> np.ndarray:
+        """Inner products of the last weight's rows, shape (n_times, n_outputs, n_outputs)."""
+        return self._compute(("field", "readout_gram"), self.fields)
+
+    @property
     def modes(self) -> np.ndarray:
         """End-to-end map in the singular basis, shape (n_times, n_modes)."""
         return self._compute(("field", "modes"), self.fields)
@@ -155,6 +184,8 @@ class Trajectory:
             "hidden": ("time", "sample", "unit"),
             "hidden_gram": ("time", "sample", "sample2"),
             "loss": ("time",),
+            "task_losses": ("time", "phase"),
+            "end_to_end": ("time", "output", "input"),
             "modes": ("time", "mode"),
         }
         data = {k: (axes[k], getattr(self, k)) for k in axes if k in self.available}

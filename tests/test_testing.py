@@ -173,7 +173,7 @@ def test_counterexamples_are_small() -> None:
     assert exact.Syx.shape == (1, 1)
 
 
-@pytest.mark.parametrize("law", [law.name for law in LAWS])
+@pytest.mark.parametrize("law", ["aligned_modes", "gram_diagonal"])
 def test_counterexamples_of_a_law_have_one_mode(law: str) -> None:
     problem = find(
         testing.problems(law), lambda problem: any(w.any() for w in problem.weights.arrays.values())
@@ -304,7 +304,7 @@ def test_sizes_must_be_positive_integers(bad: object) -> None:
         (lambda: testing.aligned_weights(NET, 3), "'curriculum' must be a Task or a Curriculum"),
         (lambda: testing.aligned_weights(WIDE, TASK), "must agree"),
         (lambda: testing.gram_diagonal_weights(NET, TASK), "two hidden units for each"),
-        (lambda: testing.problems("saxe"), "'law' must be 'aligned_modes' or"),
+        (lambda: testing.problems("saxe"), "'law' must be one of aligned_modes"),
         (lambda: testing.horizon(NET), "'problem' must be a Problem with numbers"),
         (lambda: testing.times(NET), "'problem' must be a Problem with numbers"),
     ],

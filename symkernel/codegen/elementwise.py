@@ -102,6 +102,11 @@ class ElementwiseRoutine:
 
     lowered: Lowered
 
+    @property
+    def rewritings(self) -> tuple[Rewriting, ...]:
+        """The rules that led from the derived formulas to what is compiled."""
+        return self.lowered.rewritings
+
     @cached_property
     def source(self) -> str:
         """The module that is compiled."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -105,3 +106,35 @@ def as_labels(value: object) -> dict[str, tuple[str, ...]]:
             f"not {value!r}."
         )
     return {key: tuple(map(str, names)) for key, names in value.items()}  # type: ignore[attr-defined]
+
+
+def least_squares(task: Any) -> tuple[np.ndarray, float]:
+    r"""Return the map $A^*$ of least squares and what remains of $\langle|y - A x|^2\rangle$.
+
+    The loss is evaluated as $\kappa$ times the remainder plus
+    $\mathrm{tr}\,(A - A^*)\Sigma_{xx}(A - A^*)^T$, a sum of squares: the difference of large
+    numbers in the moments would leave no digits near the minimum.
+    """
+    if task.X is not None and task.Y is not None:
+        X, Y = (as_shares(side, task.sample_weights) for side in (task.X, task.Y))
+        best = np.linalg.lstsq(X, Y, rcond=None)[0].T
+        off = Y - X @ best.T
+        return best, float((off * off).sum())
+    best = task.Syx @ np.linalg.pinv(task.Sxx, hermitian=True)
+    return best, max(float(np.trace(task.Syy) - (best * task.Syx).sum()), 0.0)
+
+
+def excess_loss(task: Any, maps: np.ndarray, factor: float) -> np.ndarray:
+    r"""Return the squared-error loss on a task of linear maps, shape (n_times,).
+
+    Parameters
+    ----------
+    task : Task
+        With second moments.
+    maps : ndarray, shape (n_times, n_outputs, n_inputs)
+    factor : float
+        Of the loss.
+    """
+    best, rest = least_squares(task)
+    off = maps - best
+    return factor * (rest + ((off @ task.Sxx) * off).sum((1, 2)))

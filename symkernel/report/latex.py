@@ -291,7 +291,9 @@ def _checks(derivation: Derivation, names: Mapping[str, str] | None) -> str:
 
 def _lowering(derivation: Derivation, names: Mapping[str, str] | None) -> str:
     """Return the named rules between the formula and what is computed."""
-    rewritings = derivation.derived.routine().lowered.rewritings
+    rewritings = derivation.derived.routine().rewritings
+    if not rewritings:
+        return "The formula is computed by an algorithm of its own, which the compiled law shows."
     rows = [
         (
             prose(r.rule, names),

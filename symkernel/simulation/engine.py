@@ -9,11 +9,11 @@ import numba
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from symkernel.problem.moments import least_squares
 from symkernel.problem.network import Network
 from symkernel.problem.task import Task
 from symkernel.problem.teacher import Teacher
 from symkernel.simulation.layout import Layout, Samples, aligned
-from symkernel.simulation.moments import least_squares
 from symkernel.simulation.program import compiled
 
 _DENSE = 32  # parameters up to which the whole Hessian is built

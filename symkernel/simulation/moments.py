@@ -13,29 +13,10 @@ is then a value already, which saves its product and that of its gradient.
 
 from __future__ import annotations
 
-import numpy as np
-
 from symkernel.errors import InvalidArgument
-from symkernel.problem.moments import as_shares
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Apply, Bias, Gate
 from symkernel.problem.task import Task
-
-
-def least_squares(task: Task) -> tuple[np.ndarray, float]:
-    r"""Return the map $A^*$ of least squares and what remains of $\langle|y - A x|^2\rangle$.
-
-    The loss is evaluated as $\kappa$ times the remainder plus
-    $\mathrm{tr}\,(A - A^*)\Sigma_{xx}(A - A^*)^T$, a sum of squares: the difference of large
-    numbers in the moments would leave no digits near the minimum.
-    """
-    if task.X is not None and task.Y is not None:
-        X, Y = (as_shares(side, task.sample_weights) for side in (task.X, task.Y))
-        best = np.linalg.lstsq(X, Y, rcond=None)[0].T
-        off = Y - X @ best.T
-        return best, float((off * off).sum())
-    best = task.Syx @ np.linalg.pinv(task.Sxx, hermitian=True)
-    return best, max(float(np.trace(task.Syy) - (best * task.Syx).sum()), 0.0)
 
 
 def why_not(net: Network) -> str | None:

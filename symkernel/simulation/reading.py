@@ -15,18 +15,17 @@ import numpy as np
 
 from symkernel.codegen.activations import bodies_of, body_of
 from symkernel.codegen.cache import load
-from symkernel.errors import InvalidArgument
+from symkernel.errors import refuse_large
 from symkernel.numerics import elementary
 from symkernel.problem.activation import Activation
 from symkernel.problem.modes import common_basis
+from symkernel.problem.moments import excess_loss
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Apply, Bias, Gate, Input, Linear, Node, Parameter, Slice, Sum
 from symkernel.problem.problem import Problem
 from symkernel.simulation.layout import Layout
 from symkernel.simulation.moments import why_not
 from symkernel.trajectory import Field, Undetermined
-
-_MOST_BYTES = 2**30
 
 _FILL = """
 
@@ -224,6 +223,8 @@ class Reading:
             "hidden": hidden,
             "hidden_gram": gram,
             "ntk": self._no_samples() or self.ntk,
+            "end_to_end": self._not_linear() or self.end_to_end,
+            "task_losses": self._no_modes() or self.task_losses,
             "modes": self._no_modes() or self.modes,
         }
 
@@ -250,6 +251,13 @@ class Reading:
             )
         return None
 
+    def _not_linear(self) -> Undetermined | None:
+        if why_not(self.net) is None:
+            return None
+        return Undetermined(
+            f"one map at all inputs belongs to linear networks, and {why_not(self.net)}"
+        )
+
     def _no_modes(self) -> Undetermined | None:
         if why_not(self.net) is not None:
             return Undetermined(f"modes belong to linear networks, and {why_not(self.net)}")
@@ -270,15 +278,29 @@ class Reading:
     def hidden_gram(self) -> np.ndarray:
         """Return inner products of hidden activities, (n_times, n_samples, n_samples)."""
         samples = len(self.tasks[0].X)
-        _refuse_large((len(self.rows), samples, samples), "hidden_gram")
+        refuse_large((len(self.rows), samples, samples), "hidden_gram")
         hidden = self.activity("hidden")
         return hidden @ hidden.transpose(0, 2, 1)
 
     def ntk(self) -> np.ndarray:
         """Return the NTK at each record."""
         one = (len(self.tasks[0].X), int(self.net.outputs)) * 2
-        _refuse_large((len(self.rows), *one), "ntk")
+        refuse_large((len(self.rows), *one), "ntk")
         return np.stack([self._pass(k).kernel() for k in range(len(self.rows))])
+
+    def end_to_end(self) -> np.ndarray:
+        """Return the map from inputs to outputs at each record."""
+        unit = np.eye(int(self.net.inputs))
+        return np.stack([self._image(k, unit).T for k in range(len(self.rows))])
+
+    def task_losses(self) -> np.ndarray:
+        """Return the loss on the task of every phase at each record."""
+        maps, factor = self.end_to_end(), float(self.problem.loss.factor)
+        return np.stack([excess_loss(task, maps, factor) for task in self.tasks], axis=1)
+
+    def _image(self, k: int, inputs: np.ndarray) -> np.ndarray:
+        weights = {name: array[k] for name, array in self.weights.items()}
+        return Pass(self.net, weights, inputs, {}).values[self.net.output]
 
     def modes(self) -> np.ndarray:
         r"""Return $u_i^T A v_i$ of the end-to-end map $A$ in the common basis of the tasks.
@@ -292,16 +314,6 @@ class Reading:
         basis = common_basis(self.tasks, *(start if two_layers else ()))
         found = np.empty((len(self.rows), basis.rank_bound))
         for k in range(len(self.rows)):
-            weights = {name: array[k] for name, array in self.weights.items()}
-            image = Pass(self.net, weights, basis.V.T, {}).values[self.net.output]
+            image = self._image(k, basis.V.T)
             found[k] = [basis.U[:, i] @ image[i] for i in range(basis.rank_bound)]
         return found
-
-
-def _refuse_large(shape: tuple[int, ...], name: str) -> None:
-    size = 8 * int(np.prod([float(n) for n in shape]))
-    if size > _MOST_BYTES:
-        raise InvalidArgument(
-            f"Field '{name}' of shape {shape} would take {size:,} bytes ({size / 2**30:.1f} GiB), "
-            f"which is more than 1 GiB; record fewer times or use fewer samples."
-        )

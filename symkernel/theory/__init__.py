@@ -1,9 +1,9 @@
 """The laws, in the order in which `derive` tries them."""
 
 from symkernel.formula import Law
-from symkernel.theory import aligned_modes, gram_diagonal
+from symkernel.theory import aligned_modes, gram_diagonal, lambda_balanced
 
-LAWS: tuple[Law, ...] = (aligned_modes.LAW, gram_diagonal.LAW)
+LAWS: tuple[Law, ...] = (aligned_modes.LAW, gram_diagonal.LAW, lambda_balanced.LAW)
 
 
 def catalogue() -> tuple[Law, ...]:

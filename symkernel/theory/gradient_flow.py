@@ -69,22 +69,28 @@ class GradientFlow:
     @cached_property
     def flow(self) -> dict[str, Words]:
         """Right-hand side of the flow of each trained parameter, its own rate included."""
-        if self.loss.weight_decay != 0:
-            raise NoClosedForm(
-                "The matrix-level gradient flow is derived without weight decay; simulate, or "
-                "integrate the flow numerically."
-            )
+        decay = self.loss.weight_decay
         return {
-            p.name: _symmetric(trace_gradient(self.expected_loss, p.name)).scaled(-p.rate)
+            p.name: (
+                _symmetric(trace_gradient(self.expected_loss, p.name))
+                + Words.collect([(((p.name, False),), decay)])
+            ).scaled(-p.rate)
             for p in self.network.parameters
             if p.trained
         }
 
     @cached_property
-    def conserved(self) -> tuple[Words, ...]:
-        r"""Quadratic forms in the weights that the flow keeps, found as a null space.
+    def decay(self) -> sp.Expr:
+        """Rate at which weight decay alone shrinks every layer, if it is one rate."""
+        rates = {p.rate for p in self.network.parameters if p.trained}
+        return self.loss.weight_decay * rates.pop() if len(rates) == 1 else sp.S.Zero
 
-        The ansatz is every combination of $W W^T$ and $W^T W$ of one shape.
+    @cached_property
+    def conserved(self) -> tuple[Words, ...]:
+        r"""Quadratic forms C in the weights that the flow keeps, found as a null space.
+
+        The ansatz is every combination of $W W^T$ and $W^T W$ of one shape. Under weight decay
+        $\gamma$ they fall as $e^{-2\gamma t}$: it is $\dot C + 2\gamma C$ that vanishes.
         """
         groups: dict[sp.Expr, list[Words]] = {}
         for p in self.network.parameters:
@@ -93,7 +99,9 @@ class GradientFlow:
             groups.setdefault(sp.sympify(columns), []).append(Words.of(p.name + "'", p.name))
         found = []
         for candidates in groups.values():
-            rates = [_symmetric(derivative(c, self.flow)) for c in candidates]
+            rates = [
+                _symmetric(derivative(c, self.flow)) + c.scaled(2 * self.decay) for c in candidates
+            ]
             words = sorted({word for rate in rates for word in rate.terms})
             table = sp.Matrix(
                 [[rate.terms.get(word, sp.S.Zero) for rate in rates] for word in words]
@@ -114,7 +122,7 @@ class GradientFlow:
     def steps(self) -> tuple[Step, ...]:
         """Gradient flow and conserved quantities, each with its check."""
         flow_equations = tuple(
-            sp.Eq(_rate(name, self.shapes), words.matrix(self.shapes), evaluate=False)
+            sp.Eq(rate_of(name, self.shapes), words.matrix(self.shapes), evaluate=False)
             for name, words in self.flow.items()
         )
         first = Step(
@@ -125,21 +133,23 @@ class GradientFlow:
             lambda: check_gradients(self.loss, self.network),
         )
         kept = tuple(
-            sp.Eq(
-                _Rate(words.matrix(self.shapes)),
-                sp.ZeroMatrix(*_shape_of(words, self)),
-                evaluate=False,
-            )
+            sp.Eq(_Rate(words.matrix(self.shapes)), self._falling(words), evaluate=False)
             for words in self.conserved
         )
+        falls = "" if self.decay == 0 else ", but for the common decay"
         second = Step(
             "Conserved quantity",
-            "the combination of squared weights whose rate of change vanishes identically (null "
-            "space of the product rule)",
+            f"the combination of squared weights whose rate of change vanishes identically{falls} "
+            f"(null space of the product rule)",
             kept,
             lambda: check_conserved(self),
         )
         return first, second
+
+    def _falling(self, words: Words) -> sp.MatrixExpr:
+        if self.decay == 0:
+            return sp.ZeroMatrix(*_shape_of(words, self))
+        return words.scaled(-2 * self.decay).matrix(self.shapes)
 
 
 def _named(node: Node) -> str:
@@ -176,7 +186,8 @@ class _Rate(sp.MatrixExpr):
         return f"d/dt({printer._print(self.args[0])})"  # type: ignore[attr-defined]
 
 
-def _rate(name: str, shapes: Mapping[str, tuple[sp.Expr, sp.Expr]]) -> sp.MatrixExpr:
+def rate_of(name: str, shapes: Mapping[str, tuple[sp.Expr, sp.Expr]]) -> sp.MatrixExpr:
+    """Return the time derivative of a named matrix, for display."""
     return _Rate(sp.MatrixSymbol(name, *shapes[name]))
 
 
@@ -222,6 +233,8 @@ def check_gradients(loss: SquaredError, network: Network) -> Evidence:
     values = _small_values(network)
     scalar = system.expected_loss.explicit(values).trace()
     rates = {p.name: p.rate for p in network.parameters}
+    squares = sum(entry**2 for name in system.flow for entry in values[name])
+    scalar += loss.weight_decay / 2 * squares
     entries = 0
     for name, words in system.flow.items():
         matrix = words.explicit(values)
@@ -240,7 +253,7 @@ def check_conserved(system: GradientFlow) -> Evidence:
     for words in system.conserved:
         body = words.explicit(values)
         for entry in body:
-            rate = sum(
+            rate = 2 * system.decay * entry + sum(
                 sp.diff(entry, variable) * rates[name][k]
                 for name in rates
                 for k, variable in enumerate(values[name])

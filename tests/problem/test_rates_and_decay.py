@@ -108,7 +108,7 @@ def refusal(net, **loss):
     task = sk.Task.from_modes([2, 1])
     w0 = sk.weights.aligned(sk.Network.two_layer(2, 3, 2), task, a=0.1, b=0.2)
     with pytest.raises(NoClosedForm) as caught:
-        sk.derive(net, task, w0, loss=sk.SquaredError(**loss))
+        sk.derive(net, task, w0, loss=sk.SquaredError(**loss), law="aligned_modes")
     return {v.assumption: v for v in caught.value.verdicts if not v.holds}
 
 

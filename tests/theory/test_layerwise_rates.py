@@ -52,8 +52,16 @@ def test_derived_flow_has_the_rates_and_conserves_accordingly():
     (kept,) = flow.conserved
     ratio = kept.terms[("W1", False), ("W1", True)] / kept.terms[("W2", True), ("W2", False)]
     assert sp.expand(ratio + r2 / r1) == 0
-    with pytest.raises(NoClosedForm, match="weight decay"):
-        _ = GradientFlow(sk.Network.two_layer(3, 2, 2), sk.SquaredError(weight_decay=1)).flow
+
+
+def test_derived_flow_has_weight_decay_and_what_is_conserved_falls_with_it():
+    gamma = sp.Symbol("gamma", positive=True)
+    flow = GradientFlow(sk.Network.two_layer(3, 2, 2), sk.SquaredError(weight_decay=gamma))
+    for step in flow.steps():
+        assert step.check().passed
+    assert flow.flow["W1"].terms[(("W1", False),)] == -gamma
+    assert flow.decay == gamma
+    assert len(flow.conserved) == 1
 
 
 def flow_of(rates=None, decay=0.0):

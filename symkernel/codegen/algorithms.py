@@ -1,0 +1,269 @@
+r"""Nodes whose mathematics is shown and whose number an algorithm computes.
+
+A node class states its `definition` (what LaTeX prints), its `equation` (the differential equation
+it solves, and where it starts) and the module in `numerics/` whose text is put into the compiled
+module. `solves_its_equation` and `at_precision` hold the three together.
+"""
+
+from __future__ import annotations
+
+import inspect
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import ModuleType
+from typing import Any, ClassVar
+
+import mpmath
+import sympy as sp
+
+from symkernel.errors import Unlowerable
+
+
+class Propagator(sp.MatrixExpr):
+    r"""$e^{Ft}$ of a symmetric matrix.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> from symkernel.codegen.algorithms import Propagator
+    >>> assert Propagator(sp.MatrixSymbol("F", 2, 2), sp.Symbol("t")).shape == (2, 2)
+    """
+
+    def __new__(cls, generator: sp.MatrixExpr, time: sp.Expr) -> Propagator:
+        """Return the function of a generator and a time."""
+        return super().__new__(cls, generator, sp.sympify(time))
+
+    @property
+    def shape(self) -> tuple[sp.Expr, sp.Expr]:
+        """Shape of the generator."""
+        return self.args[0].shape
+
+    def _eval_transpose(self) -> Propagator:
+        return self
+
+    @staticmethod
+    def of_eigenvalue(f: Any, t: Any, exp: Any) -> Any:
+        """Return the same function of one eigenvalue."""
+        return exp(f * t)
+
+    def _latex(self, printer: Any) -> str:
+        return rf"e^{{{printer._print(self.args[0])} {printer._print(self.args[1])}}}"
+
+    def _sympystr(self, printer: Any) -> str:
+        return f"exp({printer._print(self.args[0])}*{printer._print(self.args[1])})"
+
+
+class PropagatorIntegral(Propagator):
+    r"""$\int_0^t e^{2Fs} ds$, entire in F: no inverse of F is needed."""
+
+    @staticmethod
+    def of_eigenvalue(f: Any, t: Any, exp: Any) -> Any:
+        """Return the same function of one eigenvalue."""
+        return t if f == 0 else (exp(2 * f * t) - 1) / (2 * f)
+
+    def _latex(self, printer: Any) -> str:
+        F, t = (printer._print(arg) for arg in self.args)
+        return rf"\int_0^{{{t}}} e^{{2 {F} \tau}}\,d\tau"
+
+    def _sympystr(self, printer: Any) -> str:
+        F, t = (printer._print(arg) for arg in self.args)
+        return f"integral(exp(2*{F}*tau), (tau, 0, {t}))"
+
+
+class AlgorithmNode(sp.MatrixExpr):
+    """A matrix function of time that an algorithm computes.
+
+    Attributes
+    ----------
+    algorithm : module
+        In `numerics/`; it stands alone.
+    entry : str
+        Definition of the compiled entry point `evaluate` with its signature.
+    """
+
+    algorithm: ClassVar[ModuleType]
+    entry: ClassVar[str]
+
+    @abstractmethod
+    def definition(self) -> sp.MatrixExpr:
+        """Return the mathematics."""
+
+    @abstractmethod
+    def equation(self, value: sp.MatrixExpr) -> tuple[sp.MatrixExpr, sp.MatrixExpr]:
+        """Return (rate of a value, initial value)."""
+
+    def _latex(self, printer: Any) -> str:
+        return printer._print(self.definition())
+
+
+@dataclass(frozen=True)
+class AlgorithmRoutine:
+    """The compiled algorithm of a node class.
+
+    Attributes
+    ----------
+    node : type
+    source : str
+        The module that is compiled.
+    """
+
+    node: type[AlgorithmNode]
+    rewritings: tuple[Any, ...] = ()
+
+    @cached_property
+    def source(self) -> str:
+        """The module that is compiled."""
+        return inspect.getsource(self.node.algorithm) + self.node.entry
+
+    @cached_property
+    def evaluate(self) -> Any:
+        """The entry point."""
+        from symkernel.codegen.cache import load
+
+        return load(self.source, self.node.__name__.lower()).evaluate
+
+
+def compile_algorithm(node: type) -> AlgorithmRoutine:
+    """Return the routine of a node class.
+
+    Raises
+    ------
+    Unlowerable
+        If the class lacks a definition, an equation or an algorithm.
+    """
+    wanted = ("definition", "equation", "algorithm", "entry")
+    lacking = [
+        name
+        for name in wanted
+        if getattr(getattr(node, name, None), "__isabstractmethod__", False)
+        or not hasattr(node, name)
+    ]
+    if lacking:
+        raise Unlowerable(f"The node {node.__name__} cannot be compiled: no {', '.join(lacking)}.")
+    return AlgorithmRoutine(node)
+
+
+Pair = tuple[sp.Matrix, sp.Matrix]
+_RULES = (sp.Transpose, sp.Inverse, sp.MatAdd, sp.MatMul)
+
+
+def exact(
+    expression: sp.MatrixExpr,
+    values: Mapping[Any, sp.Matrix],
+    spectrum: tuple[sp.Matrix, list[sp.Expr]],
+    time: sp.Symbol,
+    at: sp.Expr,
+) -> Pair:
+    """Return value and time derivative of a matrix expression, in rational arithmetic.
+
+    Parameters
+    ----------
+    values : mapping
+        From matrix symbols, which do not move, to matrices.
+    spectrum : (eigenvectors, eigenvalues)
+        Of the generator of all propagators; rational, the eigenvalues integers.
+    time : sympy.Symbol
+    at : sympy.Expr
+        Rational time. $e^t$ there is taken for 3: as good as any number, because every entry is a
+        rational function of $t$ and $e^t$, which are independent. At t = 0 it is 1.
+    """
+    vectors, eigenvalues = spectrum
+    base = sp.Integer(3) if at != 0 else sp.S.One
+
+    def number(function: sp.Expr) -> sp.Expr:
+        powers = function.replace(sp.exp, lambda x: base ** sp.expand(x / time))
+        return sp.sympify(powers).subs(time, at)
+
+    def walk(node: Any) -> Pair:
+        if node in values:
+            return values[node], sp.zeros(*values[node].shape)
+        if isinstance(node, Propagator):
+            functions = [sp.sympify(node.of_eigenvalue(f, time, sp.exp)) for f in eigenvalues]
+            value, rate = (
+                vectors * sp.diag(*map(number, entries)) * vectors.T
+                for entries in (functions, [f.diff(time) for f in functions])
+            )
+            return value, rate
+        if isinstance(node, sp.Identity):
+            return sp.eye(int(node.shape[0])), sp.zeros(int(node.shape[0]))
+        if isinstance(node, sp.MatPow) and node.exp == 2:
+            return walk(sp.MatMul(node.base, node.base, evaluate=False))
+        if not isinstance(node, _RULES):
+            raise Unlowerable(f"The node {type(node).__name__} has no exact value.")
+        parts = [walk(arg) for arg in node.args if isinstance(arg, sp.MatrixExpr)]
+        value, rate = parts[0]
+        if isinstance(node, sp.Transpose):
+            return value.T, rate.T
+        if isinstance(node, sp.Inverse):
+            inverse = value.inv()
+            return inverse, -inverse * rate * inverse
+        for other, moved in parts[1:]:
+            if isinstance(node, sp.MatAdd):
+                value, rate = value + other, rate + moved
+            else:
+                value, rate = value * other, rate * other + value * moved
+        scalar = sp.Mul(*(arg for arg in node.args if not isinstance(arg, sp.MatrixExpr)))
+        return scalar * value, scalar * rate
+
+    return walk(expression)
+
+
+def at_precision(
+    expression: Any, values: Mapping[Any, mpmath.matrix], time: float, digits: int
+) -> mpmath.matrix:
+    """Return a matrix expression evaluated by mpmath.
+
+    Parameters
+    ----------
+    values : mapping
+        From matrix symbols to mpmath matrices.
+    digits : int
+        Decimal digits of the arithmetic.
+    """
+    with mpmath.workdps(digits):
+        return _evaluated(expression, values, mpmath.mpf(time))
+
+
+def _evaluated(node: Any, values: Mapping[Any, mpmath.matrix], t: mpmath.mpf) -> mpmath.matrix:
+    if node in values:
+        return values[node]
+    if isinstance(node, Propagator):
+        eigenvalues, vectors = mpmath.eigsy(_evaluated(node.args[0], values, t))
+        floor = mpmath.mpf(10) ** (-mpmath.mp.dps // 2) * (1 + max(map(abs, eigenvalues)))
+        clean = (f if abs(f) > floor else mpmath.mpf(0) for f in eigenvalues)
+        entries = [node.of_eigenvalue(f, t, mpmath.exp) for f in clean]
+        return vectors * mpmath.diag(entries) * vectors.T
+    parts = [_evaluated(arg, values, t) for arg in node.args if isinstance(arg, sp.MatrixExpr)]
+    if isinstance(node, sp.Identity):
+        return mpmath.eye(int(node.shape[0]))
+    if isinstance(node, sp.Transpose):
+        return parts[0].T
+    if isinstance(node, sp.Inverse):
+        return mpmath.inverse(parts[0])
+    if isinstance(node, (sp.MatMul, sp.MatAdd)):
+        total = parts[0]
+        for part in parts[1:]:
+            total = total * part if isinstance(node, sp.MatMul) else total + part
+        scalar = sp.Mul(*(arg for arg in node.args if not isinstance(arg, sp.MatrixExpr)))
+        return total if scalar == 1 else total * mpmath.mpf(str(sp.N(scalar, mpmath.mp.dps)))
+    raise Unlowerable(f"The node {type(node).__name__} has no value at high precision.")
+
+
+def solves_its_equation(
+    node: AlgorithmNode,
+    definition: sp.MatrixExpr,
+    values: Mapping[Any, sp.Matrix],
+    spectrum: tuple[sp.Matrix, list[sp.Expr]],
+    time: sp.Symbol,
+    at: sp.Expr,
+) -> bool:
+    """Whether a definition solves the node's equation, exactly; arguments are those of `exact`."""
+    marker = sp.MatrixSymbol("value", *node.shape)
+    rate, start = node.equation(marker)
+    value, moved = exact(definition, values, spectrum, time, at)
+    wanted, _ = exact(rate, {**values, marker: value}, spectrum, time, at)
+    first, _ = exact(definition, values, spectrum, time, sp.S.Zero)
+    given, _ = exact(start, values, spectrum, time, sp.S.Zero)
+    return moved == wanted and first == given

@@ -1,0 +1,294 @@
+r"""The flow $\dot G = FG + GF - G^2$ from $G_0 = Q_0 Q_0^T$, by its factor, without overflow.
+
+$G(t) = e^{Ft} Q_0 [1 + Q_0^T \Phi Q_0]^{-1} Q_0^T e^{Ft}$ with $\Phi = \int_0^t e^{2Fs} ds$ holds
+terms of the size $e^{2ft}$, whose naive inverse loses all digits at $ft \approx 18$. In the
+eigenbasis of F, with $C = \sqrt\Phi\,Q_0$, it is $D\,C (1 + C^T C)^{-1} C^T D$, where
+$D = e^{ft}/\sqrt\varphi$ is bounded; and the projector $C (1 + C^T C)^{-1} C^T$ comes from an
+orthonormal basis of the columns of $[C; 1]$. The rows of C are graded; Householder reflections
+with rows sorted by size and columns pivoted keep the digits of every row.
+
+The last `equal` eigenvalues of F are one number. Their part of $1 + Q_0^T\Phi Q_0$ is 1 plus a
+multiple of a constant matrix, which is diagonalised once, so that the work at each time depends
+on the other eigenvalues alone.
+
+This file stands alone: its text is put in front of generated modules. The bodies also run
+interpreted (``NUMBA_DISABLE_JIT=1``).
+
+References
+----------
+A. J. Cox, N. J. Higham, Stability of Householder QR factorization for weighted least squares
+problems, in Numerical Analysis 1997: rows sorted and columns pivoted, backward stable by rows.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numba
+import numpy as np
+
+# Longest stretch max(f) dt between two restarts: e^{2 f dt} stays far below the largest number.
+_STRETCH = 100.0
+
+_njit = numba.njit(error_model="numpy")
+
+
+@_njit
+def growth_integral(f, t):
+    r"""Return $\varphi = \int_0^t e^{2fs} ds = (e^{2ft} - 1)/(2f)$, which is t at f = 0."""
+    x = 2.0 * f * t
+    if abs(x) < 1e-9:
+        return t * (1.0 + 0.5 * x)
+    return math.expm1(x) / (2.0 * f)
+
+
+@_njit
+def growth_ratio(f, t):
+    r"""Return $e^{ft}/\sqrt\varphi = \sqrt{2f/(1 - e^{-2ft})}$, bounded at late times; t > 0."""
+    x = 2.0 * f * t
+    if abs(x) < 1e-9:
+        return math.sqrt((1.0 + 0.5 * x) / t)
+    return math.sqrt(-2.0 * f / math.expm1(-x))
+
+
+@_njit
+def orthonormal_stack(c):
+    r"""Return an orthonormal basis of the columns of $[C; 1]$, its two blocks.
+
+    With $[C; 1] = [Q_1; Q_2] R \Pi^T$: $Q_1 Q_1^T = C (1 + C^T C)^{-1} C^T$ and
+    $Q_2 Q_2^T = (1 + C^T C)^{-1}$.
+
+    Parameters
+    ----------
+    c : ndarray, shape (m, k)
+
+    Returns
+    -------
+    first : ndarray, shape (m, k)
+    second : ndarray, shape (k, k)
+    """
+    m, k = c.shape
+    n = m + k
+    size = np.empty(n)
+    for i in range(m):
+        size[i] = np.abs(c[i]).max()
+    size[m:] = 1.0
+    order = np.argsort(-size)
+    # Columns of the stack are rows here: they are what a reflection runs along.
+    a = np.empty((k, n))
+    for j in range(k):
+        for i in range(n):
+            row = order[i]
+            a[j, i] = c[row, j] if row < m else (1.0 if row - m == j else 0.0)
+    scale = np.zeros(k)
+    for j in range(k):
+        best, largest = j, -1.0
+        for p in range(j, k):
+            norm = 0.0
+            for i in range(j, n):
+                norm += a[p, i] * a[p, i]
+            if norm > largest:
+                best, largest = p, norm
+        if best != j:
+            for i in range(n):
+                a[j, i], a[best, i] = a[best, i], a[j, i]
+        norm = math.sqrt(largest)
+        head = a[j, j]
+        shifted = head + math.copysign(norm, head)
+        scale[j] = shifted / math.copysign(norm, head)
+        # The reflection is 1 - scale v v^T with v = (1, ...), kept in place of the column.
+        a[j, j] = 1.0
+        for i in range(j + 1, n):
+            a[j, i] /= shifted
+        for p in range(j + 1, k):
+            dot = 0.0
+            for i in range(j, n):
+                dot += a[p, i] * a[j, i]
+            dot *= scale[j]
+            for i in range(j, n):
+                a[p, i] -= dot * a[j, i]
+    basis = np.zeros((k, n))
+    for j in range(k - 1, -1, -1):
+        basis[j, j] = 1.0
+        for p in range(j, k):
+            dot = 0.0
+            for i in range(j, n):
+                dot += basis[p, i] * a[j, i]
+            dot *= scale[j]
+            for i in range(j, n):
+                basis[p, i] -= dot * a[j, i]
+    first, second = np.empty((m, k)), np.empty((k, k))
+    for i in range(n):
+        row = order[i]
+        for j in range(k):
+            if row < m:
+                first[row, j] = basis[j, i]
+            else:
+                second[row - m, j] = basis[j, i]
+    return first, second
+
+
+@_njit
+def split_factor(turned, core):
+    r"""Return the factor in hidden coordinates in which its last rows are orthogonal columns.
+
+    Parameters
+    ----------
+    turned : ndarray, shape (n, k)
+        The factor in the eigenbasis.
+    core : int
+        Number of rows before the last ones.
+
+    Returns
+    -------
+    C0 : ndarray, shape (core, k)
+    X : ndarray, shape (n - core, r)
+        Orthonormal columns.
+    nu : ndarray, shape (k,)
+        The last rows are X times the first r of these on the diagonal; the others are 0.
+    """
+    n, k = turned.shape
+    nu = np.zeros(k)
+    if n == core:
+        return turned.copy(), np.zeros((0, 0)), nu
+    X, values, Y = np.linalg.svd(np.ascontiguousarray(turned[core:]), full_matrices=True)
+    r = values.size
+    nu[:r] = values
+    C0 = np.dot(np.ascontiguousarray(turned[:core]), np.ascontiguousarray(Y.T))
+    return C0, np.ascontiguousarray(X[:, :r]), nu
+
+
+@_njit
+def advance(f, core, C0, nu, t):
+    r"""Return what the state at time t > 0 is made of.
+
+    Returns
+    -------
+    head : ndarray, shape (core, m)
+        The first rows of the factor, in the first m of the turned hidden directions.
+    second : ndarray, shape (m, m)
+        Root of what is left of these directions.
+    frame : ndarray, shape (k, m)
+        These directions.
+    tail : ndarray, shape (k,)
+        Size of each old hidden direction in the last rows.
+    """
+    k = C0.shape[1]
+    flat = f[-1]
+    spread = growth_integral(flat, t)
+    factor = math.exp(flat * t)
+    shrink = np.empty(k)
+    tail = np.empty(k)
+    for j in range(k):
+        shrink[j] = 1.0 / math.sqrt(1.0 + spread * nu[j] * nu[j])
+        tail[j] = factor * nu[j] * shrink[j]
+    C = np.empty((core, k))
+    ratio = np.empty(core)
+    for i in range(core):
+        root = math.sqrt(growth_integral(f[i], t))
+        ratio[i] = growth_ratio(f[i], t)
+        for j in range(k):
+            C[i, j] = root * C0[i, j] * shrink[j]
+    if core < k:
+        frame, triangle = np.linalg.qr(np.ascontiguousarray(C.T))
+        first, second = orthonormal_stack(np.ascontiguousarray(triangle.T))
+    else:
+        frame = np.eye(k)
+        first, second = orthonormal_stack(C)
+    for i in range(core):
+        for j in range(first.shape[1]):
+            first[i, j] *= ratio[i]
+    return first, second, frame, tail
+
+
+@_njit
+def restart(core, X, head, second, frame, tail):
+    r"""Return the factor at a time in the eigenbasis, of as many columns as before."""
+    n = core + X.shape[0]
+    k, m = frame.shape
+    turned = np.zeros((n, k))
+    turned[:core, :m] = head
+    if X.shape[0]:
+        r = X.shape[1]
+        # Hidden directions: the m turned ones, and what is orthogonal to them.
+        whole = np.linalg.qr(np.hstack((frame, np.eye(k))))[0] if m < k else frame
+        rest = np.ascontiguousarray(whole.T)
+        rows = np.empty((k, r))
+        for i in range(k):
+            for j in range(r):
+                rows[i, j] = rest[i, j] * tail[j]
+        if m < k:
+            # The basis may differ from the frame by signs.
+            for i in range(m):
+                along = 0.0
+                for j in range(k):
+                    along += rest[i, j] * frame[j, i]
+                for j in range(r):
+                    rows[i, j] *= math.copysign(1.0, along)
+        rows[:m] = np.dot(np.ascontiguousarray(second.T), np.ascontiguousarray(rows[:m]))
+        turned[core:] = np.dot(X, np.ascontiguousarray(rows.T))
+    return turned
+
+
+@_njit
+def assemble(core, E, X, head, second, frame, tail, out):
+    r"""Write G in the original coordinates, from what `advance` returned."""
+    main = np.dot(np.ascontiguousarray(E[:, :core]), head)
+    if X.shape[0] == 0:
+        out[:] = np.dot(main, main.T)
+        return
+    r = X.shape[1]
+    base = np.dot(np.ascontiguousarray(E[:, core:]), X)
+    for i in range(base.shape[0]):
+        for j in range(r):
+            base[i, j] *= tail[j]
+    seen = np.dot(base, np.ascontiguousarray(frame[:r]))
+    main += np.dot(seen, second)
+    # Last rows: T (1 - frame frame^T) T^T beside what the turned directions carry.
+    out[:] = np.dot(main, main.T) + (np.dot(base, base.T) - np.dot(seen, seen.T))
+
+
+@_njit
+def riccati_flow(f, E, equal, Q0, times, out):
+    r"""Write $G(t)$ for increasing times.
+
+    Parameters
+    ----------
+    f : ndarray, shape (n,)
+        Eigenvalues of F; the last `equal` of them are the same number.
+    E : ndarray, shape (n, n)
+        Their eigenvectors, as columns.
+    equal : int
+        0 where none is to be treated so.
+    Q0 : ndarray, shape (n, k)
+        Factor of the initial value.
+    times : ndarray, shape (n_times,)
+    out : ndarray, shape (n_times, n, n)
+
+    Returns
+    -------
+    ndarray, shape (n, k)
+        The factor at the last time.
+    """
+    n = f.size
+    core = n - equal
+    turned = np.dot(np.ascontiguousarray(E.T), Q0)
+    C0, X, nu = split_factor(turned, core)
+    fastest = max(f.max(), 0.0)
+    limit = _STRETCH / fastest if fastest > 0.0 else np.inf
+    begin = 0.0
+    for i in range(times.size):
+        while times[i] - begin > 1.5 * limit:
+            head, second, frame, tail = advance(f, core, C0, nu, limit)
+            turned = restart(core, X, head, second, frame, tail)
+            C0, X, nu = split_factor(turned, core)
+            begin += limit
+        if times[i] > begin:
+            head, second, frame, tail = advance(f, core, C0, nu, times[i] - begin)
+            assemble(core, E, X, head, second, frame, tail, out[i])
+            if i + 1 == times.size:
+                turned = restart(core, X, head, second, frame, tail)
+        else:
+            factor = np.dot(E, turned)
+            out[i] = np.dot(factor, factor.T)
+    return np.dot(E, turned)

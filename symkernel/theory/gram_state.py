@@ -1,0 +1,197 @@
+r"""Numbers of the laws of $G = QQ^T$, $Q = [w_1^T; w_2]$: the canonical state and its distances."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from symkernel.errors import NoClosedForm, SymkernelError
+from symkernel.formula import Verdict
+from symkernel.problem.problem import Problem
+from symkernel.theory.gram_trajectory import (
+    UP_TO_A_ROTATION,
+    GramObservables,
+    clock_of,
+    through_phases,
+)
+from symkernel.theory.mode_state import TOLERANCE, network_verdict
+from symkernel.theory.two_layer import TwoLayer, two_layer
+from symkernel.trajectory import Trajectory
+
+# How a Gram matrix goes through a phase: (phase, state at its start, increasing times since then)
+# -> (G at these times, state at the last one).
+Advance = Callable[[int, Any, np.ndarray], tuple[np.ndarray, Any]]
+
+
+@dataclass(frozen=True, eq=False)
+class GramState:
+    r"""A problem with numbers in canonical form.
+
+    Attributes
+    ----------
+    problem : Problem
+    form : TwoLayer
+    variance : float
+        Where inputs are isotropic: their variance, which the units of the weights take up too, so
+        that $\Sigma_{xx} = 1$ in the canonical flow. Otherwise 1.
+    """
+
+    problem: Problem
+    form: TwoLayer
+    variance: float
+
+    @classmethod
+    def of(cls, problem: Problem, *, isotropic: bool) -> GramState:
+        """Return the canonical state of a problem."""
+        task = problem.curriculum.phases[0].task
+        spread = float(np.trace(task.Sxx)) / task.Sxx.shape[0] if isotropic else 1.0
+        return cls(problem, two_layer(problem), spread if spread > 0 else 1.0)
+
+    @cached_property
+    def units(self) -> tuple[float, float]:
+        """Units of the two weights."""
+        root = np.sqrt(self.variance)
+        return float(self.form.rho1) / root, float(self.form.rho2) / root
+
+    @property
+    def decay(self) -> float:
+        """Rate at which weight decay shrinks the weights."""
+        return float(self.form.decay)
+
+    @cached_property
+    def factor(self) -> np.ndarray:
+        """Q at the start, shape (n_inputs + n_outputs, n_hidden)."""
+        arrays, (first, second) = self.problem.weights.arrays, self.units
+        return np.vstack([arrays[self.form.first].T / first, arrays[self.form.second] / second])
+
+    @cached_property
+    def targets(self) -> list[np.ndarray]:
+        """S of every phase."""
+        kappa = float(self.form.strength)
+        return [kappa * phase.task.Syx for phase in self.problem.curriculum.phases]
+
+    @cached_property
+    def inputs(self) -> list[np.ndarray]:
+        """Input covariance of every phase in canonical units."""
+        return [phase.task.Sxx / self.variance for phase in self.problem.curriculum.phases]
+
+    @property
+    def n_inputs(self) -> int:
+        """Number of inputs."""
+        return int(self.problem.network.inputs)
+
+    @cached_property
+    def size(self) -> float:
+        """Squared norm of the weights, the scale of their imbalance."""
+        n = self.n_inputs
+        return float(
+            sum(np.linalg.norm(part, 2) ** 2 for part in (self.factor[:n], self.factor[n:]))
+        )
+
+    @cached_property
+    def imbalance(self) -> np.ndarray:
+        r"""The conserved matrix $w_2^T w_2 - w_1 w_1^T$, shape (n_hidden, n_hidden)."""
+        n = self.n_inputs
+        first, second = self.factor[:n], self.factor[n:]
+        return second.T @ second - first.T @ first
+
+    @cached_property
+    def anisotropy(self) -> float:
+        """Distance of the inputs from one variance in all directions and phases, relative."""
+        unit = np.eye(self.n_inputs)
+        return max(float(np.linalg.norm(sxx - unit, 2)) for sxx in self.inputs)
+
+    def observables(self, times: Any, start: Any, advance: Advance) -> Trajectory:
+        """Return the trajectory of a law that carries G through the phases."""
+        clock, position = clock_of(self.problem, times)
+        grams = through_phases(self.problem, clock, position, start, advance)
+        n, (first, second) = self.n_inputs, self.units
+        return GramObservables(
+            self.problem,
+            clock,
+            position,
+            float(self.form.scale) * first * second * grams[:, n:, :n],
+            first**2 * grams[:, :n, :n],
+            second**2 * grams[:, n:, n:],
+            UP_TO_A_ROTATION,
+        ).trajectory()
+
+    def weights(
+        self, times: Any, start: Any, advance: Advance, rtol: float
+    ) -> dict[str, np.ndarray]:
+        r"""Integrate the linear equation of the weights themselves along a law.
+
+        $\dot Q = [[-\gamma, E^T], [E, -\gamma]]\,Q$ with $E = S - W\Sigma_{xx}$, which the law
+        knows: exact, and linear in Q, but without a closed form.
+        """
+        from scipy.integrate import solve_ivp
+
+        n, gamma = self.n_inputs, self.decay
+        clock, position = clock_of(self.problem, times)
+        shape = self.factor.shape
+
+        def through(k: int, state: Any, local: np.ndarray) -> tuple[np.ndarray, Any]:
+            gram, Q = state
+
+            def rate(t: float, flat: np.ndarray) -> np.ndarray:
+                G = advance(k, gram, np.array([t]))[0][0]
+                E = self.targets[k] - G[n:, :n] @ self.inputs[k]
+                q = flat.reshape(shape)
+                return (np.vstack([E.T @ q[n:], E @ q[:n]]) - gamma * q).ravel()
+
+            rows, at = [], 0.0
+            # A step ends at every wanted time: inside a long step interpolation loses digits.
+            for moment in local:
+                if moment > at:
+                    span = (at, float(moment))
+                    found = solve_ivp(rate, span, Q.ravel(), "DOP853", rtol=rtol, atol=rtol * 1e-3)
+                    if not found.success:
+                        raise SymkernelError(f"The integrator stopped: {found.message}")
+                    at, Q = float(moment), found.y[:, -1].reshape(shape)
+                rows.append(Q)
+            ended = advance(k, gram, local[-1:])[1]
+            return np.array(rows), (ended, Q)
+
+        path = through_phases(self.problem, clock, position, (start, self.factor), through)
+        first, second = self.units
+        return {
+            self.form.first: first * path[:, :n].transpose(0, 2, 1),
+            self.form.second: second * path[:, n:],
+        }
+
+
+def gram_verdicts(law: str, problem: Problem) -> tuple[tuple[Verdict, ...], bool]:
+    """Test what all laws of the Gram matrix need; the second value is whether it holds."""
+    network, reason = network_verdict(law, problem)
+    if reason:
+        return (network,), False
+    try:
+        two_layer(problem)
+    except NoClosedForm as error:
+        decays = Verdict(law, "both layers decay at one rate", False, np.inf, 0.0, str(error))
+        return (network, decays), False
+    if not problem.is_numeric_but_for_durations:
+        words = "the problem has numbers"
+        advice = "give values; symbols are for the laws of single modes"
+        return (network, Verdict(law, words, False, np.inf, 0.0, advice)), False
+    if any(phase.task.Syx is None for phase in problem.curriculum.phases):
+        words, advice = "the tasks' second moments are known", "use a linear teacher, or simulate"
+        return (network, Verdict(law, words, False, np.inf, 0.0, advice)), False
+    return (network,), True
+
+
+def isotropic_verdict(law: str, state: GramState) -> Verdict:
+    """Test that the inputs have one variance in all directions."""
+    far = state.anisotropy
+    return Verdict(
+        law,
+        "the inputs are white, with one variance in all phases",
+        far <= TOLERANCE,
+        far,
+        TOLERANCE,
+        "whiten them (task.whitened()), which changes the dynamics, or use the law 'reduced_flow'",
+    )

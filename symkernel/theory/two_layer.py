@@ -1,0 +1,193 @@
+r"""Two dense linear layers in canonical form: one drive, unit rates, no factor.
+
+With $W_1 = \rho_1 w_1$ and $W_2 = \rho_2 w_2$ the derived flow of $c\,W_2 W_1 x$ becomes
+
+$\dot w_1 = w_2^T (S - w_2 w_1 \Sigma_{xx}) - \gamma w_1$,
+$\dot w_2 = (S - w_2 w_1 \Sigma_{xx}) w_1^T - \gamma w_2$,
+
+whatever the factors of loss and parameterisation and the layers' rates: all of them go into
+$\rho_1, \rho_2$ and into the scale of $S = \kappa\,\Sigma_{yx}$, none into time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+
+import sympy as sp
+
+from symkernel.errors import NoClosedForm
+from symkernel.formula import Evidence, Step
+from symkernel.problem.loss import SquaredError
+from symkernel.problem.network import Network
+from symkernel.problem.problem import Problem
+from symkernel.theory.gradient_flow import GradientFlow, rate_of
+from symkernel.theory.mode_flow import two_layer_word
+from symkernel.theory.words import Words, derivative
+
+CANONICAL = {
+    "w_1": Words.of("w_2'", "S") - Words.of("w_2'", "w_2", "w_1", "Sxx"),
+    "w_2": Words.of("S", "w_1'") - Words.of("w_2", "w_1", "Sxx", "w_1'"),
+}
+
+
+@dataclass(frozen=True)
+class TwoLayer:
+    r"""The canonical form of a two-layer linear network's gradient flow.
+
+    Attributes
+    ----------
+    system : GradientFlow
+    first, second : str
+        Names of the two weights, from the input on.
+    scale : sympy.Expr
+        The output is this times $W_2 W_1 x$.
+    rho1, rho2 : sympy.Expr
+        Units of the weights.
+    strength : sympy.Expr
+        $\kappa$ in $S = \kappa\,\Sigma_{yx}$.
+    decay : sympy.Expr
+        $\gamma$.
+    """
+
+    system: GradientFlow
+    first: str
+    second: str
+    scale: sp.Expr
+    rho1: sp.Expr
+    rho2: sp.Expr
+    strength: sp.Expr
+    decay: sp.Expr
+
+    @cached_property
+    def flow(self) -> dict[str, Words]:
+        """The flow of w_1 and w_2, by substitution into the derived flow."""
+        meaning = {
+            self.first: Words.of("w_1", coefficient=self.rho1),
+            self.second: Words.of("w_2", coefficient=self.rho2),
+            "Syx": Words.of("S", coefficient=1 / self.strength),
+        }
+        names = {"w_1": (self.first, self.rho1), "w_2": (self.second, self.rho2)}
+        return {
+            name: Words.collect(
+                (word, sp.powdenest(sp.expand(c), force=True))
+                for word, c in self.system.flow[old]
+                .substituted(meaning)
+                .scaled(1 / rho)
+                .terms.items()
+            )
+            for name, (old, rho) in names.items()
+        }
+
+    @cached_property
+    def expected(self) -> dict[str, Words]:
+        """The canonical flow."""
+        return {
+            name: words + Words.collect([(((name, False),), -self.decay)])
+            for name, words in CANONICAL.items()
+        }
+
+    @property
+    def shapes(self) -> dict[str, tuple[sp.Expr, sp.Expr]]:
+        """Shapes of the canonical matrices."""
+        given = self.system.shapes
+        return {
+            "w_1": given[self.first],
+            "w_2": given[self.second],
+            "S": given["Syx"],
+            "Sxx": given["Sxx"],
+        }
+
+    def step(self) -> Step:
+        """Change to the canonical form."""
+        shapes = {**self.system.shapes, **self.shapes}
+        old = {n: sp.MatrixSymbol(n, *shapes[n]) for n in (self.first, self.second, "Syx")}
+        new = {n: sp.MatrixSymbol(n, *shapes[n]) for n in ("w_1", "w_2", "S")}
+        return Step(
+            "Canonical form",
+            "the units of the weights take up loss factor, parameterisation and learning rates; "
+            "time stays flow time",
+            (
+                sp.Eq(old[self.first], self.rho1 * new["w_1"], evaluate=False),
+                sp.Eq(old[self.second], self.rho2 * new["w_2"], evaluate=False),
+                sp.Eq(new["S"], self.strength * old["Syx"], evaluate=False),
+                *(
+                    sp.Eq(rate_of(name, shapes), words.matrix(shapes), evaluate=False)
+                    for name, words in self.expected.items()
+                ),
+            ),
+            self.check,
+        )
+
+    def check(self) -> Evidence:
+        """Substitute the units into the derived flow."""
+        same = all(not (self.flow[name] - words).terms for name, words in self.expected.items())
+        return Evidence(
+            same,
+            "derived flow in these units = canonical flow exactly"
+            if same
+            else "the derived flow does not have the canonical form",
+        )
+
+
+def two_layer(problem: Problem) -> TwoLayer:
+    """Return the canonical form of a problem's flow.
+
+    Raises
+    ------
+    NoClosedForm
+        If the network is not a product of two trained dense matrices, or the layers decay at
+        different rates.
+    """
+    return _two_layer(problem.network, problem.loss)
+
+
+@lru_cache(maxsize=16)
+def _two_layer(network: Network, loss: SquaredError) -> TwoLayer:
+    system = GradientFlow(network, loss)
+    first, second, scale = two_layer_word(system)
+    drive = {
+        first: Words.of(second + "'", "Syx"),
+        second: Words.of("Syx", first + "'"),
+    }
+    sigma, decays = {}, []
+    for name in (first, second):
+        terms = dict(system.flow[name].terms)
+        sigma[name] = terms[next(iter(drive[name].terms))]
+        decays.append(-terms.get(((name, False),), sp.S.Zero))
+    if sp.expand(decays[0] - decays[1]) != 0:
+        raise NoClosedForm(
+            "The two layers learn at different rates and so decay at different rates; leave the "
+            "weight decay out, or the rates."
+        )
+    # What falls with the weights is c times what drives them: sigma c w2^T w2 w1 Sxx.
+    rho1, rho2 = (1 / sp.sqrt(scale * sigma[name]) for name in (second, first))
+    strength = sp.sqrt(sigma[first] * sigma[second])
+    return TwoLayer(system, first, second, scale, rho1, rho2, strength, decays[0])
+
+
+def gram_rates(flow: TwoLayer | dict[str, Words]) -> dict[str, Words]:
+    r"""Return the rates of $A = w_1^T w_1$, $B = w_2 w_2^T$ and $W = w_2 w_1$, in these alone.
+
+    Raises
+    ------
+    NoClosedForm
+        If the rates hold the weights in another combination.
+    """
+    rules = {
+        (("w_1", True), ("w_1", False)): Words.of("A"),
+        (("w_2", False), ("w_2", True)): Words.of("B"),
+        (("w_2", False), ("w_1", False)): Words.of("W"),
+        (("w_1", True), ("w_2", True)): Words.of("W'"),
+    }
+    rates = flow.expected if isinstance(flow, TwoLayer) else flow
+    made = {
+        "A": Words.of("w_1'", "w_1"),
+        "B": Words.of("w_2", "w_2'"),
+        "W": Words.of("w_2", "w_1"),
+    }
+    found = {name: derivative(words, rates).reduced(rules) for name, words in made.items()}
+    for name, words in found.items():
+        if any(factor in ("w_1", "w_2") for word in words.terms for factor, _ in word):
+            raise NoClosedForm(f"The rate of {name} holds more than A, B and W.")
+    return found
