@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
-.PHONY: demo test check-all bench notebooks lint clean
+.PHONY: demo test check-all laws bench notebooks lint clean
 
 demo: $(VENV)/.data
 	$(BIN)/symkernel demo --out out
@@ -17,6 +17,11 @@ test: lint
 # Every test, the slow ones included, with more and fresh random draws.
 check-all: $(VENV)/.dev
 	SYMKERNEL_PROFILE=thorough $(PYTEST) -m ""
+
+# The ladder of every law, its record in the package, and the table in the README.
+laws: $(VENV)/.dev
+	$(BIN)/symkernel check --all --json symkernel/theory/checks.json
+	$(BIN)/symkernel list --into README.md
 
 bench: $(VENV)/.bench
 	$(BIN)/python -m benchmarks

@@ -8,33 +8,26 @@ Exit status: 0; 1 if a check failed; 2 for bad input, with the message on standa
 from __future__ import annotations
 
 import argparse
-import ast
-import importlib
-import importlib.util
 import os
-import pkgutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from symkernel import __version__
+from symkernel.cli_names import LAW_PREFIX, Found, derivation_names, find, title_of
 from symkernel.errors import InvalidArgument, NoClosedForm, SymkernelError
+from symkernel.tables import as_text
 
 if TYPE_CHECKING:
     from symkernel.compiled_law import CompiledLaw
     from symkernel.derivation import Derivation
-    from symkernel.formula import Law
-    from symkernel.problem.problem import Problem
     from symkernel.problem_file import ProblemFile
     from symkernel.trajectory import Trajectory
 
 PASSED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-_LAW_PREFIX = "law:"
-_FILE_SUFFIX = ".toml"
 _STEPS = 4000
 _CURVE_POINTS = 321
 _MOST_DOUBLINGS = 60
@@ -76,6 +69,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"symkernel {__version__}")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="print all laws and derivations")
+    listing.add_argument(
+        "--into", metavar="FILE", type=Path, help="write the laws' table into a Markdown file"
+    )
     listing.set_defaults(run=_list)
     for name, run, text in (
         ("derive", _derive, "derive a law on its example, a published result, or for a file"),
@@ -84,16 +80,22 @@ def _parser() -> argparse.ArgumentParser:
     ):
         command = commands.add_parser(name, help=text, description=text, allow_abbrev=False)
         command.add_argument(
-            "name", metavar="NAME",
+            "name", metavar="NAME", nargs="?" if name == "check" else None,
             help="a name from 'symkernel list' (law:NAME where a derivation has the same name), "
             "or a file FILE.toml",
         )  # fmt: skip
         if name != "simulate":
             command.add_argument("--latex", metavar="FILE", type=Path, help="write LaTeX")
+            command.add_argument("--law", metavar="LAW", help="the law to use for a file")
+            command.add_argument(
+                "--tolerance", metavar="X", type=float,
+                help="accept violations of the assumptions of that law up to X",
+            )  # fmt: skip
         command.add_argument("--figure", metavar="FILE", type=Path, help="write a PNG, PDF or SVG")
         command.add_argument("--json", metavar="FILE", type=Path, help="write the record as JSON")
         command.set_defaults(run=run)
         if name == "check":
+            command.add_argument("--all", action="store_true", help="climb with every law")
             command.add_argument("--draws", type=int, default=12, help="random problems (12)")
             command.add_argument("--seed", type=int, default=1000, help="seed of all draws (1000)")
     demo = commands.add_parser("demo", help="the main job on real images of digits")
@@ -106,99 +108,57 @@ def _progress() -> bool:
     return sys.stderr.isatty()
 
 
-def derivation_names() -> tuple[str, ...]:
-    """Return the names of the published derivations, without loading them."""
-    package = importlib.import_module("symkernel.derivations")
-    found = (one.name for one in pkgutil.iter_modules(package.__path__))
-    return tuple(sorted(name for name in found if not name.startswith("_")))
-
-
-def _title_of(name: str) -> str:
-    """Return the first line of a derivation's docstring, read without running it."""
-    spec = importlib.util.find_spec(f"symkernel.derivations.{name}")
-    source = spec.loader.get_source(spec.name) if spec and spec.loader else None  # type: ignore[attr-defined]
-    text = ast.get_docstring(ast.parse(source)) if source else None
-    return text.splitlines()[0] if text else ""
-
-
-class _Found(NamedTuple):
-    """What a name stands for: exactly one of these."""
-
-    law: Law | None = None
-    module: ModuleType | None = None
-    file: ProblemFile | None = None
-
-
-def _find(name: str) -> _Found:
-    """Return what a listed name or a file stands for; no other text is loaded."""
-    from symkernel.theory import catalogue
-
-    if name.lower().endswith(_FILE_SUFFIX):
-        from symkernel.problem_file import load_problem
-
-        return _Found(file=load_problem(name))
-    laws = {law.name: law for law in catalogue()}
-    if name.removeprefix(_LAW_PREFIX) in laws and (
-        name.startswith(_LAW_PREFIX) or name not in derivation_names()
-    ):
-        return _Found(laws[name.removeprefix(_LAW_PREFIX)])
-    if name in derivation_names():
-        return _Found(module=importlib.import_module(f"symkernel.derivations.{name}"))
-    raise InvalidArgument(
-        f"Argument 'NAME' must be a law ({', '.join(laws)}), a derivation "
-        f"({', '.join(derivation_names()) or 'none'}) or a file FILE.toml, not {name!r}."
-    )
-
-
-def _derived(found: _Found, judged: bool = False) -> Derivation:
+def _derived(
+    found: Found, judged: bool = False, law: str | None = None, tolerance: float | None = None
+) -> Derivation:
     """Derive; what is judged has the numbers of its file, if it has them all."""
     from symkernel.derivation import derive
 
+    if found.file is None and (law, tolerance) != (None, None):
+        raise InvalidArgument("Options --law and --tolerance are for problems in files.")
     if found.module is not None:
         return found.module.derive()
     if found.file is not None:
         numeric = judged and found.file.has_values
-        problem, law = found.file.numeric if numeric else found.file.problem, None
+        problem = found.file.numeric if numeric else found.file.problem
     else:
         assert found.law is not None
         problem, law = found.law.example(), found.law.name
-    return derive(problem.network, problem.curriculum, problem.weights, law=law, loss=problem.loss)
+    return derive(
+        problem.network, problem.curriculum, problem.weights, law=law, tolerance=tolerance,
+        loss=problem.loss,
+    )  # fmt: skip
 
 
 # ---- commands
 
 
-def _list(_: argparse.Namespace) -> int:
+def _list(options: argparse.Namespace) -> int:
+    from symkernel.report.files import replace_block
     from symkernel.theory import catalogue
 
-    rows = []
-    for law in catalogue():
-        sources = "; ".join(f"{c.key}, arXiv:{c.arxiv}" for c in law.citations)
-        rows.append((law.name, law.rank, law.title, sources or "derived here"))
-    print("Laws")
-    _table(("name", "rank", "title", "source"), rows)
+    laws = catalogue()
+    if options.into is not None:
+        print(f"wrote {replace_block(options.into, 'laws', laws._repr_markdown_())}")
+        return PASSED
+    print(f"Laws, in the order in which they are tried\n\n{laws}")
     print("\nDerivations of published results")
-    _table(("name", "title"), [(name, _title_of(name)) for name in derivation_names()])
-    print(f"\nWhere both have one name, {_LAW_PREFIX}NAME asks for the law.")
+    print(as_text(("name", "title"), [(name, title_of(name)) for name in derivation_names()]))
+    print(f"\nWhere both have one name, {LAW_PREFIX}NAME asks for the law.")
     return PASSED
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
-    for row in (head, ["-" * width for width in widths], *rows):
-        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
-        print("  " + "  ".join(cells).rstrip())
 
 
 def _derive(options: argparse.Namespace) -> int:
     from symkernel.report.display import where_lines
+    from symkernel.report.modes import modes_of
 
     _check_paths(options)
-    found = _find(options.name)
-    derivation = _derived(found)
+    found = find(options.name)
+    derivation = _derived(found, law=options.law, tolerance=options.tolerance)
     print(f"{derivation}\n{where_lines(derivation)}")
-    if found.file is not None:
-        _print_modes(found.file.problem)
+    modes = modes_of(derivation.problem)
+    if modes is not None:
+        print(f"\nModes of the task\n{modes}")
     print("\nSteps")
     for position, step in enumerate(derivation.steps, 1):
         print(f"  {position}. {step.title}: {step.reason}")
@@ -206,25 +166,17 @@ def _derive(options: argparse.Namespace) -> int:
     return PASSED
 
 
-def _print_modes(problem: Problem) -> None:
-    """Print what the law's letters stand for in a problem that is given by modes."""
-    rows = [
-        (str(phase), str(k), str(mode.s), str(mode.d), str(mode.multiplicity))
-        for phase, part in enumerate(problem.curriculum.phases)
-        for k, mode in enumerate(part.task.modes or ())
-    ]
-    if rows:
-        print("\nModes of the task")
-        _table(("phase", "mode", "s", "d", "multiplicity"), rows)
-
-
 def _check(options: argparse.Namespace) -> int:
     from symkernel.ladder import check
 
     _check_paths(options)
-    found = _find(options.name)
+    if (options.name is None) != options.all:
+        raise InvalidArgument("Argument 'NAME' must be given, or --all in place of it.")
+    if options.all:
+        return _check_all(options)
+    found = find(options.name)
     try:
-        derivation = _derived(found, judged=True)
+        derivation = _derived(found, True, options.law, options.tolerance)
     except NoClosedForm as refusal:
         # Files to be written would be of the law that there is not.
         wanted = options.latex or options.json or options.figure
@@ -239,7 +191,27 @@ def _check(options: argparse.Namespace) -> int:
     return PASSED if report.passed and all(holds for _, holds, _ in claims) else FAILED
 
 
-def _claims(found: _Found) -> tuple[tuple[str, bool, str], ...]:
+def _check_all(options: argparse.Namespace) -> int:
+    from symkernel.ladder import check
+    from symkernel.report.record import laws_record, save_record
+    from symkernel.theory import catalogue
+
+    if any((options.latex, options.figure, options.law, options.tolerance)):
+        raise InvalidArgument("Option --all goes with --json, --draws and --seed alone.")
+    reports = {}
+    for law in catalogue():
+        derivation = _derived(Found(law))
+        reports[law.name] = check(
+            derivation, draws=options.draws, seed=options.seed, progress=_progress()
+        )
+        print(reports[law.name])
+    if options.json is not None:
+        data = laws_record(reports, options.draws, options.seed)
+        print(f"wrote {save_record(data, options.json)}")
+    return PASSED if all(report.passed for report in reports.values()) else FAILED
+
+
+def _claims(found: Found) -> tuple[tuple[str, bool, str], ...]:
     """Judge the claims of a published result or of a file, and print what was found."""
     claims = tuple(found.module.claims()) if hasattr(found.module, "claims") else ()  # type: ignore[union-attr]
     for title, holds, figure in claims:
@@ -282,7 +254,7 @@ def _simulate(options: argparse.Namespace) -> int:
     from symkernel.report.record import save_record, simulation_record
 
     _check_paths(options)
-    found = _find(options.name)
+    found = find(options.name)
     if found.file is not None:
         problem, run = found.file.numeric, _run(found.file)
     else:
@@ -295,7 +267,7 @@ def _simulate(options: argparse.Namespace) -> int:
     shown = np.unique(np.linspace(0, len(run.times) - 1, _ROWS).round()).astype(int)
     columns = [np.array(record[name])[shown] for name in ("times", "steps", "loss")]
     rows = [(f"{t:.6g}", f"{step}", f"{loss:.6g}") for t, step, loss in zip(*columns, strict=True)]
-    _table(("flow time t", "step", "loss"), rows)
+    print(as_text(("flow time t", "step", "loss"), rows))
     if options.json is not None:
         print(f"wrote {save_record(record, options.json)}")
     if options.figure is not None:
@@ -330,7 +302,7 @@ def _check_paths(options: argparse.Namespace) -> None:
 def _write(
     options: argparse.Namespace,
     derivation: Derivation,
-    found: _Found,
+    found: Found,
     claims: Sequence[tuple[str, bool, str]],
     judged: bool,
 ) -> None:

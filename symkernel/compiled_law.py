@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
 from typing import Any
@@ -28,15 +28,22 @@ class CompiledLaw:
         The numba module that evaluates the mode-level law.
     rewritings : tuple of Rewriting
         The rules that led from the derived formula to it, with operation counts.
+    caveat : str
+        Which violations of its assumptions were accepted; empty where all hold. Trajectories
+        carry it among their conventions.
     """
 
     law: Law
     derived: Derived
     problem: Problem
+    caveat: str = ""
 
     def __call__(self, times: Any) -> Trajectory:
         """Return the trajectory at flow times (increasing, not negative)."""
-        return self.law.trajectory(self.problem, times)
+        found = self.law.trajectory(self.problem, times)
+        if self.caveat:
+            return replace(found, conventions=(*found.conventions, self.caveat))
+        return found
 
     def weights(self, times: Any, rtol: float = 1e-10) -> Mapping[str, np.ndarray]:
         r"""Return the weights at flow times, also where no closed form gives them.
@@ -61,7 +68,8 @@ class CompiledLaw:
         return MappingProxyType(self.law.weights(self.problem, times, rtol))
 
     def __repr__(self) -> str:
-        return f"CompiledLaw({self.law.name!r}; call it with flow times)"
+        rank = "an approximation; " if self.caveat else ""
+        return f"CompiledLaw({self.law.name!r}; {rank}call it with flow times)"
 
     @cached_property
     def _routine(self) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -12,18 +11,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import sympy as sp
 
-from symkernel import notation
+from symkernel import learning_times
+from symkernel.assumptions import Assumptions
+from symkernel.choosing import choose, require
 from symkernel.compiled_law import CompiledLaw
-from symkernel.errors import InvalidArgument, MissingValues, NoClosedForm, OutsideValidity
-from symkernel.formula import CheckReport, Derived, Formula, Law, Result, Step, Verdict
+from symkernel.errors import InvalidArgument, MissingValues, OutsideValidity
+from symkernel.formula import CheckReport, Derived, Formula, Law, Result, Step
 from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
-from symkernel.problem.values import by_symbol, is_time
+from symkernel.problem.values import with_values
 from symkernel.problem.weights import Weights
-from symkernel.theory import LAWS
 
 if TYPE_CHECKING:
     from symkernel.report.display import Worked
@@ -37,8 +37,8 @@ class Derivation:
     ----------
     law : Law
     problem : Problem
-    assumptions : tuple of Verdict
-        What was tested, with distances, for every law that was tried.
+    assumptions : Assumptions
+        The table of what was tested, for every law that was tried: a sequence of `Verdict`.
     steps : tuple of Step
         Each with its machine check.
     result : Result
@@ -50,8 +50,26 @@ class Derivation:
     law: Law
     problem: Problem
     derived: Derived
-    assumptions: tuple[Verdict, ...]
+    assumptions: Assumptions
     report: CheckReport | None = field(default=None)
+
+    @property
+    def tolerance(self) -> float:
+        """The largest distance from its assumptions that the user accepts; 0 if none was named."""
+        return max((verdict.accepted for verdict in self.assumptions), default=0.0)
+
+    @property
+    def rank(self) -> str:
+        """The law's rank, "exact" say; "approximation" where an assumption is violated."""
+        return "approximation" if self.caveat else self.law.rank
+
+    @property
+    def caveat(self) -> str:
+        """What is to be said of an approximation; empty where all assumptions hold."""
+        found = self.assumptions.caveat
+        if found and self.report is None:
+            found += "; sk.check measures what that costs"
+        return found
 
     @cached_property
     def steps(self) -> tuple[Step, ...]:
@@ -81,12 +99,12 @@ class Derivation:
     @property
     def conventions(self) -> tuple[str, ...]:
         """The block of conventions that is printed with the result."""
-        named = self._named.items()
+        named = self.named.items()
         values = (f"the task's {q} = {sp.N(value, 15)} ({value})" for q, value in named)
         return (*self.problem.conventions, *values)
 
     @property
-    def _named(self) -> dict[sp.Symbol, sp.Expr]:
+    def named(self) -> dict[sp.Symbol, sp.Expr]:
         """Values of the symbols that name strengths of an exact task."""
         exact = self.problem.curriculum.phases[0].task.exact
         return {} if exact is None else dict(exact.named)
@@ -108,7 +126,7 @@ class Derivation:
             If the law is not one per mode, or the curriculum has several phases and none is named.
         """
         if self.derived.mode is None:
-            raise self._not_per_mode("mode")
+            raise self.not_per_mode("mode")
         return self.derived.mode(index, self._phase("mode", phase))
 
     def show(self, mode: int, t: float, names: Mapping[str, str] | None = None) -> Worked:
@@ -120,7 +138,8 @@ class Derivation:
 
         return worked(self, mode, t, names)
 
-    def _not_per_mode(self, what: str) -> OutsideValidity:
+    def not_per_mode(self, what: str) -> OutsideValidity:
+        """Return the error of a law that has no such thing for one mode."""
         return OutsideValidity(
             f"The law '{self.law.name}' has no '{what}', because it is not one closed form per "
             f"mode; use 'result' or the compiled law."
@@ -172,37 +191,9 @@ class Derivation:
         OutsideValidity
             If the mode never gets there (no strength, no weights, or a start on the saddle).
         """
-        known = isinstance(fraction, (int, float, sp.Expr)) and not isinstance(fraction, bool)
-        nan = fraction is sp.nan or (isinstance(fraction, float) and math.isnan(fraction))
-        if not known or nan or getattr(fraction, "is_real", True) is False:
-            raise InvalidArgument(
-                f"Argument 'fraction' must be a number between 0 and 1 or a SymPy expression, "
-                f"not {fraction!r}."
-            )
-        if self.derived.learning_time is None:
-            raise self._not_per_mode("learning_time")
         running = 0 if mode is None and phase is None else self._phase("learning_time", phase)
-        share = fraction if isinstance(fraction, sp.Expr) else sp.Float(fraction)
-        if share.is_number and not 0 < share < 1:
-            raise InvalidArgument(
-                f"Argument 'fraction' must lie between 0 and 1, not {fraction}; the final value "
-                f"itself is reached only in the limit."
-            )
-        formula = self.derived.learning_time(
-            self._only_mode if mode is None else mode, running, small_scale
-        )
-        entry = {notation.fraction: share}
-        time = formula.expression.xreplace(entry)
-        for symbol, meaning in reversed(formula.where):
-            time = time.xreplace({symbol: meaning.xreplace(entry)})
-        value = time.xreplace(self._named)
-        if time == sp.oo or (value.is_number and not is_time(value)):
-            raise OutsideValidity(
-                "The mode has no such learning time: it starts beyond that fraction of its final "
-                "value, its strength or its initial weights are 0, or its two sides are exactly "
-                "opposite, so that it falls to the saddle at 0."
-            )
-        return time
+        which = self._only_mode if mode is None else mode
+        return learning_times.learning_time(self, fraction, which, running, small_scale)
 
     def learning_order(
         self, fraction: Any = sp.S.Half, phase: int | None = None
@@ -234,28 +225,7 @@ class Derivation:
         >>> d = sk.derive(net, task, sk.weights.aligned(net, task, a=[0.01, 0.3], b=[0.01, 0.3]))
         >>> assert [mode for mode, _ in d.learning_order()] == [1, 0]  # a head start
         """
-        task = self.problem.curriculum.phases[0].task
-        modes = task.exact.modes if task.exact is not None else task.modes
-        numeric = self.problem.is_numeric_but_for_durations
-        count = min(task.Syx.shape) if numeric else len(modes or ())
-        running = self._phase("learning_order", phase)
-        times: list[tuple[int, sp.Expr]] = []
-        for k in range(count):
-            try:
-                times.append((k, self.learning_time(fraction, k, running)))
-            except OutsideValidity:
-                if self.derived.learning_time is None:
-                    raise
-                times.append((k, sp.oo))
-        unknown = sorted(
-            {q.name for _, time in times for q in time.xreplace(self._named).free_symbols}
-        )
-        if unknown and len(times) > 1:
-            raise MissingValues(
-                f"The order of the modes depends on {', '.join(unknown)}; give numbers, or compare "
-                f"the formulas of 'learning_time' yourself."
-            )
-        return tuple(sorted(times, key=lambda found: found[1].xreplace(self._named)))
+        return learning_times.learning_order(self, fraction, self._phase("learning_order", phase))
 
     def compile(self, values: Mapping[sp.Symbol, Any] | None = None) -> CompiledLaw:
         """Return the law as a compiled routine.
@@ -270,17 +240,15 @@ class Derivation:
         MissingValues
             Naming the symbols without a value.
         NoClosedForm
-            If the law's assumptions do not hold for the values.
+            If the law's assumptions do not hold for the values, within the accepted tolerance.
         """
         problem = self.problem
         if values or not problem.is_numeric:
-            problem = problem.with_values(by_symbol(problem, values or {}))
+            problem = with_values(problem, values or {})
         if not problem.is_numeric:
             raise MissingValues("Argument 'values' must give numbers for all symbols.")
-        failed = [v for v in self.law.test(problem) if not v.holds]
-        if failed:
-            raise NoClosedForm(_refusal(failed), tuple(failed))
-        return CompiledLaw(self.law, self.derived, problem)
+        table = require(self.law, problem, self.tolerance)
+        return CompiledLaw(self.law, self.derived, problem, table.caveat)
 
     def check(self, **options: Any) -> CheckReport:
         """Climb the ladder; see `symkernel.check`."""
@@ -311,12 +279,19 @@ class Derivation:
         return markdown(self)
 
     def __repr__(self) -> str:
-        state = "not checked here" if self.report is None else "checked"
-        return f"Derivation({self.law.name!r}, {self.law.rank}, {state})"
+        return f"Derivation({self.law.name!r}, {self.rank}, {self.status})"
+
+    @property
+    def status(self) -> str:
+        """Whether it was checked, in words."""
+        if self.report is None:
+            return "not checked here"
+        return "checked" if self.report.passed else "check NOT passed"
 
     def __str__(self) -> str:
-        lines = [f"{self.law.title} [{self.law.rank}]"]
-        lines += [f"  {verdict}" for verdict in self.assumptions]
+        lines = [f"{self.law.title} [{self.rank}]"]
+        lines += [f"  {self.caveat}"] if self.caveat else []
+        lines += [str(self.assumptions)]
         lines += [f"  {line}" for line in self.conventions]
         if len(self.problem.curriculum.phases) > 1:
             lines.append(
@@ -324,16 +299,7 @@ class Derivation:
                 f"state at its start"
             )
         lines += [f"  {f.symbol} = {f.expression}" for f in self.formulas]
-        lines.append("  " + ("not checked here" if self.report is None else "checked"))
-        return "\n".join(lines)
-
-
-def _refusal(failed: list[Verdict]) -> str:
-    rows = "\n".join(f"  {verdict}" for verdict in failed)
-    return (
-        f"No law of the catalogue covers this problem:\n{rows}\nUse sk.simulate for its "
-        f"trajectory, or change what fails."
-    )
+        return "\n".join([*lines, f"  {self.status}"])
 
 
 def derive(
@@ -342,6 +308,7 @@ def derive(
     weights: Weights,
     *,
     law: str | None = None,
+    tolerance: float | None = None,
     loss: SquaredError | None = None,
 ) -> Derivation:
     r"""Derive how the network learns the task from these initial weights.
@@ -354,19 +321,22 @@ def derive(
         Initial weights.
     law : str, optional
         Ask for one law of the catalogue; by default the first one whose assumptions hold.
+    tolerance : float, optional
+        Accept violations of the assumptions of this law up to this distance. What comes out is
+        then an approximation and says so; `symkernel.check` measures what the violation costs.
     loss : SquaredError, optional
         The house's convention, factor 1/2, by default.
 
     Returns
     -------
     Derivation
-        The law, bound to the problem; what was tested is in its `assumptions`.
+        The law, bound to the problem; its `assumptions` are the table of what was tested.
 
     Raises
     ------
     NoClosedForm
-        If no law holds; the message and ``error.verdicts`` say which assumption of which law
-        fails, by how much, and what to use instead.
+        If no law holds; the message and ``error.verdicts`` are the same table: which assumption
+        of which law fails, by how much, whether that is a near miss, and what to use instead.
 
     Examples
     --------
@@ -378,20 +348,18 @@ def derive(
     >>> t = sp.Symbol("t", nonnegative=True)
     >>> assert sp.limit(d.result.output, t, sp.oo) == s
     >>> assert d.result.output.subs(t, 0).equals(a**2)
+
+    A near miss, which only an accepted tolerance lets through:
+
+    >>> import numpy as np
+    >>> task = sk.Task.from_modes([2.0, 1.0])
+    >>> net = sk.Network.two_layer(inputs=2, hidden=2, outputs=2)
+    >>> w0 = sk.weights.from_arrays(net, [0.1 * np.array([[1, 0.02], [0, 1]]), 0.1 * np.eye(2)])
+    >>> d = sk.derive(net, task, w0, law="aligned_modes", tolerance=0.05)
+    >>> assert d.rank == "approximation" and "accepted up to 0.05" in str(d)
     """
     problem = Problem(
         network, Curriculum.of(curriculum), weights, SquaredError() if loss is None else loss
     )
-    chosen = [one for one in LAWS if law in (None, one.name)]
-    if not chosen:
-        raise InvalidArgument(
-            f"Argument 'law' must be one of {', '.join(one.name for one in LAWS)}, not {law!r}."
-        )
-    verdicts: list[Verdict] = []
-    for candidate in chosen:
-        found = candidate.test(problem)
-        verdicts += found
-        if all(verdict.holds for verdict in found):
-            return Derivation(candidate, problem, candidate.derive(problem), tuple(verdicts))
-    failed = [verdict for verdict in verdicts if not verdict.holds]
-    raise NoClosedForm(_refusal(failed), tuple(verdicts))
+    chosen, tested = choose(problem, law, tolerance)
+    return Derivation(chosen, problem, chosen.derive(problem), tested)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,11 +32,12 @@ class NoClosedForm(SymkernelError):
 
     Attributes
     ----------
-    verdicts : tuple
-        One `Verdict` for each assumption of each law that was tried, with its distance.
+    verdicts : sequence
+        One `Verdict` for each assumption of each law that was tried, with its distance: from
+        `derive` an `Assumptions`, the table that the message shows.
     """
 
-    def __init__(self, message: str, verdicts: tuple = ()) -> None:
+    def __init__(self, message: str, verdicts: Sequence = ()) -> None:
         super().__init__(message)
         self.verdicts = verdicts
 

@@ -131,7 +131,10 @@ class Verdict:
     distance : float
         Relative distance from the assumption; 0 where it was decided symbolically.
     tolerance : float
-        Largest distance that counts as holding.
+        Largest distance that counts as holding; 0 for what holds or does not, which nobody can
+        accept a little of.
+    accepted : float
+        Largest distance that the user accepts; 0 if none was named.
     """
 
     law: str
@@ -140,13 +143,30 @@ class Verdict:
     distance: float
     tolerance: float
     advice: str = ""
+    accepted: float = 0.0
+
+    @property
+    def is_violated(self) -> bool:
+        """Whether it does not hold, by a distance that the user accepts."""
+        return not self.holds and self.tolerance > 0 and self.distance <= self.accepted
+
+    @property
+    def stands(self) -> bool:
+        """Whether it holds, or its violation is accepted."""
+        return self.holds or self.is_violated
+
+    @property
+    def word(self) -> str:
+        """The verdict in words."""
+        if self.is_violated:
+            return f"violated by {self.distance:.2g}, accepted up to {self.accepted:g}"
+        return "holds" if self.holds else "FAILS"
 
     def __str__(self) -> str:
-        word = "holds" if self.holds else "FAILS"
-        line = f"{self.law}: {self.assumption}: {word}"
-        if self.tolerance:
+        line = f"{self.law}: {self.assumption}: {self.word}"
+        if self.tolerance or 0 < self.distance < float("inf"):
             line += f" (distance {self.distance:.2g}, tolerance {self.tolerance:.0e})"
-        return line if self.holds or not self.advice else f"{line}; {self.advice}"
+        return line if self.stands or not self.advice else f"{line}; {self.advice}"
 
 
 @dataclass(frozen=True)
@@ -194,7 +214,8 @@ class Law:
     outputs : tuple of str
         What the law gives.
     test : callable
-        Problem -> tuple of Verdict.
+        Problem -> tuple of Verdict. A test that ends before all is known ends at a verdict with
+        tolerance 0, which nobody can accept.
     derive : callable
         Problem -> Derived.
     trajectory : callable
@@ -268,13 +289,17 @@ class Derived:
 
 @dataclass(frozen=True)
 class Rung:
-    """One rung of the ladder: passed, failed, or (None) not climbed, with its figure."""
+    """One rung of the ladder: passed, failed, or (None) not climbed, with its figure.
+
+    What is measured without a bound that it could pass is neither passed nor failed.
+    """
 
     number: int
     title: str
     passed: bool | None
     figure: str
     bound: str = ""
+    measured: bool = False
 
     def __post_init__(self) -> None:
         if self.passed is not None:
@@ -283,6 +308,8 @@ class Rung:
     @property
     def word(self) -> str:
         """The outcome in a word."""
+        if self.measured:
+            return "measured"
         return {True: "passed", False: "FAILED", None: "not climbed"}[self.passed]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from symkernel.derivation import Derivation
 from symkernel.errors import InvalidArgument, as_seed
 from symkernel.formula import CheckReport, Rung
+from symkernel.ladder_cost import cost_rung
 from symkernel.ladder_structure import (
     counted,
     determined,
@@ -96,16 +97,21 @@ def check(
                 f"Argument '{name}' must be an integer and must not be negative, not {count!r}."
             )
     seed = as_seed(seed)
+    judged = _of_class(derivation)
     climbs: list[tuple[int, Callable[[], Rung]]] = [
         (1, lambda: _symbolic(derivation)),
         (2, lambda: _limits(derivation)),
         (3, lambda: _precision(derivation, precision_draws, seed)),
-        (4, lambda: _flow(derivation, draws, seed)),
-        (5, lambda: _descent(derivation)),
-        (6, lambda: structure_rung(_problems(derivation, min(draws, 3), seed), derivation.law)),
+        (4, lambda: _flow(judged, draws, seed)),
+        (5, lambda: _descent(judged)),
+        (6, lambda: structure_rung(_problems(judged, min(draws, 3), seed), derivation.law)),
     ]
+    notes: tuple[str, ...] = ()
+    if derivation.caveat:
+        climbs.insert(4, (4, lambda: cost_rung(derivation)))
+        notes = (f"{derivation.assumptions.caveat}; what passed is the law on its own class",)
     rungs = tuple(climb() for _, climb in _shown(climbs, progress))
-    report = CheckReport(derivation.law.title, rungs)
+    report = CheckReport(derivation.law.title, rungs, notes=notes)
     return replace(report, derivation=replace(derivation, report=report))
 
 
@@ -152,6 +158,14 @@ def _problems(derivation: Derivation, draws: int, seed: int) -> list[Problem]:
     own = [derivation.problem] if derivation.problem.is_numeric else []
     drawn = (derivation.law.draw(np.random.default_rng(seed + k)) for k in range(draws))
     return own + [_in_convention(problem, derivation.problem) for problem in drawn]
+
+
+def _of_class(derivation: Derivation) -> Derivation:
+    """Return the derivation, with the law's example in place of a problem that violates it."""
+    if not derivation.caveat:
+        return derivation
+    example = _in_convention(derivation.law.example(), derivation.problem)
+    return replace(derivation, problem=example)
 
 
 def _in_convention(problem: Problem, like: Problem) -> Problem:

@@ -71,7 +71,7 @@ def test_check_passes(judged, tmp_path, capsys):
     data = json.loads((tmp_path / "r.json").read_text())
     assert data["report"]["rungs"] == [
         {"number": 1, "title": "symbolic", "passed": True, "figure": "3 draws from seed 1001",
-         "bound": "exact"}
+         "bound": "exact", "measured": False}
     ]  # fmt: skip
     assert "Check passed" in (tmp_path / "r.tex").read_text()
     assert (tmp_path / "r.pdf").read_bytes().startswith(b"%PDF")

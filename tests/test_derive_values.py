@@ -265,5 +265,5 @@ def test_exact_tasks_that_do_not_commute_with_each_other_are_refused() -> None:
     other = sk.Task(sp.eye(2), sp.Matrix([[1, 2], [2, 5]]))
     net = sk.Network.two_layer(inputs=2, hidden=2, outputs=2)
     cur = sk.Curriculum([sk.Phase(one_task, 1), sk.Phase(other)])
-    with pytest.raises(NoClosedForm, match="diagonal in one pair of bases: FAILS"):
+    with pytest.raises(NoClosedForm, match=r"diagonal in one pair of bases .*FAILS"):
         sk.derive(net, cur, sk.weights.aligned(net, one_task, a=A, b=A))

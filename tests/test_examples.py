@@ -86,7 +86,7 @@ def test_a_law_by_its_name_is_simulated(capsys):
         ("netwrok = {}", "check", "key 'network' is missing"),
         (None, "derive", "does not exist"),
         ("simulate", "simulate", "key 'simulate' is missing"),
-        ("claim", "check", "table 'claim': Argument 'observable'"),
+        ("claim", "check", "key 'claim.observable' must be 'loss' or"),
         ("rate", "simulate", "diverged"),
         ("batch", "simulate", "table 'simulate': Argument 'batch_size'"),
     ],

@@ -80,6 +80,24 @@ def mixture(tasks: object, weights: object) -> Task:
     )
 
 
+def with_values(parts: Sequence[tuple[sp.Expr, Task]], values: Mapping[sp.Symbol, object]) -> Task:
+    """Return the mixture of (weight, task) with numbers in place of symbols.
+
+    Raises
+    ------
+    InvalidArgument
+        If a weight becomes 0 or negative.
+    """
+    shares = [weight.subs(values) for weight, _ in parts]
+    if any(share.is_positive is False for share in shares):
+        symbols = sorted({q.name for weight, _ in parts for q in weight.free_symbols})
+        raise InvalidArgument(
+            f"The weights of the mixture must be positive, but become "
+            f"{', '.join(map(short, shares))}; give other values for {', '.join(symbols)}."
+        )
+    return mixture([task.with_values(values) for _, task in parts], shares)
+
+
 def _as_tasks(tasks: object) -> list[Task]:
     parts = list(tasks) if isinstance(tasks, Iterable) else []
     if not parts or not all(isinstance(task, Task) for task in parts):

@@ -313,19 +313,17 @@ class Task:
             return self
         values = as_values(values, self.free_symbols, "task")
         if self.parts:
-            tasks = [task.with_values(values) for _, task in self.parts]
-            return Task.mixture(tasks, [weight.subs(values) for weight, _ in self.parts])
+            from symkernel.problem.mixture import with_values
+
+            return with_values(self.parts, values)
         if self.exact is not None:
             given = self.exact.at(values)
             if "X" in given:
                 return Task(**given, labels=self.labels, history=self.history)
             return replace(Task.from_moments(**given), labels=self.labels)
         modes = self.modes or ()
-        return Task.from_modes(
-            [mode.s.subs(values) for mode in modes],
-            [mode.multiplicity.subs(values) for mode in modes],
-            [mode.d.subs(values) for mode in modes],
-        )
+        names = ("s", "multiplicity", "d")
+        return Task.from_modes(*([getattr(m, q).subs(values) for m in modes] for q in names))
 
     def centred(self, inputs: bool = True, outputs: bool = True) -> Task:
         """Return the task with the means of inputs and outputs removed, and say so in `history`."""

@@ -10,6 +10,27 @@ import sympy as sp
 
 from symkernel.errors import InvalidArgument, MissingValues
 from symkernel.problem.problem import Problem
+from symkernel.problem.scalars import short
+
+
+def with_values(problem: Problem, values: Mapping[Any, Any]) -> Problem:
+    """Return the problem with the numbers that a user gives for its symbols, by symbol or name.
+
+    Raises
+    ------
+    InvalidArgument
+        If values are no numbers, or the problem cannot be made with them.
+    MissingValues
+        Naming the symbols without a value.
+    """
+    numbers = by_symbol(problem, values)
+    try:
+        return problem.with_values(numbers)
+    except InvalidArgument as error:
+        given = ", ".join(f"{symbol} = {short(number)}" for symbol, number in numbers.items())
+        raise type(error)(
+            f"Argument 'values' gives {given}, with which the problem cannot be made: {error}"
+        ) from error
 
 
 def by_symbol(problem: Problem, values: Mapping[Any, Any]) -> dict[sp.Symbol, Any]:

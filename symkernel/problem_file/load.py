@@ -164,10 +164,13 @@ def load_problem(path: str | Path) -> ProblemFile:
     w0 = weights_of(keys.table("weights"), network, course.phases[0].task, symbols)
     loss = loss_of(keys.table("loss", {}), symbols)
     simulation = _simulation(keys.table("simulate"), symbols) if "simulate" in keys else None
-    claims = tuple(_claim(one, symbols) for one in keys.tables("claim"))
+    tables = keys.tables("claim")
+    claims = tuple(_claim(one, symbols) for one in tables)
     keys.done()
     with keys.blame("network"):
         problem = Problem(network, course, w0, loss)
+    for table, claim in zip(tables, claims, strict=True):
+        _check_mode(table, claim, problem, symbols)
     used = problem.free_symbols
     values = {symbols.symbols[name]: number for name, number in symbols.numbers.items()}
     return ProblemFile(
@@ -222,3 +225,19 @@ def _claim(keys: Keys, symbols: Symbols) -> Claim:
     formula = symbols.function(keys, "formula", keys.take("formula", TEXT), {"t": notation.t})
     keys.done()
     return Claim(observable if observable == "loss" else tuple(observable), formula)
+
+
+def _check_mode(keys: Keys, claim: Claim, problem: Problem, symbols: Symbols) -> None:
+    """Refuse a mode that the task does not have; sizes may be symbols that have numbers."""
+    values = {symbols.symbols[name]: number for name, number in symbols.numbers.items()}
+    sizes = [sp.sympify(size).xreplace(values) for size in
+             (problem.network.inputs, problem.network.outputs)]  # fmt: skip
+    if isinstance(claim.observable, str) or not all(size.is_Integer for size in sizes):
+        return
+    count, position = int(min(sizes)), claim.observable[1]
+    if position >= count:
+        keys.fail(
+            "observable",
+            f"must be 'loss' or ['mode', k] with 0 <= k < {count}, the number of modes, not "
+            f"['mode', {position}]",
+        )

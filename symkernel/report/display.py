@@ -29,15 +29,15 @@ _REASON = 300
 def html(derivation: Derivation) -> str:
     """Return the law, its assumptions and its formulas; the steps unfold, without equations."""
     law = derivation.law
-    assumptions = "".join(f"<li>{_safe(line)}</li>" for line in _assumptions(derivation))
+    caveat = f"<p><b>{_safe(derivation.caveat)}</b></p>" if derivation.caveat else ""
     steps = "".join(
         f"<li><b>{_safe(step.title)}</b>: {_safe(_trimmed(step.reason))}</li>"
         for step in derivation.steps
     )
     formulas = "".join(f"<p>{_safe(text)}</p>" for text in _formulas(derivation, "$${}$$"))
     return (
-        f"<div><p><b>{_safe(law.title)}</b> ({_safe(law.rank)}); {_status(derivation)}</p>"
-        f"<ul>{assumptions}</ul>{formulas}"
+        f"<div><p><b>{_safe(law.title)}</b> ({_safe(derivation.rank)}); {derivation.status}</p>"
+        f"{caveat}{derivation.assumptions._repr_html_()}{formulas}"
         f"<details><summary>{len(derivation.steps)} steps</summary><ol>{steps}</ol></details>"
         f"</div>"
     )
@@ -46,8 +46,9 @@ def html(derivation: Derivation) -> str:
 def markdown(derivation: Derivation) -> str:
     """Return the law, its assumptions, its formulas and the titles of its steps as Markdown."""
     law = derivation.law
-    lines = [f"**{law.title}** ({law.rank}); {_status(derivation)}", ""]
-    lines += [f"- {line}" for line in _assumptions(derivation)]
+    lines = [f"**{law.title}** ({derivation.rank}); {derivation.status}", ""]
+    lines += [f"**{derivation.caveat}**", ""] if derivation.caveat else []
+    lines.append(derivation.assumptions._repr_markdown_())
     for text in _formulas(derivation, "$$\n{}\n$$"):
         lines += ["", text]
     lines += ["", f"{len(derivation.steps)} steps:", ""]
@@ -77,20 +78,6 @@ def where_lines(derivation: Derivation) -> str:
 def step_markdown(step: Step) -> str:
     """Return one step: title, reason and equations."""
     return f"**{step.title}.** {step.reason}.\n\n$$\n{step.latex()}\n$$"
-
-
-def _assumptions(derivation: Derivation) -> list[str]:
-    return [
-        f"{v.assumption}: {'holds' if v.holds else 'fails'} (distance {v.distance:.2g})"
-        for v in derivation.assumptions
-        if v.law == derivation.law.name
-    ]
-
-
-def _status(derivation: Derivation) -> str:
-    if derivation.report is None:
-        return "not checked here"
-    return "checked" if derivation.report.passed else "check NOT passed"
 
 
 def _safe(text: str) -> str:

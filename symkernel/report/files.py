@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import secrets
 from collections.abc import Callable
 from pathlib import Path
@@ -78,3 +79,41 @@ def write_atomically(path: str | Path, write: Callable[[BinaryIO], object]) -> P
 def save(text: str, path: str | Path) -> Path:
     """Write text to a file, whole or not at all, in UTF-8; see `write_atomically`."""
     return write_atomically(path, lambda file: file.write(text.encode("utf-8")))
+
+
+def replace_block(path: str | Path, name: str, block: str) -> Path:
+    """Write lines between the comments ``<!-- NAME: ... -->`` and ``<!-- end of NAME -->``.
+
+    Raises
+    ------
+    InvalidArgument
+        If the file does not hold each comment once, in this order.
+    """
+    target = checked_path(path)
+    try:
+        text = target.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgument(
+            f"Argument 'path' must be a file of text in UTF-8, not {str(target)!r}."
+        ) from error
+    return save(with_block(text, name, block), target)
+
+
+def with_block(text: str, name: str, block: str) -> str:
+    r"""Return a text with other lines between two comments.
+
+    Examples
+    --------
+    >>> from symkernel.report.files import with_block
+    >>> text = "<!-- laws: made -->\n\nold\n\n<!-- end of laws -->\n"
+    >>> assert with_block(text, "laws", "new") == text.replace("old", "new")
+    """
+    found = re.findall(rf"<!-- {name}: [^\n]* -->\n|<!-- end of {name} -->", text)
+    begin, end = found if len(found) == 2 else ("", "")
+    if not begin.startswith(f"<!-- {name}:") or not end.startswith("<!-- end"):
+        raise InvalidArgument(
+            f"Argument 'path' must be a file with a line '<!-- {name}: ... -->' and after it a "
+            f"line '<!-- end of {name} -->', each once."
+        )
+    head, rest = text.split(begin)
+    return f"{head}{begin}\n{block}\n\n{end}{rest.split(end)[1]}"

@@ -21,8 +21,10 @@ import sympy as sp
 
 from symkernel import __version__, equations, notation
 from symkernel.errors import InvalidArgument, SymkernelError
-from symkernel.formula import CheckReport, Citation, Formula, Step, Verdict
+from symkernel.formula import CheckReport, Citation, Formula, Step
 from symkernel.report.files import checked_path, save, write_atomically
+from symkernel.report.latex_blocks import displayed, items, section, table
+from symkernel.report.latex_problem import assumptions_block, problem_blocks
 from symkernel.report.prose import escape, prose
 
 if TYPE_CHECKING:
@@ -52,6 +54,11 @@ _PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \widowpenalty=10000 \clubpenalty=10000 \displaywidowpenalty=10000
 \postdisplaypenalty=10000
 \raggedbottom"""
+_PHASES = (
+    "The formulas are those of one phase of the curriculum: t is the time since the phase started, "
+    "the strengths and variances are those of its task, and in place of the initial values stands "
+    "the state in which the phase before it ended."
+)
 _MINUTES = 2
 _TAIL = 15
 
@@ -76,20 +83,20 @@ def document(derivation: Derivation, names: Mapping[str, str] | None = None) -> 
     >>> assert text.startswith(r"\documentclass") and r"2 \varsigma z" in text
     """
     law = derivation.law
-    title = rf"{prose(law.title)}\\[0.5ex]\large {prose(law.rank)}, "
+    title = rf"{prose(law.title)}\\[0.5ex]\large {prose(derivation.rank)}, "
     title += rf"law \texttt{{{escape(law.name)}}}, symkernel {escape(__version__)}"
     parts = [
         _PREAMBLE,
         _HELPERS,
         rf"\title{{{title}}}" + "\n\\author{}\n\\date{}\n\\begin{document}\n\\maketitle\n"
         "\\vspace{-4\\baselineskip}",
-        _section("Conventions", _items(prose(line, names) for line in derivation.conventions)),
-        _section("Problem", _problem(derivation, names)),
-        _section("Assumptions", _assumptions(derivation, names)),
-        _section("Derivation", *_steps(derivation, names)),
-        _section("Result", *_result(derivation, names)),
-        _section("Checks", _checks(derivation, names)),
-        _section("Evaluation", _lowering(derivation, names)),
+        section("Conventions", items(prose(line, names) for line in derivation.conventions)),
+        section("Problem", *problem_blocks(derivation, names)),
+        section("Assumptions", assumptions_block(derivation, names)),
+        section("Derivation", *_steps(derivation, names)),
+        section("Result", *_result(derivation, names)),
+        section("Checks", _checks(derivation, names)),
+        section("Evaluation", _lowering(derivation, names)),
         _references(law.citations),
         "\\end{document}\n",
     ]
@@ -116,13 +123,17 @@ def fragment_of(derivation: Derivation, names: Mapping[str, str] | None = None) 
     law = derivation.law
     keys = ",".join(citation.key for citation in law.citations)
     head = [
-        f"% {_one_line(law.title)} ({_one_line(law.rank)}), derived by symkernel {__version__}.",
+        f"% {_one_line(law.title)} ({derivation.rank}), derived by symkernel {__version__}.",
         "% For \\input; needs \\usepackage{amsmath}. Scales long lines if graphicx is loaded.",
         f"% Sources, for your .bib file (cite as {keys}):" if keys else "% No source.",
     ]
     for citation in law.citations:
         head += [f"%   {line}" for line in _bibtex(citation).splitlines()]
-    used = [verdict.assumption for verdict in _own(derivation)]
+    used = [
+        v.assumption if v.holds else f"{v.assumption} ({v.word})"
+        for v in derivation.assumptions
+        if v.law == law.name
+    ]
     parts = [
         "\n".join(head),
         _HELPERS,
@@ -144,88 +155,7 @@ def check_table(report: CheckReport, names: Mapping[str, str] | None = None) -> 
     ]  # fmt: skip
     head = ("rung", "what", "verdict", "measured", "bound")
     notes = [f"Note: {prose(note, names)}." for note in report.notes]
-    return "\n\n".join([_table((0.05, 0.22, 0.1, 0.42, 0.1), head, rows), *notes])
-
-
-def _table(widths: Sequence[float], head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    columns = "".join(rf"p{{{width}\linewidth}}" for width in widths)
-    # A box of no width is what lets the first word of a narrow cell be hyphenated.
-    cells = [r" & ".join(rf"\raggedright {cell}" for cell in row) for row in rows]
-    lines = [r" & ".join(head) + r" \\", r"\hline"]
-    lines += [cell + r" \tabularnewline" for cell in cells]
-    body = "\n".join([r"\hline", *lines, r"\hline"])
-    style = r"\small\renewcommand{\arraystretch}{1.2}"
-    table = f"\\begin{{tabular}}{{@{{}}{columns}@{{}}}}\n{body}\n\\end{{tabular}}"
-    return f"{{{style}\n{table}}}"
-
-
-def _section(title: str, *blocks: str) -> str:
-    # No break directly after a heading or a display; between blocks there must be one somewhere.
-    first, *rest = blocks
-    body = "\n\n\\penalty0\n".join([first, *rest])
-    return rf"\section*{{{title}}}" + "\n\n" + body
-
-
-def _items(lines: Iterable[str]) -> str:
-    rows = "\n".join(rf"\item {line}" for line in lines)
-    return f"\\begin{{itemize}}\\setlength{{\\itemsep}}{{0pt}}\n{rows}\n\\end{{itemize}}"
-
-
-def _displayed(body: str) -> str:
-    return f"\\[\n\\symkernelfit{{{body}}}\n\\]"
-
-
-def _problem(derivation: Derivation, names: Mapping[str, str] | None) -> str:
-    problem = derivation.problem
-    phases = problem.curriculum.phases
-    lines = [_layer(parameter, names) for parameter in problem.network.parameters]
-    if len(phases) > 1:
-        lasting = [_lasting(phase.duration, names) for phase in phases]
-        lines.append(f"Curriculum of {len(phases)} phases, flow times {', '.join(lasting)}.")
-    lines.append(f"Initial weights: {prose(problem.weights.provenance, names)}.")
-    return _items(lines)
-
-
-def _lasting(duration: Any, names: Mapping[str, str] | None) -> str:
-    if duration is None:
-        return "to the end"
-    symbolic = isinstance(duration, sp.Expr)
-    return f"${notation.latex(duration, names)}$" if symbolic else f"{duration:g}"
-
-
-def _layer(parameter: Any, names: Mapping[str, str] | None) -> str:
-    name = notation.latex(sp.MatrixSymbol(parameter.name, 1, 1), names)
-    size = r" \times ".join(notation.latex(sp.sympify(n), names) for n in parameter.shape)
-    trained = "" if parameter.trained else ", not trained"
-    return f"${name}$ of shape ${size}${trained}"
-
-
-def _own(derivation: Derivation) -> list[Verdict]:
-    """Return what was tested for the law that is used."""
-    return [v for v in derivation.assumptions if v.law == derivation.law.name]
-
-
-def _assumptions(derivation: Derivation, names: Mapping[str, str] | None) -> str:
-    rows = [
-        (prose(v.assumption, names), "holds" if v.holds else "fails", _number(v.distance),
-         _number(v.tolerance) if v.tolerance else "exact")
-        for v in _own(derivation)
-    ]  # fmt: skip
-    head = ("assumption", "verdict", "distance", "tolerance")
-    text = _table((0.53, 0.1, 0.15, 0.13), head, rows)
-    others = dict.fromkeys(
-        v.law for v in derivation.assumptions if v.law != derivation.law.name and not v.holds
-    )
-    if others:
-        listed = ", ".join(rf"\texttt{{{escape(name)}}}" for name in others)
-        text += f"\n\nTried before, with an assumption that fails: {listed}."
-    return text
-
-
-def _number(value: float) -> str:
-    if value in (0, float("inf")):
-        return "0" if value == 0 else r"$\infty$"
-    return prose(f"{value:.2g}")
+    return "\n\n".join([table((0.05, 0.22, 0.1, 0.42, 0.1), head, rows), *notes])
 
 
 def _steps(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable[str]:
@@ -233,7 +163,7 @@ def _steps(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable[
         title, reason = prose(step.title, names), _capital(prose(step.reason, names))
         head = f"\\textbf{{{position}. {title}.}} {reason}."
         # No empty line before or after: a page may not break between text and display.
-        lines = [head, _displayed(step.latex(names))]
+        lines = [head, displayed(step.latex(names))]
         if derivation.report is not None:
             lines.append(_outcome(step, names))
         yield "\n".join(lines)
@@ -246,9 +176,13 @@ def _outcome(step: Step, names: Mapping[str, str] | None) -> str:
 
 
 def _result(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable[str]:
+    if derivation.caveat:
+        yield rf"\textbf{{{_capital(prose(derivation.caveat, names))}.}}"
+    if len(derivation.problem.curriculum.phases) > 1:
+        yield prose(_PHASES, names)
     formulas = derivation.formulas
     for _, group in groupby(formulas, key=lambda formula: formula.where):
-        yield _displayed(_together(tuple(group), names))
+        yield displayed(_together(tuple(group), names))
     if derivation.derived.learning_time is None:
         return
     time = derivation.derived.learning_time(None, 0, False)
@@ -257,7 +191,7 @@ def _result(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable
     else:
         share = f"${notation.latex(notation.fraction, names)}$"
         lead = f"Flow time at which a mode reaches the fraction {share} of its final value:"
-        yield f"{lead}\n{_displayed(time.latex(names))}"
+        yield f"{lead}\n{displayed(time.latex(names))}"
     yield _meanings((*formulas, time), names)
 
 
@@ -303,8 +237,8 @@ def _lowering(derivation: Derivation, names: Mapping[str, str] | None) -> str:
         for r in rewritings
     ]
     lead = "Rules that lead from the formula to the one that is computed, each proven an identity."
-    table = _table((0.22, 0.53, 0.15), ("rule", "reason", "operations"), rows)
-    return f"{lead}\n\n\\nopagebreak\n{table}"
+    listed = table((0.22, 0.53, 0.15), ("rule", "reason", "operations"), rows)
+    return f"{lead}\n\n\\nopagebreak\n{listed}"
 
 
 def _references(citations: Sequence[Citation]) -> str:

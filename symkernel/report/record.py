@@ -45,9 +45,10 @@ def record(derivation: Derivation, claims: Claims = ()) -> dict[str, Any]:
         "law": {
             "name": law.name,
             "title": law.title,
-            "rank": law.rank,
+            "rank": derivation.rank,
             "sources": [str(citation) for citation in law.citations],
         },
+        "approximation": derivation.caveat or None,
         "conventions": list(derivation.conventions),
         "weights": derivation.problem.weights.provenance,
         "assumptions": [
@@ -57,15 +58,27 @@ def record(derivation: Derivation, claims: Claims = ()) -> dict[str, Any]:
                 "holds": verdict.holds,
                 "distance": _finite(verdict.distance),
                 "tolerance": verdict.tolerance,
+                "accepted": verdict.accepted,
             }
             for verdict in derivation.assumptions
         ],
+        "untried": list(derivation.assumptions.untried),
         "steps": [step.title for step in derivation.steps],
         "formulas": [_formula(formula) for formula in derivation.formulas],
         "report": None if derivation.report is None else _report(derivation.report),
         "claims": [
             {"title": title, "holds": holds, "found": found} for title, holds, found in claims
         ],
+    }
+
+
+def laws_record(reports: Mapping[str, CheckReport], draws: int, seed: int) -> dict[str, Any]:
+    """Return what the catalogue says of the last check of every law."""
+    return {
+        "symkernel": __version__,
+        "draws": draws,
+        "seed": seed,
+        "laws": {name: _report(report) for name, report in reports.items()},
     }
 
 
@@ -111,6 +124,7 @@ def _report(report: CheckReport) -> dict[str, Any]:
             "passed": rung.passed,
             "figure": rung.figure,
             "bound": rung.bound,
+            "measured": rung.measured,
         }
         for rung in report.rungs
     ]

@@ -2,16 +2,20 @@
 
 from symkernel.formula import Law
 from symkernel.theory import aligned_modes, gram_diagonal, lambda_balanced
+from symkernel.theory.listing import Catalogue
 
 LAWS: tuple[Law, ...] = (aligned_modes.LAW, gram_diagonal.LAW, lambda_balanced.LAW)
 
 
-def catalogue() -> tuple[Law, ...]:
-    """Return every law: assumptions, outputs, source.
+def catalogue() -> Catalogue:
+    """Return every law: assumptions, outputs, source, rungs climbed when last checked.
 
     Examples
     --------
     >>> import symkernel as sk
     >>> assert sk.catalogue()[0].name == "aligned_modes"
+    >>> print(sk.catalogue())  # doctest: +ELLIPSIS
+    aligned_modes [exact; rungs climbed: 1, 2, 3, 4, 5, 6]
+    ...
     """
-    return LAWS
+    return Catalogue(LAWS)

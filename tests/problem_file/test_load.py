@@ -212,6 +212,10 @@ def test_phases(load):
         ({"simulate": "{ learning_rate = 1, record = [1, 0] }"}, "'simulate.record': .*order"),
         ({"claim": '{ formula = "1" }'}, "'claim.observable' is missing"),
         ({"claim": '[{ observable = ["mode", -1], formula = "1" }]'}, r"'claim\[0\].observable'"),
+        ({"claim": '{ observable = ["mode", 7], formula = "1" }'},
+         r"'claim.observable' must be 'loss' or \['mode', k\] with 0 <= k < 2, .* not .*7"),
+        ({"claim": '[{ observable = "loss", formula = "1" }, '
+          '{ observable = ["mode", 2], formula = "1" }]'}, r"'claim\[1\].observable' must be"),
         ({"claim": '{ observable = "loss", formula = 1 }'}, "'claim.formula' must be text"),
         ({"claim": '{ observable = "loss", formula = "q" }'}, "'claim.formula': .*allowed"),
         ({"values": "{ s1 = 1 }"}, "'claim\\[0\\].formula' needs a value for a"),
@@ -222,6 +226,17 @@ def test_faults_name_file_and_key(load, tables, words):
     with pytest.raises(InvalidArgument, match=words) as caught:
         load(**tables)
     assert "p.toml: " in str(caught.value)
+
+
+def test_a_mode_is_refused_where_sizes_are_symbols_with_numbers(load):
+    net = '{ kind = "two_layer", inputs = "n", hidden = 3, outputs = "n" }'
+    tables = {"network": net, "symbols": "{ n = { integer = true, positive = true } }"}
+    tables |= {"task": '{ s = "1", multiplicity = "n" }', "loss": "",
+               "weights": '{ kind = "aligned", a = 1, b = 1 }'}  # fmt: skip
+    claim = '{ observable = ["mode", 2], formula = "1" }'
+    assert load(values="{ n = 3 }", claim=claim, **tables).claims
+    with pytest.raises(InvalidArgument, match="0 <= k < 2"):
+        load(values="{ n = 2 }", claim=claim, **tables)
 
 
 def test_values_that_are_missing(load):

@@ -114,10 +114,11 @@ def test_record_holds_assumptions_formulas_and_rungs(tmp_path, derivation, check
 def test_record_has_no_infinity(derivation, tmp_path):
     from dataclasses import replace
 
+    from symkernel.assumptions import Assumptions
     from symkernel.formula import Verdict
 
     endless = Verdict("law", "assumption", False, float("inf"), 1e-8)
-    data = record(replace(derivation, assumptions=(endless,)))
+    data = record(replace(derivation, assumptions=Assumptions((endless,))))
     assert data["assumptions"][0]["distance"] is None
     assert "Infinity" not in save_record(data, tmp_path / "r.json").read_text()
 

@@ -14,6 +14,7 @@ from symkernel.cli import derivation_names
 from symkernel.errors import InvalidArgument, SymkernelError
 from symkernel.formula import Formula, Verdict
 from symkernel.report import latex
+from symkernel.report.latex_blocks import displayed
 
 
 def laws():
@@ -91,8 +92,10 @@ def test_a_failed_step_is_printed_as_failed(checked):
 
 def test_laws_tried_before_are_named(derivation):
     other = Verdict("other_law", "something", False, 0.5, 1e-8)
-    text = replace(derivation, assumptions=(other, *derivation.assumptions)).latex()
-    assert r"Tried before, with an assumption that fails: \texttt{other\_law}." in text
+    table = replace(derivation.assumptions, verdicts=(other, *derivation.assumptions))
+    text = replace(derivation, assumptions=table).latex()
+    assert r"\texttt{other\_law} & \raggedright something & \raggedright 0.5" in text
+    assert "FAILS" in text
 
 
 def test_a_mode_that_never_learns_has_no_formula_for_its_time():
@@ -179,7 +182,7 @@ def test_a_long_sum_is_broken_and_fits_the_page(tmp_path, pdflatex):
     assert long.latex().count(r"\\") >= 4
     assert long.latex().count("&=") == 1
     assert r"y &= \frac{1}{c_{1}} \\" in wide.latex()
-    body = "\n".join(latex._displayed(f.latex()) for f in (long, wide))
+    body = "\n".join(displayed(f.latex()) for f in (long, wide))
     path = tmp_path / "long.tex"
     path.write_text(
         f"{latex._PREAMBLE}\n{latex._HELPERS}\n\\begin{{document}}\n{body}\\end{{document}}"
