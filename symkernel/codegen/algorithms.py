@@ -180,7 +180,8 @@ def exact(
         if node in values:
             return values[node], sp.zeros(*values[node].shape)
         if isinstance(node, Propagator):
-            functions = [sp.sympify(node.of_eigenvalue(f, time, sp.exp)) for f in eigenvalues]
+            own = node.args[1]
+            functions = [sp.sympify(node.of_eigenvalue(f, own, sp.exp)) for f in eigenvalues]
             value, rate = (
                 vectors * sp.diag(*map(number, entries)) * vectors.T
                 for entries in (functions, [f.diff(time) for f in functions])
@@ -233,7 +234,8 @@ def _evaluated(node: Any, values: Mapping[Any, mpmath.matrix], t: mpmath.mpf) ->
         eigenvalues, vectors = mpmath.eigsy(_evaluated(node.args[0], values, t))
         floor = mpmath.mpf(10) ** (-mpmath.mp.dps // 2) * (1 + max(map(abs, eigenvalues)))
         clean = (f if abs(f) > floor else mpmath.mpf(0) for f in eigenvalues)
-        entries = [node.of_eigenvalue(f, t, mpmath.exp) for f in clean]
+        own = sp.lambdify(sorted(node.args[1].free_symbols, key=str), node.args[1], "mpmath")(t)
+        entries = [node.of_eigenvalue(f, own, mpmath.exp) for f in clean]
         return vectors * mpmath.diag(entries) * vectors.T
     parts = [_evaluated(arg, values, t) for arg in node.args if isinstance(arg, sp.MatrixExpr)]
     if isinstance(node, sp.Identity):

@@ -32,6 +32,7 @@ from symkernel.theory.gram_observables import (
     stacked,
 )
 from symkernel.theory.gram_state import GramState, gram_verdicts, isotropic_verdict
+from symkernel.theory.lax import LAM as _LAM
 from symkernel.theory.mode_state import TOLERANCE
 from symkernel.theory.riccati import RiccatiFlow
 from symkernel.theory.two_layer import TwoLayer, two_layer
@@ -39,7 +40,6 @@ from symkernel.theory.words import Words, derivative
 from symkernel.trajectory import Trajectory
 
 _NAME = "lambda_balanced"
-_LAM = notation.register(sp.Symbol("lambda", real=True), r"\lambda", "imbalance of the layers")
 _PHI = r"\Phi"
 
 
@@ -259,11 +259,12 @@ LAW = Law(
             "balanced weights; the form here needs no inverse of F or of blocks of the weights",
         ),
         Citation(
-            "domine2024",
-            "Dominé, Clémentine C. J. and others",
+            "domine2025",
+            "Dominé, Clémentine C. J. and Anguita, Nicolas and Proca, Alexandra M. and "
+            "Braun, Lukas and Kunin, Daniel and Mediano, Pedro A. M. and Saxe, Andrew M.",
             "From Lazy to Rich: Exact Learning Dynamics in Deep Linear Networks",
-            "arXiv",
-            2024,
+            "International Conference on Learning Representations",
+            2025,
             "lambda-balanced weights",
             "2409.14623",
         ),
