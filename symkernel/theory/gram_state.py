@@ -19,6 +19,7 @@ from symkernel.theory.gram_trajectory import (
     through_phases,
 )
 from symkernel.theory.mode_state import TOLERANCE, network_verdict
+from symkernel.theory.riccati import lower_factor
 from symkernel.theory.two_layer import TwoLayer, two_layer
 from symkernel.trajectory import Trajectory
 
@@ -93,11 +94,22 @@ class GramState:
         )
 
     @cached_property
-    def imbalance(self) -> np.ndarray:
-        r"""The conserved matrix $w_2^T w_2 - w_1 w_1^T$, shape (n_hidden, n_hidden)."""
+    def compact(self) -> np.ndarray:
+        """A factor of the same products with as many columns as rows at most."""
+        return lower_factor(self.factor)
+
+    @cached_property
+    def imbalance(self) -> tuple[float, float]:
+        r"""The $\lambda$ whose multiple of 1 is next to $w_2^T w_2 - w_1 w_1^T$, and its distance.
+
+        That matrix has the eigenvalues of the compact factor's, and 0 for further hidden units.
+        """
         n = self.n_inputs
-        first, second = self.factor[:n], self.factor[n:]
-        return second.T @ second - first.T @ first
+        first, second = self.compact[:n], self.compact[n:]
+        values = np.linalg.eigvalsh(second.T @ second - first.T @ first)
+        wide = self.factor.shape[1] > self.compact.shape[1]
+        lam = 0.0 if wide else float(values.mean())
+        return lam, float(np.abs(values - lam).max())
 
     @cached_property
     def anisotropy(self) -> float:

@@ -178,16 +178,18 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
     if not holds:
         return found
     state = GramState.of(problem, isotropic=True)
+    size = state.size or 1.0
+    lam, far = (value / size for value in state.imbalance)
     balance = Verdict(
         _NAME,
         "W2^T W2 - W1 W1^T is a multiple of the identity",
-        _unbalanced(state) <= TOLERANCE,
-        _unbalanced(state),
+        far <= TOLERANCE,
+        far,
         TOLERANCE,
         "start from sk.weights.balanced or sk.weights.lambda_balanced",
     )
-    decayed = abs(_lambda(state)) / (state.size or 1.0) if state.decay else 0.0
     if state.decay:
+        decayed = abs(lam)
         words = "under weight decay that multiple is 0"
         advice = "start from sk.weights.balanced, or leave the weight decay out"
         zero = Verdict(_NAME, words, decayed <= TOLERANCE, decayed, TOLERANCE, advice)
@@ -195,29 +197,20 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
     return (*found, isotropic_verdict(_NAME, state), balance)
 
 
-def _lambda(state: GramState) -> float:
-    return float(np.trace(state.imbalance)) / len(state.imbalance)
-
-
-def _unbalanced(state: GramState) -> float:
-    rest = state.imbalance - _lambda(state) * np.eye(len(state.imbalance))
-    return float(np.linalg.norm(rest, 2)) / (state.size or 1.0)
-
-
 def _advance(state: GramState) -> Any:
-    lam = 0.0 if state.decay else _lambda(state)
+    lam = 0.0 if state.decay else state.imbalance[0]
     spectra = [riccati.eigenbasis(S, lam, state.decay) for S in state.targets]
     return lambda k, factor, times: riccati.advance(spectra[k], factor, times)
 
 
 def _trajectory(problem: Problem, times: Any) -> Trajectory:
     state = GramState.of(problem, isotropic=True)
-    return state.observables(times, riccati.lower_factor(state.factor), _advance(state))
+    return state.observables(times, state.compact, _advance(state))
 
 
 def _weights(problem: Problem, times: Any, rtol: float) -> dict[str, np.ndarray]:
     state = GramState.of(problem, isotropic=True)
-    return state.weights(times, riccati.lower_factor(state.factor), _advance(state), rtol)
+    return state.weights(times, state.compact, _advance(state), rtol)
 
 
 def _example() -> Problem:

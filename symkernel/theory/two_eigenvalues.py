@@ -198,7 +198,7 @@ def _start(problem: Problem) -> tuple[GramState, np.ndarray, Any]:
     """Return the state, the end-to-end map in canonical units, and the way through a phase."""
     state = GramState.of(problem, isotropic=True)
     n = state.n_inputs
-    kind, _ = two_eigenvalue_flow.fitted(state.factor, n)
+    kind, _ = two_eigenvalue_flow.fitted(state.compact, n)
     return state, state.factor[n:] @ state.factor[:n].T, _advance(state, kind)
 
 
@@ -211,7 +211,7 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
         advice = "leave weight_decay out, or use the law 'reduced_flow'"
         decays = Verdict(_NAME, "no weight decay", False, state.decay, 0.0, advice)
         return (*found, decays)
-    _, far = two_eigenvalue_flow.fitted(state.factor, state.n_inputs)
+    _, far = two_eigenvalue_flow.fitted(state.compact, state.n_inputs)
     member = Verdict(
         _NAME,
         "the products of the weights obey (GJ)^2 + lambda GJ = c^2",
