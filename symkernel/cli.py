@@ -157,7 +157,7 @@ def _derive(options: argparse.Namespace) -> int:
     derivation = _derived(found, law=options.law, tolerance=options.tolerance)
     print(f"{derivation}\n{where_lines(derivation)}")
     modes = modes_of(derivation.problem)
-    if modes is not None:
+    if modes is not None and derivation.derived.mode is not None:
         print(f"\nModes of the task\n{modes}")
     print("\nSteps")
     for position, step in enumerate(derivation.steps, 1):

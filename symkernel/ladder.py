@@ -219,7 +219,7 @@ def _flow(derivation: Derivation, draws: int, seed: int) -> Rung:
     worst = max((f.error for f in found), default=np.inf)
     cut = sum(f.cut for f in found)
     refused = len(problems) - len(accepted)
-    figure = f"worst error {worst:.1e} of max(1, largest entry) over {counted(len(found))}"
+    figure = f"worst error {worst:.1e} relative to 1 or the largest entry, {counted(len(found))}"
     if cut:
         figure += f", {cut} of them up to the time where rounding decides the flow"
     if refused:

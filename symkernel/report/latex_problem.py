@@ -21,7 +21,7 @@ _WIDTH, _GAP = 0.98, 0.0265
 
 
 def problem_blocks(derivation: Derivation, names: Mapping[str, str] | None) -> Iterator[str]:
-    """Yield network, curriculum and weights, and the table of modes where they are known."""
+    """Yield network, curriculum and weights, and the table of modes for a law of modes."""
     problem = derivation.problem
     phases = problem.curriculum.phases
     lines = [_layer(parameter, names) for parameter in problem.network.parameters]
@@ -30,7 +30,8 @@ def problem_blocks(derivation: Derivation, names: Mapping[str, str] | None) -> I
         lines.append(f"Curriculum of {len(phases)} phases, flow times {', '.join(lasting)}.")
     lines.append(f"Initial weights: {prose(problem.weights.provenance, names)}.")
     yield items(lines)
-    modes = modes_of(problem)
+    # Other laws have no formulas of single modes that the table would serve.
+    modes = modes_of(problem) if derivation.derived.mode is not None else None
     if modes is not None:
         yield _modes(modes, names)
 
@@ -79,7 +80,10 @@ def assumptions_block(derivation: Derivation, names: Mapping[str, str] | None) -
         (rf"\texttt{{{escape(law)}}}" if law else "", *(_words(text, names) for text in rest))
         for law, *rest in found.rows
     ]
-    notes = [f"{escape(note[:1].upper() + note[1:])}." for note in found.notes]
+    # Names of laws are not hyphenated: lines that hold them are of any length.
+    notes = [
+        f"{{\\raggedright {escape(note[:1].upper() + note[1:])}.\\par}}" for note in found.notes
+    ]
     return "\n\n".join([table((0.19, 0.35, 0.09, 0.1, 0.16), HEAD, rows), *notes])
 
 

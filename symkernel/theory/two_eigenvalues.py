@@ -53,7 +53,7 @@ class _Derivation:
     def matrices(self) -> dict[str, sp.MatrixSymbol]:
         """F, G, K, Y and what Y starts from."""
         m = stacked(self.form)
-        own = {name: sp.MatrixSymbol(name, *m["F"].shape) for name in ("K", "Y", "R_0", "G_0")}
+        own = {name: sp.MatrixSymbol(name, *m["F"].shape) for name in ("K", "Y", "N_0", "G_0")}
         return {"F": m["F"], "G": m["G"], **own}
 
     @property
@@ -119,7 +119,7 @@ class _Derivation:
     def flow(self) -> RiccatiFlow:
         """Y as a function of time."""
         m = self.matrices
-        return RiccatiFlow(m["K"], m["R_0"], notation.t)
+        return RiccatiFlow(m["K"], m["N_0"], notation.t)
 
     def formulas(self) -> tuple[Formula, ...]:
         """G with abbreviations, and what is observed."""
@@ -130,7 +130,7 @@ class _Derivation:
         where = (
             (F, self.generator),
             (K, sp.MatPow(F**2 + C2 * sp.Identity(F.shape[0]), sp.S.Half)),
-            (m["R_0"], sp.MatPow(sp.MatAdd(m["G_0"], K, -F), sp.S.Half)),
+            (m["N_0"], sp.MatPow(sp.MatAdd(m["G_0"], K, -F), sp.S.Half)),
             (short, integral),
             (m["Y"], self.flow.definition().xreplace({integral: short})),
         )
