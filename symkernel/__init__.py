@@ -24,6 +24,7 @@ _FACE = {
     "ntk": "symkernel.theory.pseudo_kernel",
     "derive": "symkernel.derivation",
     "Derivation": "symkernel.derivation",
+    "task_pair": "symkernel.task_pairs",
     "catalogue": "symkernel.theory",
     "simulate": "symkernel.simulation",
     "simulate_ensemble": "symkernel.simulation",

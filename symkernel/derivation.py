@@ -129,6 +129,35 @@ class Derivation:
             raise self.not_per_mode("mode")
         return self.derived.mode(index, self._phase("mode", phase))
 
+    def task_loss(self, task: int, phase: int | None = None) -> sp.Expr:
+        """Return the loss on the task of any phase as a function of time within a phase.
+
+        Parameters
+        ----------
+        task : int
+            The phase whose task is judged, from 0.
+        phase : int, optional
+            The phase that is running, as for `mode`.
+
+        Examples
+        --------
+        >>> import sympy as sp, symkernel as sk
+        >>> s, a, T = sp.symbols("s a T", positive=True)
+        >>> task = sk.Task.from_modes(s)
+        >>> course = sk.Curriculum([sk.Phase(task, T), sk.Phase(task.reversed())])
+        >>> net = sk.Network.two_layer(inputs=1, hidden=1, outputs=1)
+        >>> d = sk.derive(net, course, sk.weights.aligned(net, task, a=a, b=a))
+        >>> t = sp.Symbol("t", nonnegative=True)
+        >>> learned = d.task_loss(1, phase=0).subs(t, T)
+        >>> assert sp.limit(learned, T, sp.oo) == 2 * s**2  # what was learned is now twice wrong
+        """
+        if self.derived.mode is None or self.derived.strength is None:
+            raise self.not_per_mode("task_loss")
+        from symkernel.theory.task_losses import task_loss
+
+        judged = self._phase("task_loss", task, "task")
+        return task_loss(self.problem, self.derived, judged, self._phase("task_loss", phase))
+
     def show(self, mode: int, t: float, names: Mapping[str, str] | None = None) -> Worked:
         """Return a mode at a flow time as formula = formula with numbers = value.
 
@@ -145,7 +174,7 @@ class Derivation:
             f"mode; use 'result' or the compiled law."
         )
 
-    def _phase(self, what: str, phase: int | None) -> int:
+    def _phase(self, what: str, phase: int | None, name: str = "phase") -> int:
         """Return the position of a phase, refusing what is none."""
         count = len(self.problem.curriculum.phases)
         if phase is None and count > 1:
@@ -158,7 +187,7 @@ class Derivation:
         whole = isinstance(found, (int, np.integer)) and not isinstance(found, bool)
         if not whole or not 0 <= found < count:
             raise InvalidArgument(
-                f"Argument 'phase' must be a phase between 0 and {count - 1}, not {phase!r}."
+                f"Argument '{name}' must be a phase between 0 and {count - 1}, not {phase!r}."
             )
         return int(found)
 

@@ -274,6 +274,9 @@ class Derived:
     equation : callable, optional
         Position of a mode -> (u, right-hand side of u' = f(u), initial value): the closed
         equation of the end-to-end mode, against which conjectures are judged.
+    strength : callable, optional
+        (Position of a mode, of a phase) -> strength and input variance of the mode in the task of
+        that phase.
     """
 
     steps: Callable[[], tuple[Step, ...]]
@@ -285,6 +288,7 @@ class Derived:
     mode: Callable[[int, int], Result] | None = None
     learning_time: Callable[[int | None, int, bool], Formula] | None = None
     equation: Callable[[int], tuple[sp.Symbol, sp.Expr, sp.Expr]] | None = None
+    strength: Callable[[int, int], tuple[sp.Expr, sp.Expr]] | None = None
 
 
 @dataclass(frozen=True)

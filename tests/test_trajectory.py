@@ -154,7 +154,7 @@ def test_what_is_not_determined_says_why() -> None:
             getattr(trajectory, name)
     with pytest.raises(OutsideValidity, match="'hidden' is not determined"):
         trajectory.node("hidden")
-    assert trajectory.available == ("modes", "weights", "loss")
+    assert trajectory.available == ("modes", "weights", "loss", "task_losses")
     assert trajectory.loss.shape == (1,)
 
 

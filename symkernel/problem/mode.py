@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import sympy as sp
 
 from symkernel.errors import InvalidArgument
+
+# A task of modes holds five square arrays of this size.
+_MOST_MODES = 8192
 
 
 @dataclass(frozen=True)
@@ -36,3 +40,17 @@ def check_mode(mode: Mode) -> None:
         raise InvalidArgument(
             f"Argument 'multiplicity' must hold positive integers, not {mode.multiplicity}."
         )
+
+
+def samples_of(modes: tuple[Mode, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Return inputs and targets, one item for each input direction; for modes with numbers."""
+    counts = [int(mode.multiplicity) for mode in modes]
+    if sum(counts) > _MOST_MODES:
+        raise InvalidArgument(
+            f"Argument 'multiplicity' adds up to {sum(counts):,} modes, whose moments would take "
+            f"{5 * 8 * sum(counts) ** 2 / 2**30:,.0f} GiB; use at most {_MOST_MODES:,} modes."
+        )
+    s = np.repeat([float(mode.s) for mode in modes], counts)
+    d = np.repeat([float(mode.d) for mode in modes], counts)
+    X = np.diag(np.sqrt(len(d) * d))
+    return X, (s / d)[:, None] * X

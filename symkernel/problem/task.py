@@ -12,7 +12,7 @@ import sympy as sp
 
 from symkernel.errors import InvalidArgument, ShapeMismatch, as_values
 from symkernel.problem.exact import ExactMoments, check_shapes, exact_moments
-from symkernel.problem.mode import Mode, check_mode
+from symkernel.problem.mode import Mode, check_mode, samples_of
 from symkernel.problem.moments import (
     as_labels,
     as_matrix,
@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from symkernel.problem.network import Network
     from symkernel.problem.teacher import Teacher
     from symkernel.problem.weights import Weights
-
-# A task of modes holds five square arrays of this size.
-_MOST_MODES = 8192
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +89,7 @@ class Task:
     teacher: Teacher | None = field(default=None, kw_only=True)
     # What a mixture of tasks with symbols is made of: its moments are more than its modes.
     parts: tuple[tuple[sp.Expr, Task], ...] = field(default=(), kw_only=True, repr=False)
+    reverse_of: Task | None = field(default=None, kw_only=True, repr=False)
 
     def __post_init__(self) -> None:
         bare = self.Syx is None and self.modes is None and self.teacher is None
@@ -206,7 +204,7 @@ class Task:
             check_mode(mode)
         if any(mode.free_symbols for mode in modes):
             return cls(modes=modes)
-        return _sampled_modes(modes)
+        return cls(*samples_of(modes), modes=modes)
 
     @classmethod
     def mixture(cls, tasks: Sequence[Task], weights: Sequence[object]) -> Task:
@@ -269,8 +267,8 @@ class Task:
     def free_symbols(self) -> set[sp.Symbol]:
         """Symbols without a value."""
         mixed = [part for weight, task in self.parts for part in (weight, task)]
-        exact = [] if self.exact is None else [self.exact]
-        parts = (*(self.modes or ()), *mixed, *exact)
+        whole = [part for part in (self.exact, self.reverse_of) if part is not None]
+        parts = (*(self.modes or ()), *mixed, *whole)
         return set().union(*(part.free_symbols for part in parts))
 
     @property
@@ -312,6 +310,8 @@ class Task:
         if self.is_numeric:
             return self
         values = as_values(values, self.free_symbols, "task")
+        if self.reverse_of is not None:
+            return self.reverse_of.with_values(values).reversed()
         if self.parts:
             from symkernel.problem.mixture import with_values
 
@@ -376,6 +376,19 @@ class Task:
         history = (*self.history, note)
         return replace(self, X=X, labels=labels, modes=None, exact=None, history=history)
 
+    def reversed(self) -> Task:
+        r"""Return the task with the opposite targets, $y \to -y$, for a later phase.
+
+        Examples
+        --------
+        >>> import symkernel as sk
+        >>> task = sk.Task.from_modes([2, 1])
+        >>> assert (task.reversed().Syx == -task.Syx).all() and task.reversed().modes[0].s == -2
+        """
+        from symkernel.problem.reversal import reversal
+
+        return reversal(self)
+
     def _samples(self, verb: str) -> tuple[np.ndarray, np.ndarray]:
         if self.X is None or self.Y is None:
             raise InvalidArgument(
@@ -383,16 +396,3 @@ class Task:
                 f"transform the moments before you make the task."
             )
         return self.X, self.Y
-
-
-def _sampled_modes(modes: tuple[Mode, ...]) -> Task:
-    counts = [int(mode.multiplicity) for mode in modes]
-    if sum(counts) > _MOST_MODES:
-        raise InvalidArgument(
-            f"Argument 'multiplicity' adds up to {sum(counts):,} modes, whose moments would take "
-            f"{5 * 8 * sum(counts) ** 2 / 2**30:,.0f} GiB; use at most {_MOST_MODES:,} modes."
-        )
-    s = np.repeat([float(mode.s) for mode in modes], counts)
-    d = np.repeat([float(mode.d) for mode in modes], counts)
-    X = np.diag(np.sqrt(len(d) * d))
-    return Task(X, (s / d)[:, None] * X, modes=modes)

@@ -287,6 +287,11 @@ def aligned(net: Network, task: Task, a: object, b: object, seed: int = 0) -> We
         raise InvalidArgument(
             f"Aligned weights are defined for two layers, not {len(chain)}; use from_arrays."
         )
+    if any(mode.s.is_negative for mode in task.modes or ()):
+        raise InvalidArgument(
+            "Argument 'task' must not have modes of negative strength; align the weights with the "
+            "task of which it is the reverse, whose directions are the same."
+        )
     seed = as_seed(seed)
     sides = Amplitudes(
         tuple(as_expressions(a, "a")), tuple(as_expressions(b, "b")), seed, task.modes, task.exact

@@ -19,10 +19,11 @@ from symkernel.errors import refuse_large
 from symkernel.numerics import elementary
 from symkernel.problem.activation import Activation
 from symkernel.problem.modes import common_basis
-from symkernel.problem.moments import excess_loss
+from symkernel.problem.moments import as_shares, excess_loss
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Apply, Bias, Gate, Input, Linear, Node, Parameter, Slice, Sum
 from symkernel.problem.problem import Problem
+from symkernel.problem.task import Task
 from symkernel.simulation.layout import Layout
 from symkernel.simulation.moments import why_not
 from symkernel.trajectory import Field, Undetermined
@@ -224,7 +225,7 @@ class Reading:
             "hidden_gram": gram,
             "ntk": self._no_samples() or self.ntk,
             "end_to_end": self._not_linear() or self.end_to_end,
-            "task_losses": self._no_modes() or self.task_losses,
+            "task_losses": self._no_task_losses() or self.task_losses,
             "modes": self._no_modes() or self.modes,
         }
 
@@ -265,6 +266,15 @@ class Reading:
             return Undetermined("modes need the task's moments, and its teacher is not linear")
         return None
 
+    def _no_task_losses(self) -> Undetermined | None:
+        on_moments = why_not(self.net) is None
+        if any(task.X is None and not (on_moments and task.Syx is not None) for task in self.tasks):
+            return Undetermined(
+                "a task has samples that are drawn anew in each step; put inputs of your own "
+                "through the network with the recorded weights"
+            )
+        return None
+
     def _pass(self, k: int) -> Pass:
         weights = {name: array[k] for name, array in self.weights.items()}
         phase = int(self.phases[k])
@@ -295,12 +305,26 @@ class Reading:
 
     def task_losses(self) -> np.ndarray:
         """Return the loss on the task of every phase at each record."""
-        maps, factor = self.end_to_end(), float(self.problem.loss.factor)
-        return np.stack([excess_loss(task, maps, factor) for task in self.tasks], axis=1)
+        factor = float(self.problem.loss.factor)
+        maps = self.end_to_end() if why_not(self.net) is None else None
+        columns = [
+            excess_loss(task, maps, factor)
+            if maps is not None and task.Syx is not None
+            else factor * self._misfit(task, gates)
+            for task, gates in zip(self.tasks, self.gates, strict=True)
+        ]
+        return np.stack(columns, axis=1)
 
-    def _image(self, k: int, inputs: np.ndarray) -> np.ndarray:
+    def _misfit(self, task: Task, gates: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the mean over a task's samples of the squared error, at each record."""
+        off = (self._image(k, task.X, gates) - task.Y for k in range(len(self.rows)))
+        return np.array([(as_shares(part, task.sample_weights) ** 2).sum() for part in off])
+
+    def _image(
+        self, k: int, inputs: np.ndarray, gates: Mapping[str, np.ndarray] | None = None
+    ) -> np.ndarray:
         weights = {name: array[k] for name, array in self.weights.items()}
-        return Pass(self.net, weights, inputs, {}).values[self.net.output]
+        return Pass(self.net, weights, inputs, gates or {}).values[self.net.output]
 
     def modes(self) -> np.ndarray:
         r"""Return $u_i^T A v_i$ of the end-to-end map $A$ in the common basis of the tasks.

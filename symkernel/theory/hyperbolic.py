@@ -74,7 +74,11 @@ class ModeSolution:
     def of_growth(self, expression: sp.Expr) -> sp.Expr:
         """Return an expression in z as plain SymPy in time."""
         z = notation.z
-        plain = written_out(self.growth.expression, self.growth.where)
+        rational = self.growth.expression
+        if self.growth.rule == "logistic":
+            # As one fraction: the root of a denominator of its own would leave |a_0| behind.
+            rational = sp.cancel(rational)
+        plain = written_out(rational, self.growth.where)
         # z = N/D with N, D > 0 from the start on; SymPy, which cannot know that, works for
         # minutes on the sign of 1/D when it takes the root of a nested z.
         top, bottom = sp.fraction(plain)
@@ -105,6 +109,11 @@ class ModeSolution:
         root = sp.sqrt(notation.z)
         return (root - 1 / root) / 2
 
+    @property
+    def keeps_sign(self) -> bool:
+        """Whether the mode would have to change its sign, and cannot: its sides are equal."""
+        return self.sides.Q0 == 0 and bool(self.modes.sigma.is_negative)
+
     @cached_property
     def learning_time(self) -> Formula:
         """Flow time at which the mode reaches a fraction of its final value."""
@@ -114,8 +123,10 @@ class ModeSolution:
         root = sp.sqrt(sp.expand(target**2) + sp.factor(sides.P0 * sides.Q0 / 4))
         reached = (2 * target + 2 * root) / sides.P0 if sides.P0 != 0 else sides.Q0 / (-4 * target)
         solution = self.growth
-        clock = _clock_at(solution, z)
         where: tuple = ()
+        if self.keeps_sign:
+            return Formula("learning time", sp.Symbol("t_q", positive=True), sp.oo)
+        clock = _clock_at(solution, z)
         if solution.rule == "Riccati":
             R = notation.R
             time = 2 * sp.atanh(clock) / R
@@ -138,7 +149,11 @@ class ModeSolution:
         taken of the exact learning time.
         """
         time = self.learning_time.symbol
-        if self.sides.P0 == 0 or self.modes.sigma == 0:
+        if self.modes.sigma.is_negative and not self.keeps_sign:
+            # One side turned round: the same mode with the opposite strength.
+            turned = replace(self.modes, sigma=-self.modes.sigma)
+            return ModeSolution(turned, Sides(self.sides.Q0, self.sides.P0)).small_scale_time
+        if self.sides.P0 == 0 or self.modes.sigma == 0 or self.keeps_sign:
             return Formula("learning time from small weights", time, sp.oo)
         sigma, delta = sp.symbols("sigma_ delta_", positive=True)
         general = replace(self.modes, sigma=sigma, delta=delta)

@@ -14,6 +14,10 @@ from symkernel.theory.hyperbolic import ModeSolution
 from symkernel.theory.mode_flow import ModeFlow
 from symkernel.theory.mode_values import ModeValues
 
+_OPPOSITE = notation.register(
+    sp.Symbol("s_opposite", positive=True), r"\bar s", "minus the strength of a reversed mode"
+)
+
 
 class ModeLaw(Protocol):
     """The derivation of a law for one choice of what its sides start from."""
@@ -61,6 +65,10 @@ def per_mode(
             here = modes.at(values[notation.s], values[notation.d])
         elif values[notation.s] == 0:
             here = modes.at(sp.S.Zero)
+        elif values[notation.s].is_negative:
+            # The law's own s is positive, and roots were taken of it.
+            here = modes.at(-_OPPOSITE)
+            values = ModeValues({**values.entry, _OPPOSITE: -values[notation.s]})
         return fitting(here, values), values
 
     def mode(index: int, phase: int) -> Result:
@@ -80,4 +88,13 @@ def per_mode(
         u, rate, start = law.solution.closed_equation()
         return u, values.in_law(rate), values.in_law(start)
 
-    return {"mode": mode, "learning_time": learning_time, "equation": equation}
+    def strength(index: int, phase: int) -> tuple[sp.Expr, sp.Expr]:
+        values = values_of(index, phase)
+        return values[notation.s], values[notation.d]
+
+    return {
+        "mode": mode,
+        "learning_time": learning_time,
+        "equation": equation,
+        "strength": strength,
+    }

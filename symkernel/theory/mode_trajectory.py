@@ -134,17 +134,21 @@ class _Assembly:
             state.modes.second: np.ascontiguousarray((second @ U.T).transpose(0, 2, 1)),
         }
 
-    def loss(self) -> np.ndarray:
+    @cached_property
+    def task_losses(self) -> np.ndarray:
+        """Loss on the task of every phase, (n_times, n_phases)."""
         state, r = self.state, self.state.basis.rank_bound
-        factor = float(state.problem.loss.factor)
-        out = np.empty(len(self.clock))
-        for k, phase in enumerate(state.problem.curriculum.phases):
-            here = self.position == k
+        phases = state.problem.curriculum.phases
+        out = np.empty((len(self.clock), len(phases)))
+        for k, phase in enumerate(phases):
             s, d = state.basis.s[k], state.basis.d[k][:r]
             best = np.divide(s, d, out=np.zeros_like(s), where=d > 0)
             rest = max(float(np.trace(phase.task.Syy)) - float((best * s).sum()), 0.0)
-            out[here] = factor * (rest + (d * (self.modes[here] - best) ** 2).sum(1))
-        return out
+            out[:, k] = rest + (d * (self.modes - best) ** 2).sum(1)
+        return float(state.problem.loss.factor) * out
+
+    def loss(self) -> np.ndarray:
+        return self.task_losses[np.arange(len(self.clock)), self.position]
 
     def trajectory(self) -> Trajectory:
         state = self.state
@@ -152,6 +156,7 @@ class _Assembly:
             "modes": lambda: self.modes,
             "weights": lambda: dict(self.weights),
             "loss": self.loss,
+            "task_losses": lambda: self.task_losses,
         }
         reason = self._no_samples()
         observed: dict[str, Field] = {

@@ -31,6 +31,7 @@ def module(request):
 
 def test_the_published_results_are_there():
     assert {"saxe2014", "saxe2019_semantic", "gram_diagonal"} <= set(NAMES)
+    assert {"fukumizu1998_braun2022", "reversal"} <= set(NAMES)
 
 
 def test_derives(module):
@@ -93,6 +94,8 @@ def _wrong_claims():
     saxe = import_module("symkernel.derivations.saxe2014")
     semantic = import_module("symkernel.derivations.saxe2019_semantic")
     gram = import_module("symkernel.derivations.gram_diagonal")
+    braun = import_module("symkernel.derivations.fukumizu1998_braun2022")
+    reversal = import_module("symkernel.derivations.reversal")
     return {
         "half the rate": lambda: saxe.balanced_mode(saxe.SIGMOID.subs(saxe.t, saxe.t / 2)),
         "twice the time": lambda: saxe.learning_time(2 * saxe.LEARNING_TIME),
@@ -102,6 +105,14 @@ def _wrong_claims():
             semantic.STAGED_TIME.subs(semantic.L, semantic.L + 1)
         ),
         "twice the angle": lambda: gram.wide_network(2 * gram.TANH_PHI),
+        "lambda of the other sign": lambda: braun.riccati_equation(sign=-1),
+        "twice the integral": lambda: braun.power_series(extra=2),
+        "the other imbalance": lambda: braun.one_mode(flip=-1),
+        "unlearned in half the time": lambda: reversal.unlearning_time(
+            reversal.UNLEARNING_TIME / 2
+        ),
+        "stuck above zero": lambda: reversal.balanced_mode(reversal.STUCK + reversal.s / 2),
+        "twice the speed": lambda: reversal.crossing_speed(2 * reversal.SPEED),
     }
 
 
