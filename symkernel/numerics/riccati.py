@@ -7,9 +7,9 @@ $D = e^{ft}/\sqrt\varphi$ is bounded; and the projector $C (1 + C^T C)^{-1} C^T$
 orthonormal basis of the columns of $[C; 1]$. The rows of C are graded; Householder reflections
 with rows sorted by size and columns pivoted keep the digits of every row.
 
-The last `equal` eigenvalues of F are one number. Their part of $1 + Q_0^T\Phi Q_0$ is 1 plus a
-multiple of a constant matrix, which is diagonalised once, so that the work at each time depends
-on the other eigenvalues alone.
+The last `equal` eigenvalues of F are one number, not positive. Their part of
+$1 + Q_0^T\Phi Q_0$ is 1 plus a multiple of a constant matrix, which is diagonalised once, so that
+the work at each time depends on the other eigenvalues alone.
 
 This file stands alone: its text is put in front of generated modules. The bodies also run
 interpreted (``NUMBA_DISABLE_JIT=1``).
@@ -255,7 +255,7 @@ def riccati_flow(f, E, equal, Q0, times, out):
     Parameters
     ----------
     f : ndarray, shape (n,)
-        Eigenvalues of F; the last `equal` of them are the same number.
+        Eigenvalues of F; the last `equal` of them are the same number, 0 or negative.
     E : ndarray, shape (n, n)
         Their eigenvectors, as columns.
     equal : int

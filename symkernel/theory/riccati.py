@@ -170,6 +170,8 @@ def advance(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return G at increasing times, and its factor at the last one."""
     f, E, equal = spectrum
+    # Equal eigenvalues that grow would grade the columns of what is reflected, and lose digits.
+    equal = equal if equal and f[-1] <= 0 else 0
     out = np.empty((len(times), len(f), len(f)))
     routine = compile_algorithm(RiccatiFlow)
     last = routine.evaluate(f, np.ascontiguousarray(E), equal, np.ascontiguousarray(Q0), times, out)

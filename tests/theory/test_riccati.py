@@ -296,6 +296,15 @@ def test_trap_5_repeated_and_nearly_repeated_strengths(split: float) -> None:
     assert gap(flow(S, 0.0, Q0, [12.0])[0], exact) <= 1e-13
 
 
+def test_equal_eigenvalues_that_grow_are_not_taken_together() -> None:
+    """Weak modes beside a strong imbalance: in the short way the digits were gone at f t = 30."""
+    draw = stream(13)
+    S, Q0 = draw.standard_normal((2, 6)) * 1e-3, draw.standard_normal((8, 5)) * 0.1
+    times = [30.0, 300.0, 900.0]
+    for t, G in zip(times, flow(S, -2.0, Q0, times), strict=True):
+        assert gap(G, restarted(S, -2.0, Q0, t)) <= 1e-12
+
+
 def test_many_equal_eigenvalues_cost_nothing_in_digits() -> None:
     """The short way through equal eigenvalues against the general one."""
     draw = stream(12)
