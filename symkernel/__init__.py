@@ -22,6 +22,7 @@ _FACE = {
     "Formula": "symkernel.formula",
     "pseudo_kernel": "symkernel.theory.pseudo_kernel",
     "ntk": "symkernel.theory.pseudo_kernel",
+    "deep_mode": "symkernel.theory.deep_mode",
     "derive": "symkernel.derivation",
     "Derivation": "symkernel.derivation",
     "task_pair": "symkernel.task_pairs",

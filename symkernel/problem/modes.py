@@ -100,13 +100,16 @@ def common_basis(
     levels = np.append([sigma[block.start] for block in blocks if block.start < len(sigma)], 0.0)
     gaps = -np.diff(levels)
     gap = float(gaps[gaps > _BLOCK * sigma[0]].min(initial=sigma[0]))
+    rounding = 64.0 * np.finfo(float).eps * (float(sigma[0]) / gap if gap > 0 else 1.0)
     for block in blocks:
         nonzero = block.stop <= len(sigma) and sigma[block.start] > _BLOCK * sigma[0]
         if nonzero and block.stop - block.start > 1:
-            U[:, block], V[:, block] = _refine_pair(U[:, block], V[:, block], inputs, W1, W2)
+            U[:, block], V[:, block] = _refine_pair(
+                U[:, block], V[:, block], inputs, W1, W2, rounding
+            )
         elif not nonzero:
             zero = slice(block.start, None)
-            U[:, zero], V[:, zero] = _refine_zero(U[:, zero], V[:, zero], inputs, W1, W2)
+            U[:, zero], V[:, zero] = _refine_zero(U[:, zero], V[:, zero], inputs, W1, W2, rounding)
     r = len(sigma)
     strengths = np.array([np.einsum("or,oi,ir->r", U[:, :r], c, V[:, :r]) for c in cross])
     scale = max(float(np.abs(strengths).max()), np.finfo(float).tiny)
@@ -115,7 +118,6 @@ def common_basis(
     flip = np.where(strengths[first, np.arange(r)] < 0, -1.0, 1.0)
     U[:, :r] *= flip
     variances = np.array([np.einsum("ij,ik,kj->j", V, sxx, V) for sxx in inputs])
-    rounding = 64.0 * np.finfo(float).eps * (float(sigma[0]) / gap if gap > 0 else 1.0)
     return Basis(U, V, strengths * flip, np.maximum(variances, 0.0), rounding)
 
 
@@ -128,9 +130,8 @@ def _blocks(sigma: np.ndarray, full: int) -> list[slice]:
     return [*blocks, slice(positive, full)] if positive < full else blocks
 
 
-# Parts below these shares of what they could be are rounding: of products of two small factors,
-# and of a single one.
-_NOISE_SQUARED = 1e-26
+# Parts below this share of what they could be are rounding, below its square where two small
+# factors are multiplied. A small gap beside a block lets other directions into it: then it is more.
 _NOISE = 1e-13
 
 
@@ -188,15 +189,17 @@ def _refine_pair(
     inputs: Sequence[np.ndarray],
     W1: np.ndarray | None,
     W2: np.ndarray | None,
+    rounding: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the block's two bases, turned together."""
     parts = _input_parts(V, inputs)
     if W1 is not None and W2 is not None:
         P, Q = W1 @ V, W2.T @ U
         first, second = float(np.linalg.norm(W1)), float(np.linalg.norm(W2))
+        squared = max(_NOISE, rounding) ** 2
         parts += [
-            (P.T @ P, first**2, _NOISE_SQUARED),
-            (Q.T @ Q, second**2, _NOISE_SQUARED),
+            (P.T @ P, first**2, squared),
+            (Q.T @ Q, second**2, squared),
             (Q.T @ P, first * second, _NOISE),
         ]
     turn = _diagonalise(parts)
@@ -209,6 +212,7 @@ def _refine_zero(
     inputs: Sequence[np.ndarray],
     W1: np.ndarray | None,
     W2: np.ndarray | None,
+    rounding: float,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the bases of the unused directions, turned apart but paired by the weights."""
     parts = _input_parts(V, inputs)
@@ -217,10 +221,11 @@ def _refine_zero(
     P, Q = W1 @ V, W2.T @ U
     W, B = Q.T @ P, Q.T @ Q
     first, second = float(np.linalg.norm(W1)), float(np.linalg.norm(W2))
+    squared = max(_NOISE, rounding) ** 2
     parts += [
-        (P.T @ P, first**2, _NOISE_SQUARED),
-        (W.T @ W, (first * second) ** 2, _NOISE_SQUARED),
-        (W.T @ B @ W, first**2 * second**4, _NOISE_SQUARED),
+        (P.T @ P, first**2, squared),
+        (W.T @ W, (first * second) ** 2, squared),
+        (W.T @ B @ W, first**2 * second**4, squared),
     ]
     V = V @ _diagonalise(parts)
     image = Q.T @ W1 @ V

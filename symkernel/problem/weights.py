@@ -31,7 +31,8 @@ from symkernel.problem.task import Task
 class Amplitudes:
     """Amplitudes of the input side (a) and the output side (b), per mode; may be symbols.
 
-    `modes` and `exact` are those of the task with which the weights are aligned, if it has them.
+    In a chain of layers b is that of the last layer and a that of all others. `modes` and `exact`
+    are those of the task with which the weights are aligned, if it has them.
     """
 
     a: tuple[sp.Expr, ...]
@@ -95,8 +96,12 @@ class Weights:
         if self.amplitudes is None or self.values is not None:
             return self
         values = as_values(values, self.free_symbols, "weights")
-        a, b = ([q.subs(values) for q in side] for side in (self.amplitudes.a, self.amplitudes.b))
-        return aligned(net, task, a=a, b=b, seed=self.amplitudes.seed)
+        a, b = (
+            tuple(as_expressions([q.subs(values) for q in side], "values"))
+            for side in (self.amplitudes.a, self.amplitudes.b)
+        )
+        sides = Amplitudes(a, b, self.amplitudes.seed, task.modes, task.exact)
+        return _carrying(_linear_chain(net, "Aligned"), net, task, sides)
 
 
 def _frozen(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
@@ -251,17 +256,27 @@ def balanced(net: Network, scale: float = 1.0, seed: int = 0) -> Weights:
     return Weights(_frozen(values), f"balanced, scale {scale:g}, seed {seed}")
 
 
-def aligned(net: Network, task: Task, a: object, b: object, seed: int = 0) -> Weights:
+def aligned(
+    net: Network,
+    task: Task,
+    a: object = None,
+    b: object = None,
+    seed: int = 0,
+    *,
+    u: object = None,
+) -> Weights:
     r"""Return weights aligned with the task's singular vectors, mode by mode.
 
-    $W_1 = R\,\mathrm{diag}(a)\,V^T$ and $W_2 = U\,\mathrm{diag}(b)\,R^T$, with
-    $\Sigma_{yx} = U S V^T$ and orthonormal columns $R$ drawn from the seed. With fewer hidden
-    units than modes the strongest modes get them, and the others start at zero.
+    Two layers from their amplitudes: $W_1 = R\,\mathrm{diag}(a)\,V^T$ and
+    $W_2 = U\,\mathrm{diag}(b)\,R^T$, with $\Sigma_{yx} = U S V^T$ and orthonormal columns $R$
+    drawn from the seed. Any number of balanced layers from the modes u of their end-to-end map:
+    $W_l = R_l\,\mathrm{diag}(|u/c|^{1/D})\,R_{l-1}^T$ with the factor c of the parameterisation;
+    the last layer carries the sign. With fewer hidden units than modes the strongest get them.
 
     Parameters
     ----------
     net : Network
-        Two dense linear layers.
+        Dense linear layers: two for a and b, any number for u.
     task : Task
         The task, or the first one of a curriculum.
     a, b : scalar or sequence
@@ -270,6 +285,8 @@ def aligned(net: Network, task: Task, a: object, b: object, seed: int = 0) -> We
         for each of their repetitions), and by falling strength for other tasks.
     seed : int
         Seed for the hidden directions $R$.
+    u : scalar or sequence
+        Modes of the end-to-end map, in place of a and b: numbers, symbols that are not negative.
 
     Examples
     --------
@@ -278,14 +295,19 @@ def aligned(net: Network, task: Task, a: object, b: object, seed: int = 0) -> We
     >>> net = sk.Network.two_layer(inputs=2, hidden=5, outputs=2)
     >>> w0 = sk.weights.aligned(net, task, a=0.1, b=0.3)
     >>> assert np.allclose(w0.arrays["W2"] @ w0.arrays["W1"], 0.03 * np.eye(2))
+    >>> deep = sk.Network.mlp([2, 4, 3, 2], "linear")
+    >>> W1, W2, W3 = sk.weights.aligned(deep, task, u=[0.1, -0.2]).arrays.values()
+    >>> assert np.allclose(W3 @ W2 @ W1, np.diag([0.1, -0.2]))
     """
     for value, kind, name in ((net, Network, "net"), (task, Task, "task")):
         if not isinstance(value, kind):
             raise InvalidArgument(f"Argument '{name}' must be a {kind.__name__}, not {value!r}.")
     chain = _linear_chain(net, "Aligned")
-    if len(chain) != 2:
+    if (u is None) == (a is None and b is None):
+        raise InvalidArgument("Arguments 'a' and 'b', or 'u' in place of them, must be given.")
+    if u is None and len(chain) != 2:
         raise InvalidArgument(
-            f"Aligned weights are defined for two layers, not {len(chain)}; use from_arrays."
+            f"Amplitudes 'a' and 'b' are defined for two layers, not {len(chain)}; give modes 'u'."
         )
     if any(mode.s.is_negative for mode in task.modes or ()):
         raise InvalidArgument(
@@ -293,9 +315,34 @@ def aligned(net: Network, task: Task, a: object, b: object, seed: int = 0) -> We
             "task of which it is the reverse, whose directions are the same."
         )
     seed = as_seed(seed)
-    sides = Amplitudes(
-        tuple(as_expressions(a, "a")), tuple(as_expressions(b, "b")), seed, task.modes, task.exact
-    )
+    if u is None:
+        left, right = tuple(as_expressions(a, "a")), tuple(as_expressions(b, "b"))
+    else:
+        left, right = _roots(chain, as_expressions(u, "u"))
+    return _carrying(chain, net, task, Amplitudes(left, right, seed, task.modes, task.exact))
+
+
+def _roots(
+    chain: list[Linear], modes: Sequence[sp.Expr]
+) -> tuple[tuple[sp.Expr, ...], tuple[sp.Expr, ...]]:
+    """Return the amplitudes of the modes in all layers but the last, and in the last one."""
+    depth = len(chain)
+    scale = sp.Mul(*(node.parameter.scale for node in chain))
+    if depth == 1:
+        return (sp.S.One,), tuple(u / scale for u in modes)
+    sign = {u: -1 if u.is_negative else 1 for u in modes}
+    for u in modes:
+        if not u.is_negative and not u.is_nonnegative:
+            raise InvalidArgument(
+                f"Argument 'u' must be of a known sign, not {u}; make its symbols nonnegative."
+            )
+    a = tuple((sign[u] * u / scale) ** sp.Rational(1, depth) for u in modes)
+    return a, tuple(sign[u] * root for u, root in zip(modes, a, strict=True))
+
+
+def _carrying(chain: list[Linear], net: Network, task: Task, sides: Amplitudes) -> Weights:
+    """Return the weights of a chain that carry the modes with these amplitudes."""
+    seed = sides.seed
     if sides.free_symbols or not task.is_numeric or not net.is_numeric:
         return Weights(None, f"aligned with the task, seed {seed}", sides)
     if task.inputs != net.inputs or task.outputs != net.outputs:
@@ -303,11 +350,15 @@ def aligned(net: Network, task: Task, a: object, b: object, seed: int = 0) -> We
             f"The network has {net.inputs} inputs and {net.outputs} outputs, the task has "
             f"{task.inputs} and {task.outputs}; they must agree."
         )
-    first, second = chain[0].parameter, chain[1].parameter
-    n_hidden = int(first.shape[0])
-    U, V, left, right = _alignment(task, sides, n_hidden)
-    R = _orthonormal(np.random.default_rng(seed), n_hidden, len(left))
-    values = {first.name: (R * left) @ V.T, second.name: (U * right) @ R.T}
+    hidden = [int(node.size) for node in chain[:-1]]
+    ends = int(net.inputs), int(net.outputs)
+    U, V, left, right = _alignment(task, sides, min([*hidden, max(ends)]))
+    stream = np.random.default_rng(seed)
+    frames = [V, *(_orthonormal(stream, n, len(left)) for n in hidden), U]
+    values = {}
+    for k, node in enumerate(chain):
+        carried = right if k + 1 == len(chain) else left
+        values[node.parameter.name] = (frames[k + 1] * carried) @ frames[k].T
     return Weights(_frozen(values), f"aligned with the task, seed {seed}", sides)
 
 

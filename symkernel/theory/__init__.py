@@ -1,12 +1,19 @@
 """The laws, in the order in which `derive` tries them."""
 
 from symkernel.formula import Law
-from symkernel.theory import aligned_modes, gram_diagonal, lambda_balanced, two_eigenvalues
+from symkernel.theory import (
+    aligned_modes,
+    deep_linear,
+    gram_diagonal,
+    lambda_balanced,
+    two_eigenvalues,
+)
 from symkernel.theory.listing import Catalogue
 
 LAWS: tuple[Law, ...] = (
     aligned_modes.LAW,
     gram_diagonal.LAW,
+    deep_linear.LAW,
     lambda_balanced.LAW,
     two_eigenvalues.LAW,
 )

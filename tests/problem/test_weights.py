@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -307,3 +308,52 @@ def test_aligned_weights_need_two_linear_layers_that_fit_the_task() -> None:
         weights.balanced(Network.mlp([2, 3, 2], "tanh"))
     with pytest.raises(ShapeMismatch):
         weights.aligned(NET, Task.from_modes([1, 2, 3]), a=1, b=1)
+
+
+@pytest.mark.parametrize("sizes", [(3, 2), (3, 4, 2), (3, 4, 5, 3, 2)])
+@pytest.mark.parametrize("parameterisation", ["standard", "ntk"])
+def test_modes_of_a_chain_are_carried_by_balanced_layers(sizes, parameterisation) -> None:
+    net = Network.mlp(sizes, "linear", parameterisation=parameterisation)
+    X = np.random.default_rng(0).standard_normal((20, 3))
+    task = Task(X, X[:, :2] * [2.0, 1.0]).whitened()
+    u = np.array([0.3, -0.1])
+    arrays = weights.aligned(net, task, u=u).arrays
+    layers = [float(p.scale) * arrays[p.name] for p in net.parameters]
+    product = np.linalg.multi_dot([np.eye(2), *layers[::-1], np.eye(3)])
+    U, _, Vt = np.linalg.svd(task.Syx, full_matrices=False)
+    np.testing.assert_allclose(np.diag(U.T @ product @ Vt.T), u, atol=1e-14)
+    for first, second in pairwise(arrays.values()):
+        np.testing.assert_allclose(first @ first.T, second.T @ second, atol=1e-14)
+
+
+def test_modes_of_a_chain_may_be_symbols() -> None:
+    p, q = sp.Symbol("p", positive=True), sp.Symbol("q", real=True)
+    net, task = Network.mlp([2, 2, 2, 2], "linear"), Task.from_modes([2, 1])
+    w0 = weights.aligned(net, task, u=[p, 0])
+    assert w0.free_symbols == {p}
+    numbers = w0.with_values(net, task, {p: 0.008}).arrays
+    assert numbers["W2"] is not None
+    product = np.linalg.multi_dot(list(numbers.values())[::-1])
+    np.testing.assert_allclose(product, np.diag([0.008, 0.0]), atol=1e-15)
+    with pytest.raises(InvalidArgument, match="'u' must be of a known sign"):
+        weights.aligned(net, task, u=q)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({}, "'u' in place of them"),
+        ({"u": 0.1, "a": 0.1, "b": 0.1}, "'u' in place of them"),
+        ({"u": 0.1, "b": 0.1}, "'u' in place of them"),
+        ({"u": np.nan}, "'u' must hold finite real numbers"),
+        ({"u": 1j}, "'u' must hold finite real numbers"),
+        ({"u": True}, "'u' must hold finite real numbers"),
+        ({"u": "1"}, "'u' must hold finite real numbers"),
+        ({"u": []}, "'u' must not be empty"),
+        ({"u": [0.1, 0.2, 0.3]}, "one amplitude or one for each of 2 modes"),
+        ({"u": 0.1, "seed": -1}, "seed"),
+    ],
+)
+def test_bad_modes_of_a_chain_are_refused(arguments, words) -> None:
+    with pytest.raises(InvalidArgument, match=words):
+        weights.aligned(Network.mlp([2, 3, 3, 2], "linear"), TASK, **arguments)

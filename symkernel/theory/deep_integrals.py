@@ -1,0 +1,97 @@
+r"""The integral $\int dy / [y^{D-1}(1 \mp y^D)]$ on its branches, proven by differentiation."""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from symkernel import notation
+
+Y = notation.register(
+    sp.Symbol("y", positive=True), "y", "amplitude of each layer over its final value"
+)
+Y0 = notation.register(sp.Symbol("y0", positive=True), "y_0", "the same at t = 0")
+RATE = notation.register(
+    sp.Symbol("omega", positive=True), r"\omega", "what turns flow time into the clock of y"
+)
+
+# Depths whose elementary form is short and free of cosines that have no square roots.
+ELEMENTARY = (3, 4, 5, 6)
+
+
+def rising(depth: sp.Expr) -> sp.Expr:
+    r"""Return the integral for y < 1; it ends in a logarithmic singularity at y = 1."""
+    b = sp.S(2) / depth
+    tail = Y**2 / 2 * sp.hyper((1, b), (1 + b,), Y**depth)
+    return Y ** (2 - depth) / (2 - depth) + tail
+
+
+def falling(depth: sp.Expr) -> sp.Expr:
+    """Return the integral for y > 1."""
+    return _beyond(depth, Y**-depth)
+
+
+def dying(depth: sp.Expr) -> sp.Expr:
+    """Return the integral for a target of the opposite sign, y over the size of the target."""
+    return _beyond(depth, -(Y**-depth))
+
+
+def _beyond(depth: sp.Expr, argument: sp.Expr) -> sp.Expr:
+    c = 2 - sp.S(2) / depth
+    return Y ** (2 - 2 * depth) / (2 * depth - 2) * sp.hyper((1, c), (1 + c,), argument)
+
+
+def elementary(depth: int, *, rising_only: bool = False) -> sp.Expr:
+    r"""Return the integral on both positive branches by partial fractions.
+
+    The poles are the roots of unity $e^{i\varphi}$; each pair gives a logarithm and an arc tangent.
+    With `rising_only` it is real for y < 1 alone.
+    """
+    total = -sp.log(1 - Y) if rising_only else -sp.log((1 - Y) ** 2) / 2
+    if depth % 2 == 0:
+        total -= sp.log(1 + Y)
+    for k in range(1, (depth + 1) // 2):
+        angle = 2 * sp.pi * k / depth
+        cosine, sine = sp.cos(angle), sp.sin(angle)
+        log = sp.log(1 - 2 * cosine * Y + Y**2)
+        total -= sp.cos(2 * angle) * log
+        total += 4 * cosine * sine * sp.atan((Y - cosine) / sine)
+    return Y ** (2 - depth) / sp.Integer(2 - depth) + total / depth
+
+
+def prove_integral(integral: sp.Expr, rate: sp.Expr, depth: sp.Expr) -> bool:
+    r"""Whether the derivative of an integral is 1/rate, exactly.
+
+    The derivative of $F = {}_2F_1(1, b; 1+b; z)$ holds ${}_2F_1(2, 1+b; 2+b; z)$, which is
+    $(1+b)[1/(1-z) - F]/z$: term by term of the series, see `contiguous_terms`.
+    """
+    if not contiguous_terms():
+        return False
+    moved = integral.diff(Y).replace(
+        lambda e: isinstance(e, sp.hyper) and 1 not in e.ap, _without_derivative
+    )
+    residual = moved * rate - 1
+    masks = {function: sp.Dummy() for function in residual.atoms(sp.hyper)}
+    power = sp.Symbol("power", positive=True)
+    plain = sp.expand(residual.xreplace(masks), power_base=False)
+    if not depth.is_number:
+        plain = plain.subs(Y**depth, power)
+    top = sp.expand(sp.fraction(sp.together(plain))[0])
+    return bool(sp.expand(sp.radsimp(top)) == 0)
+
+
+def _without_derivative(function: sp.hyper) -> sp.Expr:
+    # SymPy sorts the parameters.
+    (upper,) = (p for p in function.ap if p != 2)
+    b, z = upper - 1, function.argument
+    return (1 + b) / z * (1 / (1 - z) - sp.hyper((1, b), (1 + b,), z))
+
+
+def contiguous_terms() -> bool:
+    r"""Whether $z\,{}_2F_1(2,1+b;2+b;z) = (1+b)[1/(1-z) - {}_2F_1(1,b;1+b;z)]$ term by term.
+
+    The coefficients of $z^{k+1}$ are $(k+1)(1+b)/(k+1+b)$ and $(1+b)[1 - b/(k+1+b)]$.
+    """
+    k, b = sp.symbols("k b", positive=True)
+    left = (k + 1) * (1 + b) / (k + 1 + b)
+    right = (1 + b) * (1 - b / (k + 1 + b))
+    return bool(sp.cancel(left - right) == 0)
