@@ -24,6 +24,8 @@ _SHOWN = 5
 # Letters of LaTeX that a notebook sets without a pause, and of a step's reason in the list.
 _LONGEST = 8000
 _REASON = 300
+# Symbols of the laws of single modes, by identifier.
+_KNOWN = {"t", "s", "d", "a0", "b0", "alpha", "beta", "w"}
 
 
 def html(derivation: Derivation) -> str:
@@ -205,9 +207,15 @@ def worked(
             f"The law is worked out within the first phase, which ends at {first.duration:g}; "
             f"time {moment:g} is after it."
         )
+    formula: Formula = derivation.formulas[0]
+    needed = {q.name for q in getattr(formula.plain, "free_symbols", ())}
+    if derivation.derived.equation is None or needed - _KNOWN:
+        raise OutsideValidity(
+            f"The law '{derivation.law.name}' is not written in the strength and amplitudes of one "
+            f"mode; put numbers into the formulas of its 'mode' instead."
+        )
     values: dict[str, Any] = {"t": moment, **_of_mode(derivation, mode)}
     exact = {name: sp.Rational(value) for name, value in values.items()}
-    formula: Formula = derivation.formulas[0]
     lines = []
     for symbol, expression in (*formula.where, (formula.symbol, formula.expression)):
         symbols = {q: exact[q.name] for q in expression.free_symbols}
@@ -229,7 +237,7 @@ def _of_mode(derivation: Derivation, index: int) -> Mapping[str, float]:
             f"Argument 'mode' must be an integer from 0 to {count - 1}, not {index!r}."
         )
     a, b = state.amplitudes()
-    p, q = state.P[:, index], state.Q[:, index]
+    p, q = state.P[:, index], state.Q[:, index] / float(state.modes.ratio)
     found = {
         "s": state.basis.s[0][index], "d": state.basis.d[0][index], "a0": a[index], "b0": b[index],
         "alpha": p @ p, "beta": q @ q, "w": p @ q,

@@ -4,8 +4,10 @@ from symkernel.formula import Law
 from symkernel.theory import (
     aligned_modes,
     deep_linear,
+    diagonal_network,
     gram_diagonal,
     lambda_balanced,
+    single_unit,
     two_eigenvalues,
 )
 from symkernel.theory.listing import Catalogue
@@ -14,8 +16,10 @@ LAWS: tuple[Law, ...] = (
     aligned_modes.LAW,
     gram_diagonal.LAW,
     deep_linear.LAW,
+    single_unit.LAW,
     lambda_balanced.LAW,
     two_eigenvalues.LAW,
+    diagonal_network.LAW,
 )
 
 

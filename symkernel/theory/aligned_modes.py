@@ -1,7 +1,8 @@
 r"""Two-layer linear networks with weights aligned to the task: one scalar law per mode.
 
 $\dot a = b(\sigma - \delta ab)$, $\dot b = a(\sigma - \delta ab)$ with $\sigma = s$,
-$\delta = d$ in the house's conventions; balanced, unbalanced, of any signs.
+$\delta = d$ in the house's conventions; balanced, unbalanced, of any signs. Where the layers
+learn at different rates this is so of $a$ and $\rho b$, with $\rho^2$ the ratio of the rates.
 """
 
 from __future__ import annotations
@@ -44,21 +45,22 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
 
 
 class _Derivation:
-    """The derivation for one choice of initial amplitudes (symbols, or equal symbols)."""
+    """The derivation for one choice of the sides at the start, p0 = a0 and q0 = rho b0."""
 
-    def __init__(self, modes: ModeFlow, a0: sp.Expr, b0: sp.Expr) -> None:
-        self.modes, self.a0, self.b0 = modes, a0, b0
+    def __init__(self, modes: ModeFlow, p0: sp.Expr, q0: sp.Expr) -> None:
+        self.modes, self.p0, self.q0 = modes, p0, q0
+        self.a0, self.b0 = p0, q0 / modes.ratio
         self.solution = ModeSolution(
-            modes, Sides(sp.factor((a0 + b0) ** 2), sp.factor((a0 - b0) ** 2))
+            modes, Sides(sp.factor((p0 + q0) ** 2), sp.factor((p0 - q0) ** 2))
         )
 
     @cached_property
     def sides(self) -> tuple[sp.Expr, sp.Expr]:
         """Return a and b in terms of z."""
-        even, odd = self.solution.even, self.solution.odd
-        a, b = self.a0 * even + self.b0 * odd, self.b0 * even + self.a0 * odd
+        even, odd, ratio = self.solution.even, self.solution.odd, self.modes.ratio
+        a, b = self.p0 * even + self.q0 * odd, (self.q0 * even + self.p0 * odd) / ratio
         # Balanced or opposite sides: one of the two exponentials drops out.
-        return (sp.expand(a), sp.expand(b)) if self.a0**2 == self.b0**2 else (a, b)
+        return (sp.expand(a), sp.expand(b)) if self.p0**2 == self.q0**2 else (a, b)
 
     @cached_property
     def textbook(self) -> tuple[sp.Expr, tuple] | None:
@@ -76,7 +78,7 @@ class _Derivation:
         scale = self.modes.scale
         u = scale * self.solution.overlap
         if self.textbook is not None:
-            output = written_out(*self.textbook).subs(_U0, scale * self.a0 * self.b0)
+            output = written_out(*self.textbook).subs(_U0, scale * self.p0 * self.q0)
         else:
             output = plain(u)
         a, b = (plain(side) for side in self.sides)
@@ -95,7 +97,7 @@ class _Derivation:
                     "output mode",
                     notation.u,
                     expression,
-                    ((_U0, self.modes.scale * self.a0 * self.b0), *abbreviations),
+                    ((_U0, self.modes.scale * self.p0 * self.q0), *abbreviations),
                 )
             )
         else:
@@ -116,9 +118,10 @@ class _Derivation:
         """
         root = values.in_law(self.solution.of_growth(sp.sqrt(notation.z)))
         root = root.xreplace({_TIME: duration})
-        plus = values.in_law(self.a0 + self.b0) * root
-        minus = values.in_law(self.a0 - self.b0) / root
-        return {_PLUS: plus, _MINUS: minus, _A0: (plus + minus) / 2, _B0: (plus - minus) / 2}
+        plus = values.in_law(self.p0 + self.q0) * root
+        minus = values.in_law(self.p0 - self.q0) / root
+        b0 = (plus - minus) / (2 * self.modes.ratio)
+        return {_PLUS: plus, _MINUS: minus, _A0: (plus + minus) / 2, _B0: b0}
 
     def steps(self) -> tuple[Step, ...]:
         """Return all steps, from gradient flow to observables."""
@@ -137,30 +140,32 @@ class _Derivation:
 
     def _mode_step(self) -> Step:
         a, b = sp.Function("a")(_TIME), sp.Function("b")(_TIME)
-        drive = self.modes.sigma - self.modes.delta * a * b
+        ratio = self.modes.ratio
+        drive = self.modes.sigma - self.modes.delta * ratio * a * b
         return Step(
             "Mode equation",
-            "aligned sides p = a r, q = b r along one hidden direction r; a^2 - b^2 is what is "
-            "left of the conserved matrix",
+            f"aligned sides p = a r, q = {'' if ratio == 1 else 'rho '}b r along one hidden "
+            f"direction r; |p|^2 - |q|^2 is what is left of the conserved matrix",
             (
-                sp.Eq(a.diff(_TIME), b * drive, evaluate=False),
-                sp.Eq(b.diff(_TIME), a * drive, evaluate=False),
-                sp.Eq(a**2 - b**2, self.a0**2 - self.b0**2, evaluate=False),
+                sp.Eq(a.diff(_TIME), ratio * b * drive, evaluate=False),
+                sp.Eq(b.diff(_TIME), a / ratio * drive, evaluate=False),
+                sp.Eq(a**2 - ratio**2 * b**2, self.p0**2 - self.q0**2, evaluate=False),
             ),
             self._check_mode,
         )
 
     def _check_mode(self) -> Evidence:
-        a, b = self.sides
+        p, q = self.sides[0], self.modes.ratio * self.sides[1]
         z = notation.z
-        drive = self.modes.sigma - self.modes.delta * a * b
+        drive = self.modes.sigma - self.modes.delta * p * q
         rate = self.solution.reduced
-        for side, other in ((a, b), (b, a)):
+        for side, other in ((p, q), (q, p)):
             if sp.expand(sp.diff(side, z) * rate - other * drive) != 0:
                 return Evidence(False, "a and b do not solve the mode equation")
-        if sp.expand(a**2 - b**2 - self.a0**2 + self.b0**2) != 0:
-            return Evidence(False, "a^2 - b^2 is not kept")
-        return Evidence(True, "a, b substituted into the mode equation, a^2 - b^2 kept: exactly 0")
+        if sp.expand(p**2 - q**2 - self.p0**2 + self.q0**2) != 0:
+            return Evidence(False, "|p|^2 - |q|^2 is not kept")
+        found = "a, b substituted into the mode equation, |p|^2 - |q|^2 kept: exactly 0"
+        return Evidence(True, found)
 
     def _output_step(self) -> Step:
         formula = self.formulas()[0]
@@ -176,37 +181,37 @@ class _Derivation:
     def _check_output(self) -> Evidence:
         """Substitute the printed law into u' = 2 g u-like equation of the mode."""
         a, b = self.sides
-        scale = self.modes.scale
+        scale, ratio = self.modes.scale, self.modes.ratio
         if self.textbook is None:
-            same = sp.expand(scale * (a * b - self.solution.overlap)) == 0
+            same = sp.expand(scale * (ratio * a * b - self.solution.overlap)) == 0
             return Evidence(same, "u = c a b exactly" if same else "u differs from c a b")
         expression, _ = self.textbook
         growth = self.solution.growth
         through_z = (scale * self.solution.overlap).subs(notation.z, growth.expression)
-        difference = through_z - expression.subs(_U0, scale * self.a0 * self.b0)
+        difference = through_z - expression.subs(_U0, scale * self.p0 * self.q0)
         same = vanishes(difference)
         return Evidence(same, "textbook form = form in z exactly" if same else "forms differ")
 
 
-def _amplitude_symbols(problem: Problem) -> tuple[sp.Expr, sp.Expr]:
-    """Return (a0, b0) as the law's symbols; equal or opposite where the problem makes them so."""
+def _general(modes: ModeFlow, problem: Problem) -> _Derivation:
+    """Return the derivation in the law's symbols, special where the problem makes it so."""
     amplitudes = problem.weights.amplitudes
     if amplitudes is not None and len(amplitudes.a) == len(amplitudes.b):
-        return _symbols_for(list(zip(amplitudes.a, amplitudes.b, strict=True)))
-    return _A0, _B0
+        return _symbolic(modes, list(zip(amplitudes.a, amplitudes.b, strict=True)))
+    return _symbolic(modes, [])
 
 
-def _symbols_for(pairs: list[tuple[sp.Expr, sp.Expr]]) -> tuple[sp.Expr, sp.Expr]:
-    if all(a == b for a, b in pairs):
-        return _A0, _A0
-    if all(a == -b for a, b in pairs):
-        return _A0, -_A0
-    return _A0, _B0
+def _symbolic(modes: ModeFlow, pairs: list[tuple[sp.Expr, sp.Expr]]) -> _Derivation:
+    """Return the derivation for sides that are equal or opposite if these amplitudes make them."""
+    for sign in (1, -1):
+        if pairs and all(sp.expand(a - sign * modes.ratio * b) == 0 for a, b in pairs):
+            return _Derivation(modes, _A0, sign * _A0)
+    return _Derivation(modes, _A0, modes.ratio * _B0)
 
 
 def _derive(problem: Problem) -> Derived:
     modes = mode_flow(problem)
-    derivation = _Derivation(modes, *_amplitude_symbols(problem))
+    derivation = _general(modes, problem)
     bound = per_mode(
         problem,
         modes,
@@ -229,12 +234,12 @@ def _fitting(modes: ModeFlow, values: ModeValues) -> _Derivation:
     """Return the derivation that fits the sides: balanced, opposite and zero ones are special."""
     a, b = values[_A0], values[_B0]
     if values.are_numbers:
-        return _Derivation(modes, a, b)
+        return _Derivation(modes, a, modes.ratio * b)
     if a == 0 and b == 0:
         return _Derivation(modes, sp.S.Zero, sp.S.Zero)
-    if _PLUS in values.entry and a not in (b, -b):
+    if _PLUS in values.entry and a not in (modes.ratio * b, -modes.ratio * b):
         return _Derivation(modes, (_PLUS + _MINUS) / 2, (_PLUS - _MINUS) / 2)
-    return _Derivation(modes, *_symbols_for([(a, b)]))
+    return _symbolic(modes, [(a, b)])
 
 
 def _trajectory(problem: Problem, times: Any) -> Trajectory:
@@ -254,7 +259,7 @@ LAW = Law(
     title="Two-layer linear network, aligned weights: one law per mode",
     rank="exact",
     assumptions=(
-        "two dense linear layers, both trained at one rate, squared error without weight decay",
+        "two dense linear layers, both trained at rates of their own, squared error, no decay",
         "input covariance and input-output covariance are diagonal in one pair of bases",
         "different modes do not overlap in the hidden layer",
         "the two sides of each mode are parallel",

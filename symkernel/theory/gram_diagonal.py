@@ -2,7 +2,8 @@ r"""Two-layer linear networks whose modes do not overlap: arbitrary imbalance, e
 
 With $p_i = W_1 v_i$, $q_i = W_2^T u_i$ and $p_i\cdot p_j = q_i\cdot q_j = p_i\cdot q_j = 0$ for
 $i \ne j$ the two sides of a mode need not be parallel: $\alpha = |p|^2$, $\beta = |q|^2$ and
-$w = p\cdot q$ are arbitrary. Wide networks that start at the zero map ($w = 0$) are of this class.
+$w = p\cdot q$ are arbitrary, and so are the rates of the two layers. Wide networks that start at
+the zero map ($w = 0$) are of this class.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from symkernel.problem.task import Task
 from symkernel.theory.hyperbolic import ModeSolution, Sides
 from symkernel.theory.mode_checks import check_precision, draw_gram_diagonal, mode_limits
 from symkernel.theory.mode_flow import ModeFlow, mode_flow
-from symkernel.theory.mode_observables import layer_scales, observable_step
+from symkernel.theory.mode_observables import layer_rates, layer_scales, observable_step
 from symkernel.theory.mode_phases import per_mode
 from symkernel.theory.mode_state import ModeState, mode_verdicts
 from symkernel.theory.mode_trajectory import mode_trajectory
@@ -55,6 +56,7 @@ class _Law:
     @classmethod
     def of(cls, modes: ModeFlow, alpha: sp.Expr, beta: sp.Expr, w: sp.Expr) -> _Law:
         """Return the law for the products of the two sides at the start."""
+        beta, w = modes.ratio**2 * beta, modes.ratio * w
         return cls(modes, alpha + beta + 2 * w, alpha + beta - 2 * w, alpha - beta)
 
     @cached_property
@@ -65,7 +67,7 @@ class _Law:
     def result(self) -> Result:
         """Return the mode-level laws as plain SymPy in time."""
         mean, half = _mean(self.solution), self.difference / 2
-        return _result(self.solution, mean + half, mean - half)
+        return _result(self.modes, self.solution, mean + half, (mean - half) / self.modes.ratio**2)
 
     def at_end(self, values: ModeValues, duration: sp.Expr) -> dict[sp.Symbol, sp.Expr]:
         """Return P0 and Q0 at the end of a phase of this duration."""
@@ -76,10 +78,10 @@ class _Law:
         }
 
 
-def _result(solution: ModeSolution, first: sp.Expr, second: sp.Expr) -> Result:
+def _result(modes: ModeFlow, solution: ModeSolution, first: sp.Expr, second: sp.Expr) -> Result:
     plain = solution.of_growth
-    modes = solution.modes
     inner, outer = layer_scales(modes)
+    fast, slow = layer_rates(modes)
     output = plain(modes.scale * solution.overlap)
     wanted = modes.scale * modes.sigma / modes.delta
     even, odd = plain(solution.even), plain(solution.odd)
@@ -90,20 +92,22 @@ def _result(solution: ModeSolution, first: sp.Expr, second: sp.Expr) -> Result:
             "odd": odd,
             "hidden_gram": inner**2 * plain(first),
             "readout_gram": plain(second),
-            "ntk": inner**2 * outer**2 * plain(first + second),
+            "ntk": inner**2 * outer**2 * plain(slow * first + fast * second),
             "loss": modes.system.loss.factor * notation.d * (wanted - output) ** 2,
         }
     )
 
 
-def _entries_step(solution: ModeSolution) -> Step:
+def _entries_step(solution: ModeSolution, ratio: sp.Expr) -> Step:
     """State the squared lengths of the sides, and prove them from the rotation."""
     z = notation.z
-    mean, difference = _mean(solution), (_ALPHA - _BETA) / 2
+    # Of the general law: the scaled output side has rho^2 times the squared length.
+    square = ratio**2
+    mean, difference = _mean(solution), (_ALPHA - square * _BETA) / 2
     p, q = sp.Function("p")(_TIME), sp.Function("q_out")(_TIME)
 
     def check() -> Evidence:
-        dots = {"pp": _ALPHA, "qq": _BETA, "pq": _W}
+        dots = {"pp": _ALPHA, "qq": square * _BETA, "pq": ratio * _W}
         even, odd = solution.even, solution.odd
         first = dots["pp"] * even**2 + 2 * dots["pq"] * even * odd + dots["qq"] * odd**2
         second = dots["qq"] * even**2 + 2 * dots["pq"] * even * odd + dots["pp"] * odd**2
@@ -167,10 +171,11 @@ def _formulas(solution: ModeSolution, modes: ModeFlow) -> tuple[Formula, ...]:
     where = (*growth.where, (z, growth.expression))
     p0, q0 = sp.Symbol("p0", real=True), sp.Symbol("q0", real=True)
     p, q = sp.Symbol("p", real=True), sp.Symbol("q_out", real=True)
+    ratio = modes.ratio
     return (
         Formula("output mode", notation.u, modes.scale * solution.overlap, where),
-        Formula("input side", p, p0 * solution.even + q0 * solution.odd, where),
-        Formula("output side", q, q0 * solution.even + p0 * solution.odd, where),
+        Formula("input side", p, p0 * solution.even + ratio * q0 * solution.odd, where),
+        Formula("output side", q, q0 * solution.even + p0 / ratio * solution.odd, where),
     )
 
 
@@ -192,7 +197,7 @@ def _derive(problem: Problem) -> Derived:
             modes.projection_step(),
             _invariance_step(modes),
             *solution.steps(),
-            _entries_step(solution),
+            _entries_step(solution, modes.ratio),
             observable_step(modes, aligned=False),
         )
 
@@ -212,7 +217,7 @@ def _fitting(modes: ModeFlow, values: ModeValues) -> _Law:
     alpha, beta, w = values[_ALPHA], values[_BETA], values[_W]
     if notation.P0 in values.entry:
         P0, Q0 = (q if values[q] != 0 else sp.S.Zero for q in (notation.P0, notation.Q0))
-        return _Law(modes, P0, Q0, _ALPHA - _BETA)
+        return _Law(modes, P0, Q0, _ALPHA - modes.ratio**2 * _BETA)
     if values.are_numbers or alpha == beta == 0:
         return _Law.of(modes, alpha, beta, w)
     return _Law.of(modes, _ALPHA, _BETA, _W)
@@ -228,7 +233,7 @@ def _values(problem: Problem, modes: ModeFlow, index: int, phase: int) -> ModeVa
         return ModeValues({**given.entry, _ALPHA: a**2, _BETA: b**2, _W: a * b})
     state = ModeState.of(problem, modes)
     index = as_index(index, state.basis.rank_bound)
-    p, q = state.P[:, index], state.Q[:, index]
+    p, q = state.P[:, index], state.Q[:, index] / float(modes.ratio)
     numbers = (state.basis.s[phase][index], state.basis.d[phase][index], p @ p, q @ q, p @ q)
     symbols = (notation.s, notation.d, _ALPHA, _BETA, _W)
     return ModeValues({q: sp.Float(float(n)) for q, n in zip(symbols, numbers, strict=True)})
@@ -259,7 +264,7 @@ LAW = Law(
     title="Two-layer linear network, modes that do not overlap: any imbalance, any curriculum",
     rank="exact",
     assumptions=(
-        "two dense linear layers, both trained at one rate, squared error without weight decay",
+        "two dense linear layers, both trained at rates of their own, squared error, no decay",
         "all tasks of the curriculum are diagonal in one pair of bases",
         "different modes do not overlap in the hidden layer",
     ),

@@ -12,15 +12,11 @@ import numpy as np
 from symkernel.errors import NoClosedForm, SymkernelError
 from symkernel.formula import Verdict
 from symkernel.problem.problem import Problem
-from symkernel.theory.gram_trajectory import (
-    UP_TO_A_ROTATION,
-    GramObservables,
-    clock_of,
-    through_phases,
-)
+from symkernel.theory.gram_trajectory import GramPath, through_phases
 from symkernel.theory.mode_state import TOLERANCE, network_verdict
 from symkernel.theory.riccati import lower_factor
 from symkernel.theory.two_layer import TwoLayer, two_layer
+from symkernel.theory.two_layer_path import phases_at
 from symkernel.trajectory import Trajectory
 
 # How a Gram matrix goes through a phase: (phase, state at its start, increasing times since then)
@@ -119,17 +115,16 @@ class GramState:
 
     def observables(self, times: Any, start: Any, advance: Advance) -> Trajectory:
         """Return the trajectory of a law that carries G through the phases."""
-        clock, position = clock_of(self.problem, times)
+        clock, position = phases_at(self.problem.curriculum, times)
         grams = through_phases(self.problem, clock, position, start, advance)
         n, (first, second) = self.n_inputs, self.units
-        return GramObservables(
+        return GramPath(
             self.problem,
             clock,
             position,
             float(self.form.scale) * first * second * grams[:, n:, :n],
             first**2 * grams[:, :n, :n],
             second**2 * grams[:, n:, n:],
-            UP_TO_A_ROTATION,
         ).trajectory()
 
     def weights(
@@ -143,7 +138,7 @@ class GramState:
         from scipy.integrate import solve_ivp
 
         n, gamma = self.n_inputs, self.decay
-        clock, position = clock_of(self.problem, times)
+        clock, position = phases_at(self.problem.curriculum, times)
         shape = self.factor.shape
 
         def through(k: int, state: Any, local: np.ndarray) -> tuple[np.ndarray, Any]:

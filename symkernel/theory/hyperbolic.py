@@ -16,7 +16,7 @@ import sympy as sp
 
 from symkernel import notation
 from symkernel.formula import Evidence, Formula, Step
-from symkernel.theory.mode_flow import ModeFlow
+from symkernel.theory.mode_flow import Drive
 from symkernel.theory.solutions import Solution, solve_autonomous, written_out
 
 _TIME = notation.t
@@ -51,7 +51,7 @@ class Sides:
 class ModeSolution:
     """The solution of one mode, derived from its flow and its initial state."""
 
-    modes: ModeFlow
+    modes: Drive
     sides: Sides
 
     @cached_property
@@ -245,7 +245,7 @@ class ModeSolution:
 
 
 @lru_cache(maxsize=8)
-def _growth_from_small(modes: ModeFlow) -> sp.Expr:
+def _growth_from_small(modes: Drive) -> sp.Expr:
     """Return the limit of epsilon^2 exp(2 sigma t_q), both sides scaled by epsilon."""
     P0, Q0, square = notation.P0, notation.Q0, sp.Symbol("epsilon2", positive=True)
     exact = ModeSolution(modes, Sides(P0, Q0)).learning_time

@@ -18,14 +18,14 @@ from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.theory.hyperbolic import ModeSolution, Sides
-from symkernel.theory.mode_flow import ModeFlow
+from symkernel.theory.mode_flow import Drive
 
 _DIGITS = 60
 _RANGE = {"amplitudes and strengths": (-8, 4), "times": (-8, 8)}
 _BOUND = 1e-12
 
 
-def mode_limits(modes: ModeFlow) -> tuple[tuple[str, Callable[[], Evidence]], ...]:
+def mode_limits(modes: Drive) -> tuple[tuple[str, Callable[[], Evidence]], ...]:
     """Return the limits and removable singularities of the mode law, with their checks."""
     return (
         ("t = 0", lambda: _at_zero(modes)),
@@ -36,11 +36,11 @@ def mode_limits(modes: ModeFlow) -> tuple[tuple[str, Callable[[], Evidence]], ..
     )
 
 
-def _solution(modes: ModeFlow, P0: sp.Expr, Q0: sp.Expr) -> ModeSolution:
+def _solution(modes: Drive, P0: sp.Expr, Q0: sp.Expr) -> ModeSolution:
     return ModeSolution(modes, Sides(P0, Q0))
 
 
-def _general(modes: ModeFlow) -> ModeSolution:
+def _general(modes: Drive) -> ModeSolution:
     return _solution(modes, notation.P0, notation.Q0)
 
 
@@ -48,13 +48,13 @@ def _evidence(passed: bool, words: str) -> Evidence:
     return Evidence(passed, words if passed else f"NOT so: {words}")
 
 
-def _at_zero(modes: ModeFlow) -> Evidence:
+def _at_zero(modes: Drive) -> Evidence:
     growth = _general(modes).growth
     start = growth.expression.subs(growth.clock, growth.clock_start)
     return _evidence(vanishes(start - 1, growth.relations), "z(0) = 1 exactly")
 
 
-def _at_infinity(modes: ModeFlow) -> Evidence:
+def _at_infinity(modes: Drive) -> Evidence:
     """At T = 1 the mode stands at s/d: the Riccati equation's stable root."""
     solution = _general(modes)
     growth = solution.growth
@@ -64,7 +64,7 @@ def _at_infinity(modes: ModeFlow) -> Evidence:
     return _evidence(vanishes(gap, growth.relations), "overlap at T = 1 is sigma/delta exactly")
 
 
-def _balanced(modes: ModeFlow) -> Evidence:
+def _balanced(modes: Drive) -> Evidence:
     """Riccati solution at Q0 = 0 against the logistic rule, through E = exp(-R t)."""
     E = sp.Symbol("E", positive=True)
     general = _general(modes).growth
@@ -76,7 +76,7 @@ def _balanced(modes: ModeFlow) -> Evidence:
     return _evidence(vanishes(gap), "Riccati solution = logistic solution exactly")
 
 
-def _opposite(modes: ModeFlow) -> Evidence:
+def _opposite(modes: Drive) -> Evidence:
     """Riccati solution at P0 = 0 against the linear rule: the saddle is approached, u to 0."""
     E = sp.Symbol("E", positive=True)
     general = _general(modes).growth
@@ -88,7 +88,7 @@ def _opposite(modes: ModeFlow) -> Evidence:
     return _evidence(vanishes(gap), "Riccati solution = linear solution exactly, u to 0")
 
 
-def _zero_mode(modes: ModeFlow) -> Evidence:
+def _zero_mode(modes: Drive) -> Evidence:
     """At s = 0 and balanced sides R = 0; the scaled clock gives the power law."""
     tau = sp.Symbol("tau", nonnegative=True)
     general = _general(modes).growth
@@ -100,7 +100,7 @@ def _zero_mode(modes: ModeFlow) -> Evidence:
     return _evidence(vanishes(gap), "scaled Riccati solution at R = 0 = power law exactly")
 
 
-def high_precision_overlap(modes: ModeFlow) -> Callable[..., mpmath.mpf]:
+def high_precision_overlap(modes: Drive) -> Callable[..., mpmath.mpf]:
     r"""Return the overlap (s, d, a0, b0, t) at 60 digits, from the derived solution.
 
     The clock is written $T = (1-E)/(1+E)$ with $E = e^{-Rt}$ as a number of its own, so that
@@ -131,7 +131,7 @@ def high_precision_overlap(modes: ModeFlow) -> Callable[..., mpmath.mpf]:
 
 
 def check_precision(
-    modes: ModeFlow,
+    modes: Drive,
     routine: Any,
     stream: np.random.Generator,
     draws: int,

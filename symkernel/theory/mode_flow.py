@@ -1,16 +1,18 @@
 r"""From the matrix flow of a two-layer linear network to the flow of one mode.
 
 In the singular basis, $\Sigma_{yx} = U S V^T$ and $\Sigma_{xx} = V D V^T$, the two sides of mode
-$i$ are the hidden vectors $p_i = W_1 v_i$ and $q_i = W_2^T u_i$. If different modes do not overlap,
-$p_i \cdot q_j = 0$ for $i \ne j$, the flow is $\dot p = g\,q,\ \dot q = g\,p$ with a scalar drive
-$g = \sigma - \delta\, p\cdot q$. Both $\sigma$ and $\delta$ are read off the derived flow, so that
-loss factor and parameterisation enter by themselves.
+$i$ are the hidden vectors $p_i = W_1 v_i$ and $q_i = \rho\,W_2^T u_i$. If different modes do not
+overlap, $p_i \cdot q_j = 0$ for $i \ne j$, the flow is $\dot p = g\,q,\ \dot q = g\,p$ with a
+scalar drive $g = \sigma - \delta\, p\cdot q$. $\sigma$, $\delta$ and the factor $\rho$, with which
+both sides have one drive though their layers learn at different rates, are read off the derived
+flow, so that loss factor, parameterisation and rates enter by themselves.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import lru_cache
+from typing import Self
 
 import sympy as sp
 
@@ -27,23 +29,17 @@ _OVERLAP = sp.Symbol("w", real=True)
 
 
 @dataclass(frozen=True)
-class ModeFlow:
+class Drive:
     r"""The flow of one mode: $\dot p = g q$, $\dot q = g p$, $g = \sigma - \delta\,p\cdot q$.
 
     Attributes
     ----------
-    system : GradientFlow
-    first, second : str
-        Names of the weight next to the input and of the one next to the output.
     scale : sympy.Expr
         Factor between overlap and end-to-end mode, $u = c\,p\cdot q$.
     sigma, delta : sympy.Expr
         In the strength s and the input variance d of the mode.
     """
 
-    system: GradientFlow
-    first: str
-    second: str
     scale: sp.Expr
     sigma: sp.Expr
     delta: sp.Expr
@@ -53,10 +49,34 @@ class ModeFlow:
         """The drive g as a function of the overlap w."""
         return self.sigma - self.delta * _OVERLAP
 
-    def at(self, strength: sp.Expr, variance: sp.Expr = notation.d) -> ModeFlow:
+    def at(self, strength: sp.Expr, variance: sp.Expr = notation.d) -> Self:
         """Return the flow of a mode of given strength and input variance."""
         entry = {notation.s: strength, notation.d: variance}
         return replace(self, sigma=self.sigma.subs(entry), delta=self.delta.subs(entry))
+
+    def in_decimals(self) -> Self:
+        """Return the same with its numbers evaluated."""
+        numbers = {k: sp.N(v) for k, v in vars(self).items() if isinstance(v, sp.Expr)}
+        return replace(self, **numbers)
+
+
+@dataclass(frozen=True)
+class ModeFlow(Drive):
+    r"""The same of a network of two dense layers.
+
+    Attributes
+    ----------
+    system : GradientFlow
+    first, second : str
+        Names of the weight next to the input and of the one next to the output.
+    ratio : sympy.Expr
+        The factor $\rho$ of the output side, the root of the ratio of the layers' rates.
+    """
+
+    system: GradientFlow
+    first: str
+    second: str
+    ratio: sp.Expr
 
     def projection_step(self) -> Step:
         """Change to the task's singular basis."""
@@ -70,15 +90,20 @@ class ModeFlow:
             sp.Eq(syx, m["U"] * m["S"] * m["V"].T, evaluate=False),
             sp.Eq(sxx, m["V"] * m["D"] * m["V"].T, evaluate=False),
             sp.Eq(m["P"], sp.MatMul(W1, m["V"]), evaluate=False),
-            sp.Eq(m["Q"], sp.MatMul(W2.T, m["U"]), evaluate=False),
+            sp.Eq(m["Q"], self.ratio * W2.T * m["U"], evaluate=False),
         )
         return Step(
             "Singular basis of the task",
             "inputs and outputs are turned into the bases in which the task is diagonal; column i "
-            "of P and Q holds the two sides of mode i in the hidden layer",
+            f"of P and Q holds the two sides of mode i in the hidden layer{self._counted}",
             eqs,
             lambda: check_projection(self),
         )
+
+    @property
+    def _counted(self) -> str:
+        same = ", the output side so scaled that both have one rate"
+        return "" if self.ratio == 1 else same
 
 
 def mode_flow(problem: Problem) -> ModeFlow:
@@ -95,9 +120,32 @@ def mode_flow(problem: Problem) -> ModeFlow:
 # Testing, deriving and evaluating a law all start here, with the same network.
 @lru_cache(maxsize=16)
 def _mode_flow(network: Network, loss: SquaredError) -> ModeFlow:
-    system = GradientFlow(network, loss)
+    system = GradientFlow(exact_factors(network), loss)
     first, second, scale = two_layer_word(system)
-    images = projected_flow(system, first, second)
+    fast, slow = _drives(system, first, second, sp.S.One)
+    ratio = sp.sqrt(sp.cancel(fast / slow))
+    drive, other = _drives(system, first, second, ratio)
+    if sp.expand(drive - other) != 0:
+        raise NoClosedForm("No factor between the two layers gives them one drive.")
+    poly = sp.Poly(drive, _OVERLAP)
+    if poly.degree() > 1:
+        raise NoClosedForm(f"The drive {drive} is not linear in the overlap of the sides.")
+    sigma, delta = poly.coeff_monomial(1), -poly.coeff_monomial(_OVERLAP)
+    return ModeFlow(scale / ratio, sigma, delta, system, first, second, ratio)
+
+
+def exact_factors(network: Network) -> Network:
+    """Return the network with decimal rates and scales as fractions: the proofs are exact."""
+    factors = [q for p in network.parameters for q in (p.rate, p.scale)]
+    decimals = {f for q in factors for f in q.atoms(sp.Float)}
+    return network.with_values({f: sp.Rational(repr(float(f))) for f in decimals})
+
+
+def _drives(
+    system: GradientFlow, first: str, second: str, ratio: sp.Expr
+) -> tuple[sp.Expr, sp.Expr]:
+    """Return what the flow of either side of a mode is, over the other side."""
+    images = projected_flow(system, first, second, ratio)
     drives = []
     for side, other in (("P", "Q"), ("Q", "P")):
         terms = []
@@ -106,15 +154,7 @@ def _mode_flow(network: Network, loss: SquaredError) -> ModeFlow:
                 raise NoClosedForm(f"The flow of {side} is not along {other}; no mode equation.")
             terms.append(coefficient * _scalar(word[1:]))
         drives.append(sp.expand(sp.Add(*terms)))
-    if sp.expand(drives[0] - drives[1]) != 0:
-        raise NoClosedForm(
-            "The two layers learn at different rates; rescale the weights so that they agree."
-        )
-    poly = sp.Poly(drives[0], _OVERLAP)
-    if poly.degree() > 1:
-        raise NoClosedForm(f"The drive {drives[0]} is not linear in the overlap of the sides.")
-    sigma, delta = poly.coeff_monomial(1), -poly.coeff_monomial(_OVERLAP)
-    return ModeFlow(system, first, second, scale, sigma, delta)
+    return drives[0], drives[1]
 
 
 def two_layer_word(system: GradientFlow) -> tuple[str, str, sp.Expr]:
@@ -136,11 +176,13 @@ def two_layer_word(system: GradientFlow) -> tuple[str, str, sp.Expr]:
     return word[1][0], word[0][0], scale
 
 
-def projected_flow(system: GradientFlow, first: str, second: str) -> dict[str, Words]:
-    """Return the flow of P = W1 V and Q = W2^T U, modes without overlap between them."""
+def projected_flow(
+    system: GradientFlow, first: str, second: str, ratio: sp.Expr
+) -> dict[str, Words]:
+    """Return the flow of P = W1 V and Q = rho W2^T U, modes without overlap between them."""
     basis = {
         first: Words.of("P", "V'"),
-        second: Words.of("U", "Q'"),
+        second: Words.of("U", "Q'", coefficient=1 / ratio),
         "Syx": Words.of("U", "S", "V'"),
         "Sxx": Words.of("V", "D", "V'"),
     }
@@ -154,7 +196,7 @@ def projected_flow(system: GradientFlow, first: str, second: str) -> dict[str, W
     flow = {name: system.flow[name].substituted(basis) for name in (first, second)}
     images = {
         "P": flow[first] @ Words.of("V"),
-        "Q": flow[second].transposed() @ Words.of("U"),
+        "Q": (flow[second].transposed() @ Words.of("U")).scaled(ratio),
     }
     return {name: words.reduced(rules) for name, words in images.items()}
 
@@ -170,7 +212,7 @@ def _scalar(word: Word) -> sp.Expr:
     return product
 
 
-def _rational_orthogonal(size: int, salt: int) -> sp.Matrix:
+def rational_orthogonal(size: int, salt: int) -> sp.Matrix:
     """Return an exact rational orthogonal matrix by the Cayley transform."""
     skew = sp.zeros(size)
     for i in range(size):
@@ -184,7 +226,7 @@ def _rational_orthogonal(size: int, salt: int) -> sp.Matrix:
 def check_projection(modes: ModeFlow) -> Evidence:
     """Evaluate the matrix flow on exact orthogonal bases and compare it with the mode flow."""
     r, hidden = 2, 4
-    U, V, frame = (_rational_orthogonal(k, salt) for k, salt in ((r, 1), (r, 2), (hidden, 3)))
+    U, V, frame = (rational_orthogonal(k, salt) for k, salt in ((r, 1), (r, 2), (hidden, 3)))
     s, d = sp.symbols("s_0:2", positive=True), sp.symbols("d_0:2", positive=True)
     own, across = sp.symbols("alpha_0:2", real=True), sp.symbols("beta_0:2", real=True)
     extra = sp.symbols("gamma_0:2", real=True)
@@ -192,13 +234,13 @@ def check_projection(modes: ModeFlow) -> Evidence:
     Q = sp.Matrix.hstack(*(frame[:, i] * across[i] for i in range(r)))
     values = {
         modes.first: P * V.T,
-        modes.second: U * Q.T,
+        modes.second: U * Q.T / modes.ratio,
         "Syx": U * sp.diag(*s) * V.T,
         "Sxx": V * sp.diag(*d) * V.T,
     }
     flow = modes.system.flow
     moved_p = flow[modes.first].explicit(values) * V
-    moved_q = flow[modes.second].explicit(values).T * U
+    moved_q = modes.ratio * flow[modes.second].explicit(values).T * U
     for i in range(r):
         entry = {notation.s: s[i], notation.d: d[i], _OVERLAP: own[i] * across[i]}
         g = modes.drive.subs(entry, simultaneous=True)

@@ -36,6 +36,7 @@ def observables(
         residual: the movement of the hidden activity), "loss" (the mode's part of it).
     """
     inner, outer = layer_scales(modes)
+    first, second = layer_rates(modes)
     wanted = modes.sigma / modes.delta * modes.scale
     kappa = modes.system.loss.factor
     return {
@@ -43,8 +44,8 @@ def observables(
         "output_side": b,
         "hidden": inner * a,
         "hidden_gram": inner**2 * a**2,
-        "ntk": inner**2 * outer**2 * (a**2 + b**2),
-        "pseudo_kernel": inner**2 * outer * b,
+        "ntk": inner**2 * outer**2 * (second * a**2 + first * b**2),
+        "pseudo_kernel": first * inner**2 * outer * b,
         "path_integral": inner * (a - a0),
         "loss": kappa * notation.d * (wanted - output) ** 2,
     }
@@ -56,9 +57,16 @@ def layer_scales(modes: ModeFlow) -> tuple[sp.Expr, sp.Expr]:
     return scales[modes.first], scales[modes.second]
 
 
+def layer_rates(modes: ModeFlow) -> tuple[sp.Expr, sp.Expr]:
+    """Return the factors on the learning rate of the first and the second layer."""
+    rates = {p.name: p.rate for p in modes.system.network.parameters}
+    return rates[modes.first], rates[modes.second]
+
+
 def observable_step(modes: ModeFlow, *, aligned: bool = True) -> Step:
     """State the observables at matrix level, in the singular basis."""
     inner, outer = layer_scales(modes)
+    fast, slow = layer_rates(modes)
     i, o, r, h = sp.symbols("I O r H", integer=True, positive=True)
     x, y = sp.MatrixSymbol("x", i, 1), sp.MatrixSymbol("x'", i, 1)
     V, U = sp.MatrixSymbol("V", i, r), sp.MatrixSymbol("U", o, r)
@@ -70,18 +78,20 @@ def observable_step(modes: ModeFlow, *, aligned: bool = True) -> Step:
         first, second, overlap, gram, readout = M * A, M * B, A * B, A**2, B**2
         words = "A and B are the diagonal matrices of a and b, M holds the hidden directions"
     else:
-        first, second = sp.MatrixSymbol("P", h, r), sp.MatrixSymbol("Q", h, r)
-        overlap, gram, readout = second.T * first, first.T * first, second.T * second
+        first, side = sp.MatrixSymbol("P", h, r), sp.MatrixSymbol("Q", h, r)
+        second = side / modes.ratio
+        overlap, gram = side.T * first / modes.ratio, first.T * first
+        readout = side.T * side / modes.ratio**2
         words = "P and Q hold the two sides of the modes as columns; their products are diagonal"
     shared = x.T * V * gram * V.T * y
-    kernel = inner**2 * outer**2 * _PRODUCT * U * readout * U.T
-    kernel += outer**2 * _GRAM * sp.Identity(o)
+    kernel = fast * inner**2 * outer**2 * _PRODUCT * U * readout * U.T
+    kernel += slow * outer**2 * _GRAM * sp.Identity(o)
     eqs = (
         sp.Eq(f, inner * outer * U * overlap * V.T * x, evaluate=False),
         sp.Eq(hid, inner * first * V.T * x, evaluate=False),
         sp.Eq(_GRAM, inner**2 * shared, evaluate=False),
         sp.Eq(K, kernel, evaluate=False),
-        sp.Eq(Kh, inner**2 * outer * _PRODUCT * second * U.T, evaluate=False),
+        sp.Eq(Kh, fast * inner**2 * outer * _PRODUCT * second * U.T, evaluate=False),
     )
     return Step(
         "Observables",
@@ -95,6 +105,7 @@ def observable_step(modes: ModeFlow, *, aligned: bool = True) -> Step:
 def check_observables(modes: ModeFlow) -> Evidence:
     """Compare the kernels with explicit Jacobians, and the path integral with its rate."""
     inner, outer = layer_scales(modes)
+    fast, slow = layer_rates(modes)
     n_in, n_hidden, n_out = 2, 3, 2
     W1 = sp.Matrix(n_hidden, n_in, sp.symbols(f"W1_:{n_hidden * n_in}", real=True))
     W2 = sp.Matrix(n_out, n_hidden, sp.symbols(f"W2_:{n_out * n_hidden}", real=True))
@@ -107,12 +118,13 @@ def check_observables(modes: ModeFlow) -> Evidence:
     parameters = [*W1, *W2]
     (hx, fx), (_, fy) = network(x), network(y)
     Jh, Jfx, Jfy = hx.jacobian(parameters), fx.jacobian(parameters), fy.jacobian(parameters)
-    dot = (x.T * y)[0]
-    kernel = inner**2 * outer**2 * (dot * W2 * W2.T + (x.T * W1.T * W1 * y)[0] * sp.eye(n_out))
-    pseudo = inner**2 * outer * dot * W2.T
-    if (Jfx * Jfy.T - kernel).expand() != sp.zeros(n_out):
+    rates = sp.diag(*[fast] * len(W1), *[slow] * len(W2))
+    dot, shared = (x.T * y)[0], (x.T * W1.T * W1 * y)[0]
+    kernel = inner**2 * outer**2 * (fast * dot * W2 * W2.T + slow * shared * sp.eye(n_out))
+    pseudo = fast * inner**2 * outer * dot * W2.T
+    if (Jfx * rates * Jfy.T - kernel).expand() != sp.zeros(n_out):
         return Evidence(False, "the NTK differs from the product of Jacobians")
-    if (Jh * Jfy.T - pseudo).expand() != sp.zeros(n_hidden, n_out):
+    if (Jh * rates * Jfy.T - pseudo).expand() != sp.zeros(n_hidden, n_out):
         return Evidence(False, "the pseudo-kernel differs from the product of Jacobians")
     basis = {modes.first: Words.of("R", "A", "V'"), modes.second: Words.of("U", "B", "R'")}
     one = Words({(): sp.S.One})
@@ -126,8 +138,9 @@ def check_observables(modes: ModeFlow) -> Evidence:
     a, b = notation.a, notation.b
     scale, factor = inner * outer, modes.system.loss.factor
     residual = 2 * factor * (notation.s - notation.d * scale * a * b)
-    moved = inner * b * (modes.sigma - modes.delta * a * b)
-    if sp.expand(inner**2 * outer * b * residual - moved) != 0:
+    side = modes.ratio * b
+    moved = inner * side * (modes.sigma - modes.delta * a * side)
+    if sp.expand(fast * inner**2 * outer * b * residual - moved) != 0:
         return Evidence(False, "the pseudo-kernel times the residual does not move the activity")
     return Evidence(
         True,
@@ -140,8 +153,9 @@ def _wrong_entry(modes: ModeFlow) -> str:
     """Evaluate all mode entries at exact numbers, and on a network that has this one mode."""
     third, fifth = sp.Rational(1, 3), sp.Rational(1, 5)
     a, b, start, s, d = 2 * third, 4 * fifth, third, sp.Rational(7, 2), 3 * fifth
-    claimed = observables(modes, modes.scale * a * b, a, b, start)
+    claimed = observables(modes, modes.scale * a * modes.ratio * b, a, b, start)
     inner, outer = layer_scales(modes)
+    fast, slow = layer_rates(modes)
     v, u = sp.Matrix([3, 4]) / 5, sp.Matrix([5, 12]) / 13
     r = sp.Matrix([2, 2, 1]) / 3
     W1, W2 = r * a * v.T, u * b * r.T
@@ -154,8 +168,10 @@ def _wrong_entry(modes: ModeFlow) -> str:
         "output_side": (u.T * W2 * r)[0],
         "hidden": (r.T * inner * W1 * v)[0],
         "hidden_gram": (inner**2 * v.T * W1.T * W1 * v)[0],
-        "ntk": (scale**2 * u.T * (W2 * W2.T + (v.T * W1.T * W1 * v)[0] * sp.eye(2)) * u)[0],
-        "pseudo_kernel": (inner**2 * outer * r.T * W2.T * u)[0],
+        "ntk": (scale**2 * u.T * (fast * W2 * W2.T + slow * (W1 * v).norm() ** 2 * sp.eye(2)) * u)[
+            0
+        ],
+        "pseudo_kernel": (fast * inner**2 * outer * r.T * W2.T * u)[0],
         "path_integral": (r.T * inner * (W1 - r * start * v.T) * v)[0],
         "loss": modes.system.loss.factor * residual,
     }

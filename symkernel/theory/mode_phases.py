@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import sympy as sp
 
@@ -11,9 +11,10 @@ from symkernel import notation
 from symkernel.formula import Formula, Result
 from symkernel.problem.problem import Problem
 from symkernel.theory.hyperbolic import ModeSolution
-from symkernel.theory.mode_flow import ModeFlow
+from symkernel.theory.mode_flow import Drive
 from symkernel.theory.mode_values import ModeValues
 
+D = TypeVar("D", bound=Drive)
 _OPPOSITE = notation.register(
     sp.Symbol("s_opposite", positive=True), r"\bar s", "minus the strength of a reversed mode"
 )
@@ -35,10 +36,10 @@ class ModeLaw(Protocol):
 
 def per_mode(
     problem: Problem,
-    modes: ModeFlow,
+    modes: D,
     general: ModeLaw,
     values_of: Callable[[int, int], ModeValues],
-    fitting: Callable[[ModeFlow, ModeValues], ModeLaw],
+    fitting: Callable[[D, ModeValues], ModeLaw],
 ) -> dict[str, Any]:
     """Return the parts of `Derived` that concern one mode in one phase.
 
@@ -63,6 +64,9 @@ def per_mode(
         here = modes
         if values.are_numbers:
             here = modes.at(values[notation.s], values[notation.d])
+            # Radicals beside decimals cost much and say nothing.
+            if any(value.is_Float for value in values.entry.values()):
+                here = here.in_decimals()
         elif values[notation.s] == 0:
             here = modes.at(sp.S.Zero)
         elif values[notation.s].is_negative:

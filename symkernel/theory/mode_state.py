@@ -32,7 +32,7 @@ class ModeState:
     P : ndarray, shape (n_hidden, n_inputs)
         Columns $p_i = W_1 v_i$.
     Q : ndarray, shape (n_hidden, n_outputs)
-        Columns $q_i = W_2^T u_i$.
+        Columns $q_i = \rho\,W_2^T u_i$.
     """
 
     problem: Problem
@@ -49,7 +49,8 @@ class ModeState:
         W1, W2 = arrays[flow.first], arrays[flow.second]
         tasks = [phase.task for phase in problem.curriculum.phases]
         basis = common_basis(tasks, W1, W2)
-        P, Q = _cleared(W1 @ basis.V, basis), _cleared(W2.T @ basis.U, basis)
+        P = _cleared(W1 @ basis.V, basis)
+        Q = _cleared(float(flow.ratio) * (W2.T @ basis.U), basis)
         return cls(problem, flow, basis, P, Q)
 
     @cached_property
@@ -109,7 +110,7 @@ class ModeState:
         p, q = self.P[:, :r], self.Q[:, :r]
         longer = np.where((p**2).sum(0) >= (q**2).sum(0), p, q)
         unit = longer / np.maximum(np.linalg.norm(longer, axis=0), np.finfo(float).tiny)
-        return (p * unit).sum(0), (q * unit).sum(0)
+        return (p * unit).sum(0), (q * unit).sum(0) / float(self.modes.ratio)
 
 
 def _rounding(sides: np.ndarray, basis: Basis) -> float:
@@ -143,29 +144,17 @@ def network_verdict(law: str, problem: Problem) -> tuple[Verdict, str]:
     return Verdict(law, statement, True, 0.0, 0.0), ""
 
 
-def training_verdicts(law: str, problem: Problem) -> tuple[Verdict, ...]:
-    """Return what speaks against a law without weight decay and rates: nothing, mostly.
+def decay_verdict(law: str, problem: Problem) -> tuple[Verdict, ...]:
+    """Return what speaks against a law without weight decay: nothing, mostly.
 
     The test ends here, so that nobody can accept a little of it.
     """
-    found = []
     decay = problem.loss.weight_decay
-    if decay != 0:
-        far = np.inf if decay.free_symbols else float(decay)
-        advice = "leave weight_decay out, or simulate"
-        found.append(Verdict(law, "no weight decay", False, far, 0.0, advice))
-    rates = [p.rate for p in problem.network.parameters if p.trained]
-    if any(rate != 1 for rate in rates):
-        far, advice = np.inf, "leave the rates out, or simulate"
-        if not any(rate.free_symbols for rate in rates):
-            numbers = sorted(map(float, rates))
-            if numbers[0] == numbers[-1]:
-                advice = "make a rate that all share part of the learning rate"
-                numbers = sorted([1.0, numbers[0]])
-            far = 1 - numbers[0] / numbers[-1]
-        words = "one learning rate for both layers"
-        found.append(Verdict(law, words, False, far, 0.0, advice))
-    return tuple(found)
+    if decay == 0:
+        return ()
+    far = np.inf if decay.free_symbols else float(decay)
+    advice = "leave weight_decay out, or simulate"
+    return (Verdict(law, "no weight decay", False, far, 0.0, advice),)
 
 
 def _apart(problem: Problem) -> float:
@@ -190,7 +179,7 @@ def mode_verdicts(law: str, problem: Problem, *, aligned: bool) -> tuple[Verdict
     network, reason = network_verdict(law, problem)
     if reason:
         return (network,)
-    against = training_verdicts(law, problem)
+    against = decay_verdict(law, problem)
     if against:
         return (network, *against)
     if any(phase.task.is_numeric and phase.task.Syx is None for phase in problem.curriculum.phases):

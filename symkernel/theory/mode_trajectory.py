@@ -7,11 +7,11 @@ from functools import cached_property
 
 import numpy as np
 
-from symkernel.errors import InvalidArgument, OutsideValidity, as_times
+from symkernel.errors import OutsideValidity
 from symkernel.theory.mode_state import ModeState
-from symkernel.trajectory import Field, Trajectory, Undetermined
+from symkernel.theory.two_layer_path import TwoLayerPath, phases_at, within_phases
+from symkernel.trajectory import Field, Trajectory
 
-_MEMORY_LIMIT = 2**30
 _SMALLEST = 1e-120
 
 
@@ -58,13 +58,8 @@ def mode_trajectory(state: ModeState, times: object, routine: object) -> Traject
     OutsideValidity
         If a time is after the end of the curriculum.
     """
-    clock = as_times(times)
     curriculum = state.problem.curriculum
-    if clock[-1] > curriculum.end * (1 + 1e-12):
-        raise OutsideValidity(
-            f"The curriculum ends at flow time {curriculum.end:g}, but time {clock[-1]:g} was "
-            f"asked for; give its last phase a longer duration, or None for no end."
-        )
+    clock, position = phases_at(curriculum, times)
     r = state.basis.rank_bound
     p, q = state.P[:, :r], state.Q[:, :r]
     plus, minus = p + q, p - q
@@ -76,18 +71,9 @@ def mode_trajectory(state: ModeState, times: object, routine: object) -> Traject
             f"A mode starts at amplitude {lengths[lengths > 0].min():.1e}, whose square is too "
             f"small for floating point; start at {_SMALLEST:.0e} or more, or at exactly 0."
         )
-    position = np.array([curriculum.phase_at(time) for time in clock])
     stretches: list[_Stretch] = []
-    for k, start in enumerate(curriculum.starts):
-        inside = clock[position == k] - start
-        duration = curriculum.phases[k].duration
-        last = k + 1 == len(curriculum.phases)
-        local = inside if last or duration is None else np.append(inside, duration)
-        if not local.size:
-            break
+    for k, local in within_phases(curriculum, clock, position):
         s, d = state.basis.s[k], state.basis.d[k][:r]
-        # Subtraction may leave a time just outside its phase.
-        local = np.clip(local, 0.0, np.inf if last or duration is None else duration)
         out = routine(local, s, d, w, (P0 + Q0) / 4, P0, Q0)  # type: ignore[operator]
         stretch = _Stretch(p, q, plus, minus, out["overlap"], out["growth"], out["odd"])
         stretches.append(stretch)
@@ -95,16 +81,14 @@ def mode_trajectory(state: ModeState, times: object, routine: object) -> Traject
         growth = stretch.growth[-1]
         plus, minus = plus * growth, minus / growth
         w, P0, Q0 = stretch.overlap[-1], P0 * growth**2, Q0 / growth**2
-    return _Assembly(state, clock, position, tuple(stretches)).trajectory()
+    return _ModePath(state.problem, clock, position, state, tuple(stretches)).trajectory()
 
 
 @dataclass(frozen=True, eq=False)
-class _Assembly:
-    """Observables from the modes; each is computed when it is asked for."""
+class _ModePath(TwoLayerPath):
+    """Weights and observables from the modes."""
 
     state: ModeState
-    clock: np.ndarray
-    position: np.ndarray
     stretches: tuple[_Stretch, ...]
 
     @cached_property
@@ -131,110 +115,43 @@ class _Assembly:
         U, V = state.basis.U, state.basis.V
         return {
             state.modes.first: first @ V.T,
-            state.modes.second: np.ascontiguousarray((second @ U.T).transpose(0, 2, 1)),
+            state.modes.second: np.ascontiguousarray(
+                (second / float(state.modes.ratio) @ U.T).transpose(0, 2, 1)
+            ),
         }
+
+    def own_fields(self) -> dict[str, Field]:
+        """Return weights and modes."""
+        return {**super().own_fields(), "modes": lambda: self.modes}
 
     @cached_property
-    def task_losses(self) -> np.ndarray:
-        """Loss on the task of every phase, (n_times, n_phases)."""
-        state, r = self.state, self.state.basis.rank_bound
-        phases = state.problem.curriculum.phases
-        out = np.empty((len(self.clock), len(phases)))
-        for k, phase in enumerate(phases):
-            s, d = state.basis.s[k], state.basis.d[k][:r]
-            best = np.divide(s, d, out=np.zeros_like(s), where=d > 0)
-            rest = max(float(np.trace(phase.task.Syy)) - float((best * s).sum()), 0.0)
-            out[:, k] = rest + (d * (self.modes - best) ** 2).sum(1)
-        return float(state.problem.loss.factor) * out
+    def lengths(self) -> tuple[np.ndarray, np.ndarray]:
+        """Squared lengths of the two sides of every mode, (n_times, n_modes) each."""
+        squares = [
+            [(side**2).sum(0) for side in self.stretches[k].sides(j)]
+            for k, j in zip(self.position, self.within, strict=True)
+        ]
+        both = np.array(squares)
+        return both[:, 0], both[:, 1] / float(self.state.modes.ratio) ** 2
 
-    def loss(self) -> np.ndarray:
-        return self.task_losses[np.arange(len(self.clock)), self.position]
+    def end_to_end(self) -> np.ndarray:
+        """Return the map from its modes: the hidden layer may be wide."""
+        return _turned(self.state.basis.U, self.modes, self.state.basis.V)
 
-    def trajectory(self) -> Trajectory:
-        state = self.state
-        fields: dict[str, Field] = {
-            "modes": lambda: self.modes,
-            "weights": lambda: dict(self.weights),
-            "loss": self.loss,
-            "task_losses": lambda: self.task_losses,
-        }
-        reason = self._no_samples()
-        observed: dict[str, Field] = {
-            "outputs": self.outputs,
-            "hidden": self.hidden,
-            "hidden_gram": self.hidden_gram,
-            "ntk": self.ntk,
-        }
-        fields |= observed if reason is None else dict.fromkeys(observed, reason)
-        nodes: dict[str, Field] = {
-            "input": lambda: self.inputs,
-            "hidden": self.hidden,
-            "hidden1": self.hidden,
-            "output": self.outputs,
-        }
-        return Trajectory(
-            self.clock,
-            fields,
-            None,
-            state.problem.curriculum.phases[0].task.labels,
-            "theory",
-            nodes if reason is None else dict.fromkeys(nodes, reason),
-            state.problem.conventions,
-        )
+    def input_gram(self) -> np.ndarray:
+        """Return W1^T W1 from the lengths of the sides, with the inputs that have no mode."""
+        V, P, r = self.state.basis.V, self.state.P, self.state.basis.rank_bound
+        rest = P[:, r:] @ V[:, r:].T
+        return _turned(V, self.lengths[0], V) + rest.T @ rest
 
-    def _no_samples(self) -> Undetermined | None:
-        samples = [phase.task.X for phase in self.state.problem.curriculum.phases]
-        if any(X is None for X in samples):
-            return Undetermined("the task was given by moments and has no samples")
-        if len({len(X) for X in samples}) > 1:
-            return Undetermined("the tasks of the curriculum have different numbers of samples")
-        return None
-
-    @cached_property
-    def inputs(self) -> np.ndarray:
-        """Samples of the phase that runs at each time, (n_times, n_samples, n_inputs)."""
-        samples = [phase.task.X for phase in self.state.problem.curriculum.phases]
-        if len(samples) == 1:
-            return np.broadcast_to(samples[0], (len(self.clock), *samples[0].shape))
-        return np.stack([samples[k] for k in self.position])
-
-    @property
-    def scales(self) -> tuple[float, float]:
-        """Factors of the parameterisation."""
-        inner, outer = (float(p.scale) for p in self.state.problem.network.parameters)
-        return inner, outer
-
-    def hidden(self) -> np.ndarray:
-        W1 = self.weights[self.state.modes.first]
-        return self.scales[0] * (self.inputs @ W1.transpose(0, 2, 1))
-
-    def outputs(self) -> np.ndarray:
-        basis = self.state.basis
-        turned = self.inputs @ basis.V[:, : basis.rank_bound]
-        return (turned * self.modes[:, None, :]) @ basis.U[:, : basis.rank_bound].T
-
-    def hidden_gram(self) -> np.ndarray:
-        h = self.hidden()
-        return h @ h.transpose(0, 2, 1)
-
-    def ntk(self) -> np.ndarray:
-        return _ntk(self.inputs, self.hidden(), self.weights[self.state.modes.second], *self.scales)
+    def readout_gram(self) -> np.ndarray:
+        """Return W2 W2^T from the lengths of the sides, with the outputs that have no mode."""
+        U, Q, r = self.state.basis.U, self.state.Q, self.state.basis.rank_bound
+        rest = Q[:, r:] @ U[:, r:].T / float(self.state.modes.ratio)
+        return _turned(U, self.lengths[1], U) + rest.T @ rest
 
 
-def _ntk(
-    X: np.ndarray, hidden: np.ndarray, W2: np.ndarray, inner: float, outer: float
-) -> np.ndarray:
-    n, o, times = X.shape[1], W2.shape[1], len(W2)
-    size = times * (n * o) ** 2 * 8
-    if size > _MEMORY_LIMIT:
-        raise InvalidArgument(
-            f"The NTK of {n} samples, {o} outputs and {times} times would take "
-            f"{size / 2**30:.1f} GiB; ask for fewer times, or use weights with sk.ntk(net)."
-        )
-    similarity = inner**2 * outer**2 * (X @ X.transpose(0, 2, 1))
-    readout = W2 @ W2.transpose(0, 2, 1)
-    activity = outer**2 * (hidden @ hidden.transpose(0, 2, 1))
-    return (
-        similarity[:, :, None, :, None] * readout[:, None, :, None, :]
-        + activity[:, :, None, :, None] * np.eye(o)[None, None, :, None, :]
-    )
+def _turned(left: np.ndarray, diagonal: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return left diag(d) right^T for every row d."""
+    r = diagonal.shape[1]
+    return (left[:, :r] * diagonal[:, None, :]) @ right[:, :r].T

@@ -22,7 +22,7 @@ from symkernel.codegen import rules
 from symkernel.codegen.elementwise import ElementwiseRoutine, Lowered, compile_elementwise
 from symkernel.codegen.functions import decay, rise
 from symkernel.codegen.rules import Rewriting
-from symkernel.theory.mode_flow import ModeFlow
+from symkernel.theory.mode_flow import Drive
 from symkernel.theory.solutions import solve_autonomous
 
 _P0, _Q0, _W, _M = notation.P0, notation.Q0, notation.w, notation.m
@@ -226,7 +226,7 @@ def lower_modes(
     return Lowered(arguments, _TIME, tuple(where), outputs, log)
 
 
-def side_routine(modes: ModeFlow) -> ElementwiseRoutine:
+def side_routine(modes: Drive) -> ElementwiseRoutine:
     """Compile the same as functions of (t; s, d, w, m, P0, Q0), for sides that are vectors."""
     initial = {name: sp.Symbol(f"{name}_start", real=True) for name in ("w", "m", "P0", "Q0")}
     arguments = (notation.s, notation.d, *initial.values())

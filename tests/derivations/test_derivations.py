@@ -21,7 +21,7 @@ NAMES = sorted(m.name for m in pkgutil.iter_modules(symkernel.derivations.__path
 ROOT = Path(__file__).resolve().parents[2]
 # The public face, the errors a user has to catch, and what a theorist has at hand anyway.
 ALLOWED = {"__future__", "functools", "typing", "numpy", "sympy", "matplotlib.figure", "symkernel",
-           "symkernel.errors", "symkernel.report.figures"}  # fmt: skip
+           "symkernel.errors", "symkernel.nodes", "symkernel.report.figures"}  # fmt: skip
 
 
 @pytest.fixture(params=NAMES)
@@ -31,6 +31,7 @@ def module(request):
 
 def test_the_published_results_are_there():
     assert {"saxe2014", "saxe2019_semantic", "gram_diagonal"} <= set(NAMES)
+    assert {"kunin2024_unbalanced", "xu_ziyin2024", "woodworth2020_diagonal"} <= set(NAMES)
     assert {"fukumizu1998_braun2022", "reversal"} <= set(NAMES)
 
 
@@ -94,6 +95,9 @@ def _wrong_claims():
     saxe = import_module("symkernel.derivations.saxe2014")
     semantic = import_module("symkernel.derivations.saxe2019_semantic")
     gram = import_module("symkernel.derivations.gram_diagonal")
+    kunin = import_module("symkernel.derivations.kunin2024_unbalanced")
+    xu = import_module("symkernel.derivations.xu_ziyin2024")
+    diagonal = import_module("symkernel.derivations.woodworth2020_diagonal")
     braun = import_module("symkernel.derivations.fukumizu1998_braun2022")
     reversal = import_module("symkernel.derivations.reversal")
     return {
@@ -105,6 +109,14 @@ def _wrong_claims():
             semantic.STAGED_TIME.subs(semantic.L, semantic.L + 1)
         ),
         "twice the angle": lambda: gram.wide_network(2 * gram.TANH_PHI),
+        "sum in place of the difference": lambda: kunin.conserved_quantity(sign=1),
+        "the other imbalance of one unit": lambda: kunin.angle(sign=1),
+        "rate of a balanced unit": lambda: kunin.closing_rate(lambda h, s: s),
+        "twice as lazy": lambda: kunin.lazy_limit(speed=2.0),
+        "half the speed of a coordinate": lambda: diagonal.trajectory(speed=2.0),
+        "half the pull of the residual": lambda: diagonal.mirror(factor=2.0),
+        "least squares from small weights": lambda: diagonal.limit(diagonal.least_squares),
+        "input sides that pull twice": lambda: xu.riccati((2 * xu.A, xu.B, xu.C)),
         "lambda of the other sign": lambda: braun.riccati_equation(sign=-1),
         "twice the integral": lambda: braun.power_series(extra=2),
         "the other imbalance": lambda: braun.one_mode(flip=-1),

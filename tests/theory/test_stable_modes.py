@@ -15,10 +15,9 @@ import sympy as sp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from symkernel import Network, SquaredError, notation
+from symkernel import notation
 from symkernel.codegen.elementwise import compile_elementwise
-from symkernel.theory.gradient_flow import GradientFlow
-from symkernel.theory.mode_flow import ModeFlow
+from symkernel.theory.mode_flow import Drive
 from symkernel.theory.stable_modes import lower_modes, side_routine, stable_form
 from tests.oracles import mode_mpmath
 
@@ -26,13 +25,12 @@ BOUND = 1e-12
 S, D = sp.Symbol("s", positive=True), sp.Symbol("d", positive=True)
 
 
-def plain_modes() -> ModeFlow:
+def plain_modes() -> Drive:
     """Return the mode flow of the house's conventions, written by hand: sigma = s, delta = d."""
-    system = GradientFlow(Network.two_layer(2, 2, 2), SquaredError())
-    return ModeFlow(system, "W1", "W2", sp.S.One, notation.s, notation.d)
+    return Drive(sp.S.One, notation.s, notation.d)
 
 
-def amplitude_routine(modes: ModeFlow):
+def amplitude_routine(modes: Drive):
     """Compile the stable form as a function of (t; s, d, a0, b0), for parallel sides."""
     a, b = notation.a0, notation.b0
     initial = {"w": a * b, "m": (a**2 + b**2) / 2, "P0": (a + b) ** 2, "Q0": (a - b) ** 2}
