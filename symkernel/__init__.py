@@ -35,6 +35,7 @@ _FACE = {
 _ROOMS = {
     "weights": "symkernel.weights",
     "nodes": "symkernel.nodes",
+    "pathways": "symkernel.pathways",
     "environments": "symkernel.environments",
 }
 

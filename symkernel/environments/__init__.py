@@ -4,7 +4,8 @@ from __future__ import annotations
 
 # Loaded at once, not on first use: a function and its file share a name, and the file that is
 # loaded last would hide the function. Data sets and their libraries are loaded when asked for.
+from symkernel.environments.contexts import contexts
 from symkernel.environments.digits import digits
 from symkernel.environments.semantic_hierarchy import Hierarchy, semantic_hierarchy
 
-__all__ = ["Hierarchy", "digits", "semantic_hierarchy"]
+__all__ = ["Hierarchy", "contexts", "digits", "semantic_hierarchy"]

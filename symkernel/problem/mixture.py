@@ -75,6 +75,7 @@ def mixture(tasks: object, weights: object) -> Task:
         sample_weights=np.concatenate(
             [w * _own_weights(task) for w, task in zip(numbers, parts, strict=True)]
         ),
+        gates=_gates(parts),
         modes=modes,
         history=history,
     )
@@ -155,6 +156,18 @@ def _own_weights(task: Task) -> np.ndarray:
         if task.sample_weights is None
         else (task.sample_weights)
     )
+
+
+def _gates(tasks: Sequence[Task]) -> Mapping[str, np.ndarray]:
+    """Return the gates of all samples; the tasks have the same ones."""
+    shapes = [{name: gate.shape[1] for name, gate in task.gates.items()} for task in tasks]
+    if any(shape != shapes[0] for shape in shapes):
+        raise InvalidArgument(
+            f"Argument 'tasks' must hold tasks with the same gates, not "
+            f"{' and '.join(str(sorted(shape)) for shape in shapes)}; give every task all gates, "
+            f"those that are closed too, in the same sizes."
+        )
+    return {name: np.concatenate([task.gates[name] for task in tasks]) for name in shapes[0]}
 
 
 def _labels(tasks: Sequence[Task], samples: bool) -> Mapping[str, Sequence[str]]:

@@ -94,6 +94,26 @@ def check_joint(sxx: np.ndarray, syx: np.ndarray, syy: np.ndarray) -> None:
         )
 
 
+def check_labels(
+    labels: Mapping[str, tuple[str, ...]], samples: int | None, shape: tuple[int, ...] | None
+) -> None:
+    """Refuse names of unknown axes, and more or fewer names than an axis has entries.
+
+    `shape` is (n_outputs, n_inputs); None stands for a size that is not known.
+    """
+    outputs, inputs = shape or (None, None)
+    sizes = {"samples": samples, "inputs": inputs, "outputs": outputs}
+    for key, names in labels.items():
+        if key not in sizes:
+            raise InvalidArgument(
+                f"Argument 'labels' must have keys among {', '.join(sizes)}, not {key!r}."
+            )
+        if sizes[key] is not None and len(names) != sizes[key]:
+            raise ShapeMismatch(
+                f"Argument 'labels' must name all {sizes[key]} {key}, not {len(names)}."
+            )
+
+
 def as_labels(value: object) -> dict[str, tuple[str, ...]]:
     """Return the names of samples, inputs and outputs, given as a mapping of sequences."""
     named = isinstance(value, Mapping) and not any(

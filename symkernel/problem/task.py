@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import sympy as sp
 
-from symkernel.errors import InvalidArgument, ShapeMismatch, as_values
+from symkernel.errors import InvalidArgument, as_values
 from symkernel.problem.exact import ExactMoments, check_shapes, exact_moments
+from symkernel.problem.gates import as_gates
 from symkernel.problem.mode import Mode, check_mode, samples_of
 from symkernel.problem.moments import (
     as_labels,
@@ -19,6 +20,7 @@ from symkernel.problem.moments import (
     as_sample_weights,
     as_shares,
     check_joint,
+    check_labels,
     check_moment,
     moments_of,
 )
@@ -46,6 +48,9 @@ class Task:
     sample_weights : array_like, shape (n_samples,), optional
         Positive weights that sum to 1, with which every mean over samples is taken; all alike if
         not given.
+    gates : mapping of str to array_like, optional
+        Gates of the samples for a network with gates of these names, (n_samples, size) each, or
+        one column for all units.
 
     Attributes
     ----------
@@ -83,6 +88,7 @@ class Task:
     Syx: np.ndarray = field(default=None, kw_only=True)  # type: ignore[arg-type]
     Syy: np.ndarray = field(default=None, kw_only=True)  # type: ignore[arg-type]
     sample_weights: np.ndarray = field(default=None, kw_only=True)  # type: ignore[arg-type]
+    gates: Mapping[str, np.ndarray] = field(default_factory=dict, kw_only=True)
     modes: tuple[Mode, ...] | None = field(default=None, kw_only=True)
     exact: ExactMoments | None = field(default=None, kw_only=True)
     history: tuple[str, ...] = field(default=(), kw_only=True)
@@ -115,8 +121,10 @@ class Task:
                 array = np.array(array)
                 array.setflags(write=False)
                 object.__setattr__(self, name, array)
+        object.__setattr__(self, "gates", as_gates(self.gates, self.X))
+        shape = None if self._moments is None else self._moments.Syx.shape
         labels = as_labels(self.labels)
-        self._check_labels(labels)
+        check_labels(labels, None if self.X is None else len(self.X), shape)
         object.__setattr__(self, "labels", MappingProxyType(labels))
 
     def __repr__(self) -> str:
@@ -126,22 +134,6 @@ class Task:
         if self.X is not None:
             what = f"{len(self.X)} samples, {what}"
         return f"Task({'; '.join((what, *self.history))})"
-
-    def _check_labels(self, labels: Mapping[str, tuple[str, ...]]) -> None:
-        sizes: dict[str, int | None] = {"samples": None, "inputs": None, "outputs": None}
-        if self._moments is not None:
-            sizes["outputs"], sizes["inputs"] = self._moments.Syx.shape
-        if self.X is not None:
-            sizes["samples"] = len(self.X)
-        for key, names in labels.items():
-            if key not in sizes:
-                raise InvalidArgument(
-                    f"Argument 'labels' must have keys among {', '.join(sizes)}, not {key!r}."
-                )
-            if sizes[key] is not None and len(names) != sizes[key]:
-                raise ShapeMismatch(
-                    f"Argument 'labels' must name all {sizes[key]} {key}, not {len(names)}."
-                )
 
     @classmethod
     def from_moments(cls, Sxx: object, Syx: object, Syy: object) -> Task:

@@ -45,8 +45,10 @@ def modes_of(problem: Problem) -> Modes | None:
     """Return the modes of a problem; None where they are not known.
 
     With numbers they are measured and counted as in every result. With symbols they are those that
-    the task was given by.
+    the task was given by. Networks with gates have modes in each context, which are not listed.
     """
+    if problem.network.gates:
+        return None
     if problem.is_numeric_but_for_durations:
         return _measured(problem)
     return _given(problem)

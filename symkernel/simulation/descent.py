@@ -126,8 +126,8 @@ def simulate(
         is the same descent up to rounding; "auto" does so where there are more samples than
         inputs.
     gates : mapping of str to array_like, or a sequence of such, optional
-        For each gate of the network an array (n_samples, size); one mapping for each phase, or
-        one for all.
+        For each gate of the network an array (n_samples, size), or one column for all units; one
+        mapping for each phase, or one for all. If not given, those of the tasks, `Task.gates`.
     progress : bool
         Whether to show a progress bar.
 
@@ -210,14 +210,22 @@ def prepare(
             f"{batch_size}; leave it out to train on all samples in each step."
         )
     schedule = plan_schedule(course, rate, steps, record)
-    return Setup(problems, _checked_gates(net, tasks, gates), schedule, on_moments, batch_size)
+    return Setup(problems, checked_gates(net, tasks, gates), schedule, on_moments, batch_size)
 
 
-def _checked_gates(
+def checked_gates(
     net: Network, tasks: Sequence[Task], gates: Gates | Sequence[Gates] | None
 ) -> tuple[Gates, ...]:
-    one_for_all = gates is None or isinstance(gates, Mapping)
-    given = [gates or {}] * len(tasks) if one_for_all else list(gates)  # type: ignore[arg-type]
+    """Return the gates of each phase, one column for each unit."""
+    given: list[Gates]
+    if gates is None:
+        # A task may carry gates that this network does not have.
+        given = [
+            {k: v for k, v in task.gates.items() if k in net.gates} if task.X is not None else {}
+            for task in tasks
+        ]
+    else:
+        given = [gates] * len(tasks) if isinstance(gates, Mapping) else list(gates)
     if len(given) != len(tasks):
         raise ShapeMismatch(
             f"Argument 'gates' must hold one mapping for each of the {len(tasks)} phases, "
@@ -239,7 +247,9 @@ def _checked_gates(
         arrays = {name: as_real_array(mapping[name], f"gates[{name!r}]", 2) for name in sizes}
         for name, array in arrays.items():
             wanted = (len(task.X), sizes[name])
-            if array.shape != wanted:
+            if array.shape == (len(task.X), 1):
+                arrays[name] = np.repeat(array, sizes[name], axis=1)
+            elif array.shape != wanted:
                 raise ShapeMismatch(f"Gate '{name}' must be of shape {wanted}, not {array.shape}.")
         checked.append(arrays)
     return tuple(checked)

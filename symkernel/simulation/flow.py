@@ -14,6 +14,7 @@ from symkernel.errors import InvalidArgument, SymkernelError, as_times
 from symkernel.problem.nodes import Linear
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
+from symkernel.simulation.network_flow import NetworkFlow, is_chain
 
 # Length of the complex step that gives derivatives; nothing cancels, so it may be tiny.
 _STEP = 1e-20
@@ -103,7 +104,7 @@ def integrate_flow(
         If the integrator gives up.
     """
     clock = as_times(times)
-    chain = _Chain(problem)
+    chain = _Chain(problem) if is_chain(problem.network) else NetworkFlow(problem)
     if any(phase.task.Syx is None for phase in problem.curriculum.phases):
         raise InvalidArgument(
             "The flow is integrated for tasks whose second moments are known; those of a teacher "

@@ -37,6 +37,7 @@ from symkernel.testing.networks import (
     numerical_networks,
     two_layer_networks,
 )
+from symkernel.testing.pathways import gated_problems, race_problems
 from symkernel.testing.problems import (
     aligned_problems,
     aligned_weights,
@@ -66,6 +67,7 @@ __all__ = [
     "commuting_tasks",
     "curricula",
     "exact_tasks",
+    "gated_problems",
     "gaussian_weights",
     "gram_diagonal_problems",
     "gram_diagonal_weights",
@@ -78,6 +80,7 @@ __all__ = [
     "numerical_networks",
     "orthogonal_matrices",
     "problems",
+    "race_problems",
     "sampled_task",
     "times",
     "two_layer_networks",

@@ -5,8 +5,10 @@ from symkernel.theory import (
     aligned_modes,
     deep_linear,
     diagonal_network,
+    gated_modes,
     gram_diagonal,
     lambda_balanced,
+    neural_race,
     single_unit,
     two_eigenvalues,
 )
@@ -20,6 +22,8 @@ LAWS: tuple[Law, ...] = (
     lambda_balanced.LAW,
     two_eigenvalues.LAW,
     diagonal_network.LAW,
+    gated_modes.LAW,
+    neural_race.LAW,
 )
 
 

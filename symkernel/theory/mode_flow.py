@@ -19,6 +19,7 @@ import sympy as sp
 from symkernel import notation
 from symkernel.errors import NoClosedForm
 from symkernel.formula import Evidence, Step
+from symkernel.identities import rational_orthogonal
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
@@ -210,17 +211,6 @@ def _scalar(word: Word) -> sp.Expr:
             raise NoClosedForm(f"The flow of a mode still holds the matrix {name}.")
         product *= meaning[name]
     return product
-
-
-def rational_orthogonal(size: int, salt: int) -> sp.Matrix:
-    """Return an exact rational orthogonal matrix by the Cayley transform."""
-    skew = sp.zeros(size)
-    for i in range(size):
-        for j in range(i):
-            skew[i, j] = sp.Rational(i + 2 * j + salt, 3 + salt)
-            skew[j, i] = -skew[i, j]
-    one = sp.eye(size)
-    return (one - skew) * (one + skew).inv()
 
 
 def check_projection(modes: ModeFlow) -> Evidence:

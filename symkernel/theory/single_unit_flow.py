@@ -21,11 +21,11 @@ import sympy as sp
 from symkernel import notation
 from symkernel.errors import NoClosedForm
 from symkernel.formula import Evidence, Step
-from symkernel.identities import vanishes
+from symkernel.identities import rational_orthogonal, vanishes
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
 from symkernel.theory.gradient_flow import GradientFlow
-from symkernel.theory.mode_flow import ModeFlow, exact_factors, rational_orthogonal, two_layer_word
+from symkernel.theory.mode_flow import ModeFlow, exact_factors, two_layer_word
 from symkernel.theory.words import Words
 
 _TIME = notation.t

@@ -1,0 +1,310 @@
+"""The race: invariant, end, one clock, depth, phases, traps, and the compiled routine."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import replace
+
+import mpmath
+import numpy as np
+import pytest
+import sympy as sp
+from hypothesis import given, settings
+from scipy.integrate import solve_ivp
+
+import symkernel as sk
+from symkernel import testing
+from symkernel.errors import NoClosedForm, OutsideValidity
+from symkernel.numerics import race as numerics
+from symkernel.problem.curriculum import Curriculum
+from symkernel.problem.problem import Problem
+from symkernel.theory.gated_checks import check_race, race_limits
+from symkernel.theory.neural_race import LAW
+from symkernel.theory.pathway_state import PathwayState
+from symkernel.theory.race_clock import THETA, Race, RaceRoutine
+from tests.oracles.interpreted import interpreted
+from tests.theory.test_gated_modes import BOUND, flow_gap
+
+TIMES = np.linspace(0.0, 20.0, 9)
+RACE = [(2, 1), (1, 1)]
+
+
+def posed(K=2, sharing=RACE, u=(0.02, 0.05), s=(2.0, 1.0), same=False, **how):
+    task = sk.environments.contexts(K, s, same_targets=same, **how)
+    n_in, n_out = int(task.inputs), int(task.outputs)
+    net = sk.pathways.network(n_in, 4, n_out, contexts=K, sharing=sharing)
+    return net, task, sk.pathways.aligned(net, task, u=u)
+
+
+def race_of(net, task, w0):
+    return Race(PathwayState.of(Problem(net, Curriculum.of(task), w0)).flow)
+
+
+def pathways_of(net, task, w0, times):
+    """Modes of every pathway, (n_pathways, n_times, n_modes), from the weights of the law."""
+    weights = sk.derive(net, task, w0).compile()(times).weights
+    found = []
+    for k in range(len(times)):
+        there = sk.weights.from_arrays(net, {n: w[k] for n, w in weights.items()})
+        found.append(PathwayState.of(Problem(net, Curriculum.of(task), there)).modes)
+    return np.array(found).transpose(1, 0, 2)
+
+
+# --- the flow
+
+
+def test_weights_follow_the_flow_in_forty_draws():
+    gaps = []
+    for seed in range(40):
+        problem = LAW.draw(np.random.default_rng(seed))
+        gaps.append(flow_gap(LAW, problem, testing.horizon(problem)))
+    assert max(gaps) < BOUND
+
+
+@pytest.mark.slow
+def test_weights_follow_the_flow_in_two_thousand_draws():
+    for seed in range(2000):
+        problem = LAW.draw(np.random.default_rng(1000 + seed))
+        assert flow_gap(LAW, problem, testing.horizon(problem)) < BOUND, f"seed {1000 + seed}"
+
+
+@settings(max_examples=10)
+@given(testing.race_problems())
+def test_weights_follow_the_flow(problem):
+    assert flow_gap(LAW, problem, testing.horizon(problem)) < BOUND
+
+
+# --- invariant, end and speed
+
+
+@pytest.mark.parametrize("K", [2, 4, 9])
+def test_the_invariant_holds_in_the_weights(K):
+    net, task, w0 = posed(K, [(K, 1), (1, 1)], u=[[0.02, 0.1], [0.3, 0.05]])
+    shared, separate = pathways_of(net, task, w0, TIMES)
+    want = separate[0] * (shared / shared[0]) ** (1 / np.sqrt(K))
+    assert np.abs(separate / want - 1).max() < 1e-12
+    naive = separate[0] * (shared / shared[0]) ** (1 / K)
+    assert np.abs(separate / naive - 1).max() > 1e-2
+
+
+def end_of(shared, separate, final, K):
+    with mpmath.workdps(30):
+        power = 1 / mpmath.sqrt(K)
+        return float(mpmath.findroot(
+            lambda u: u + separate * (u / shared) ** power - final, (0, final), solver="anderson"
+        ))  # fmt: skip
+
+
+def test_the_race_ends_at_the_one_root():
+    net, task, w0 = posed(u=[[0.02, 0.1], [0.3, 0.05]], input_variance=[0.5, 2.0])
+    shared, separate = pathways_of(net, task, w0, [0.0, 1e3])
+    for k, final in enumerate((4.0, 0.5)):
+        root = end_of(float(shared[0, k]), float(separate[0, k]), final, 2)
+        assert abs(shared[1, k] - root) < 1e-12
+        assert abs(shared[1, k] + separate[1, k] - final) < 1e-14
+
+
+def test_more_sharing_wins_and_private_pathways_need_a_head_start():
+    ends = []
+    for K in (2, 4, 16):
+        net, task, w0 = posed(K, [(K, 1), (1, 1)], u=0.01, s=(1.0,))
+        shared, separate = pathways_of(net, task, w0, [0.0, 1e3])
+        ends.append(separate[1, 0])
+        assert shared[1, 0] > separate[1, 0]
+    assert ends == sorted(ends, reverse=True)
+
+
+@pytest.mark.parametrize(("K", "sharing", "same", "rate"), [
+    (3, (3, 3, 1), False, 3 ** sp.Rational(2, 3)), (3, (3, 1, 1), False, 3 ** sp.Rational(1, 3)),
+    (4, (1, 1, 4, 4), True, 4 * 4 ** -sp.Rational(1, 2)), (2, (1, 1, 1), False, sp.Rational(3, 2)),
+])  # fmt: skip
+def test_the_rate_of_deep_pathways(K, sharing, same, rate):
+    d = sk.derive(*posed(K, sharing, u=0.1, same=same))
+    assert sp.expand(d.result.rate0 - rate) == 0
+    q = {symbol.name: symbol for symbol in d.result.equation.free_symbols}
+    u, power = q["u1"], 2 - sp.Rational(2, len(sharing))
+    assert sp.expand(d.result.equation - rate * u**power * (q["s"] - q["d"] * u)) == 0
+
+
+def test_steps_limits_and_precision():
+    for case in (posed(), posed(3, (3, 3, 1), u=0.1), posed(2, [(2, 2, 1), (1, 1)], u=0.1)):
+        d = sk.derive(*case)
+        for step in d.steps:
+            assert step.check().passed, step.title
+        assert all(test().passed for _, test in d.derived.limits)
+        evidence = d.derived.precision(np.random.default_rng(0), 1)
+        assert evidence.passed, evidence.figure
+
+
+def test_learning_times_are_those_of_the_curves():
+    d = sk.derive(*posed(u=[[0.02, 0.02], [0.01, 0.01]]))
+    for k in range(2):
+        half = float(d.learning_time(sp.Rational(1, 2), mode=k))
+        assert abs(d.compile()([half]).modes[0, k] - (1.0, 0.5)[k]) < 1e-13
+    assert [mode for mode, _ in d.learning_order()] == [0, 1]
+    q = sp.Symbol("q", positive=True)
+    with pytest.raises(OutsideValidity, match="no such learning time"):
+        d.learning_time(sp.Rational(1, 100), mode=0)
+    assert d.learning_time(q, mode=0).subs(q, sp.Rational(1, 2)).is_Float
+    assert sk.derive(*posed(2, (2, 2, 1), u=0.1)).learning_time(q).has(sp.Integral)
+
+
+def test_a_claim_about_a_deep_pathway_has_its_equation():
+    d = sk.derive(*posed(2, (2, 2, 1), u=0.1))
+    u, rate, start = d.derived.equation(0)
+    curve, step = d.compile()([1.0, 1.0 + 1e-6]).modes[:, 0], 1e-6
+    assert abs((curve[1] - curve[0]) / step - float(rate.subs(u, curve[0]))) < 1e-5
+    assert float(start) == pytest.approx(0.1)
+
+
+# --- phases
+
+
+def test_phases_compose_and_may_turn_against_the_target():
+    net, task, w0 = posed(u=[[0.02, 0.1], [0.3, 0.0]])
+    other = sk.Task(task.X, -0.5 * task.Y, gates=task.gates)
+    cur = sk.Curriculum([sk.Phase(task, duration=3.0), sk.Phase(other)])
+    d = sk.derive(net, cur, w0)
+    times = np.array([0.0, 1.0, 3.0, 4.0, 6.0])
+    assert flow_gap(LAW, d.problem, times) < BOUND
+    through = d.compile()([3.0, 6.0])
+    middle = sk.weights.from_arrays(net, {n: w[0] for n, w in through.weights.items()})
+    again = sk.derive(net, other, middle).compile()([3.0]).weights
+    for name, array in again.items():
+        assert np.abs(array[0] - through.weights[name][1]).max() < 1e-12
+    late = sk.derive(net, sk.Curriculum([sk.Phase(task, duration=3.0)]), w0).compile()
+    with pytest.raises(OutsideValidity, match="ends at flow time 3"):
+        late([4.0])
+
+
+# --- verdicts
+
+
+def failing(net, task, weights):
+    problem = Problem(net, Curriculum.of(task), sk.weights.from_arrays(net, weights))
+    return {v.assumption: v.distance for v in LAW.test(problem) if not v.holds}
+
+
+@pytest.mark.parametrize("epsilon", [1e-6, 1e-3])
+def test_imbalance_and_wrong_signs_are_measured(epsilon):
+    net, task, w0 = posed()
+    tilted = dict(w0.arrays)
+    tilted["W1"] = (1 + epsilon) * tilted["W1"]
+    ((words, far),) = failing(net, task, tilted).items()
+    assert "balanced" in words
+    assert 0.5 < far / epsilon < 1.5
+    turned = {n: -w if n.startswith("Wb2") else w for n, w in w0.arrays.items()}
+    assert "on one side of 0" in "".join(failing(net, task, turned))
+
+
+def test_plain_deep_chains_and_skips_are_left_to_others():
+    task = sk.environments.contexts(1, [2.0, 1.0])
+    net = sk.Network.mlp([2, 3, 3, 2], "linear")
+    with pytest.raises(NoClosedForm, match="neural_race: the network has gates or parallel"):
+        sk.derive(net, task, sk.weights.gaussian(net), law="neural_race")
+    gated = sk.pathways.network(2, 3, 2, contexts=1, sharing=(1, 1, 1))
+    with pytest.raises(NoClosedForm, match="one pathway in one context"):
+        sk.derive(gated, task, sk.pathways.aligned(gated, task, u=0.1))
+
+
+def test_parallel_pathways_without_gates_race_too():
+    x = sk.nodes.Input(2)
+    parts = []
+    for letter in "ab":
+        first, second = (sk.nodes.Parameter(f"{letter}{k}", (2, 2)) for k in (1, 2))
+        parts.append(second @ (first @ x))
+    net = sk.Network.build(parts[0] + parts[1])
+    task = sk.environments.contexts(1, [2.0, 1.0])
+    d = sk.derive(net, task, sk.pathways.aligned(net, task, u=(0.1, 0.3)))
+    assert d.law is LAW
+    s = np.array([2.0, 1.0])
+
+    def rate(_, u):
+        return (2 * u.reshape(2, 2) * (s - u.reshape(2, 2).sum(0))).ravel()
+
+    want = solve_ivp(rate, (0, 1.5), [0.1, 0.1, 0.3, 0.3], "DOP853", rtol=1e-12, atol=1e-14).y
+    assert np.abs(d.compile()([1.5]).modes[0] - want[:, -1].reshape(2, 2).sum(0)).max() < 1e-10
+
+
+# --- the routine, and what fails without its remedies
+
+
+def raced(s, d, start, rate, power, times):
+    """The compiled race of one mode, (n_times, n_pathways)."""
+    routine = RaceRoutine(None)
+    routine.__dict__["numbers"] = np.array(rate, dtype=float), np.array(power, dtype=float)
+    return routine(times, [s], [d], np.array(start)[:, None])[:, :, 0].T
+
+
+@pytest.mark.parametrize("start", [0.01, 0.999, 1.001, 5.0, 1e6])
+def test_two_layers_alone_are_the_sigmoid_on_both_sides(start):
+    times = np.array([0.0, 1e-9, 0.3, 2.0, 40.0])
+    want = start / (start + (1 - start) * np.exp(-times))
+    assert np.abs(raced(1, 1, [start], [1], [0], times)[:, 0] / want - 1).max() < 1e-12
+
+
+def test_without_target_modes_decay_by_the_power_law_and_against_it_exponentially():
+    times = np.array([0.0, 1.0, 1e3, 1e8])
+    found = raced(0, 2, [0.5], [3], [0], times)[:, 0]
+    assert np.abs(found * (1 + 3 * 2 * 0.5 * times) / 0.5 - 1).max() < 1e-13
+    found = raced(-1, 1, [0.5], [1], [0], [0.0, 1.0, 30.0])[:, 0]
+    clock = np.exp(-np.array([0.0, 1.0, 30.0]))
+    assert np.abs(found - 0.5 * clock / (1.5 - 0.5 * clock)).max() < 1e-15
+
+
+def test_fixed_points_and_empty_pathways_stay():
+    assert (raced(1, 1, [0.25, 0.75], [1, 2], [0, 0], [0.0, 5.0]) == [0.25, 0.75]).all()
+    assert (raced(1, 1, [0.0, 0.0], [1, 2], [0, 0], [0.0, 5.0]) == 0).all()
+    found = raced(1, 1, [0.0, 0.1], [1, 2], [0, -0.5], [0.0, 50.0])
+    assert (found[:, 0] == 0).all()
+    assert found[1, 1] == 1
+
+
+def test_trap_10_starts_far_above_the_target():
+    """Panels of one width miss the pole at z = 0, next to which such starts lie."""
+    start, power, time = 1e6, -0.5, 1e-9
+    with mpmath.workdps(30):
+        # u' = u^(3/2) (1 - u): the time from one value to another.
+        wanted = raced(1, 1, [start], [1], [power], [0.0, time])[1, 0]
+        path = mpmath.quad(lambda u: 1 / (u**1.5 * (u - 1)), [wanted, 2 * wanted, 1e4, 1e5, start])
+        assert abs(float(path) / time - 1) < 1e-12
+        z = -mpmath.log1p(-1 / mpmath.mpf(start))
+        whole = mpmath.quad(
+            lambda z: (1 - mpmath.exp(-z)) ** 0.5, [z, 10 * z, 1e3 * z, 1e5 * z, z + 0.5]
+        )
+    nodes, weights = np.polynomial.legendre.leggauss(12)
+    one_panel = 0.25 * weights @ np.sqrt(-np.expm1(-(float(z) + 0.25 * (nodes + 1))))
+    assert abs(one_panel / float(whole) - 1) > 1e-5
+
+
+def test_parts_keep_their_sum_and_their_invariant():
+    u = np.zeros(3)
+    start, rate, power = np.array([1e-6, 0.2, 1e-3]), np.array([2.0, 0.5, 1.0]), np.zeros(3)
+    for total in (0.3, 1.0, 40.0):
+        interpreted(inspect.getsource(numerics)).split(total, start, rate, power, u)
+        assert abs(u.sum() / total - 1) < 1e-15
+        clocks = np.log(u / start) / rate
+        assert np.ptp(clocks) < 1e-13 * np.abs(clocks).max() + 1e-14
+
+
+def test_lost_digits_fail_the_precision(monkeypatch):
+    race = race_of(*posed())
+    true = RaceRoutine.__call__
+    monkeypatch.setattr(RaceRoutine, "__call__", lambda *a: true(*a) * (1 + 1e-11))
+    assert not check_race(race, np.random.default_rng(0), 1).passed
+
+
+def test_wrong_rates_are_noticed():
+    race = race_of(*posed())
+    wrong = replace(race)
+    wrong.__dict__["rates"] = (sp.S.One, sp.S.One)
+    assert [step.title for step in wrong.steps() if not step.check().passed] == [
+        "Balanced pathways"
+    ]
+
+
+def test_a_clock_that_starts_late_fails_a_limit(monkeypatch):
+    race = race_of(*posed())
+    true = Race.of_clock
+    monkeypatch.setattr(Race, "of_clock", lambda self, j, clock=THETA: true(self, j, clock + 1))
+    assert [title for title, test in race_limits(race) if not test().passed] == ["t = 0"]
