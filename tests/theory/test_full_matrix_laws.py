@@ -338,3 +338,21 @@ def test_weights_with_rates_are_of_the_class() -> None:
     assert sk.derive(net, task, w0, law="two_eigenvalues")
     W = w0.arrays
     assert np.abs(W["W1"].T @ W["W1"] / 0.3 - 0.2 * np.eye(2)).max() <= 1e-14
+
+
+def test_trap_3_small_weights_at_early_times_keep_their_digits() -> None:
+    """The textbook form N+ - Sh (N- + G0)^-1 Sh is a difference of numbers of the size 1/t."""
+    from symkernel.theory.two_eigenvalue_flow import GramClass, _high_precision, advance
+
+    S = np.random.default_rng(2).standard_normal((2, 3))
+    a, t = 1e-6, 1e-6
+    kind, W0 = GramClass(0.0, a * a), np.zeros((2, 3))
+    exact = _high_precision(S, kind, W0, t, 3.0)
+    found = advance(S, kind, W0, np.array([t]))[0][0]
+    assert np.abs(found - exact).max() / np.abs(exact).max() <= 1e-14
+    F = np.block([[np.zeros((3, 3)), S.T], [S, np.zeros((2, 2))]])
+    f, V = np.linalg.eigh(F)
+    k = np.hypot(f, a)
+    even, odd = (V * (k / np.tanh(k * t))) @ V.T, (V * (k / np.sinh(k * t))) @ V.T
+    naive = even + F - odd @ np.linalg.solve(even - F + a * np.eye(5), odd)
+    assert np.abs(naive - exact).max() / np.abs(exact).max() > 1e-6
