@@ -155,7 +155,7 @@ def _followed(
 
 def network_verdict(law: str, problem: Problem) -> tuple[Verdict, str]:
     """Return whether the network is a chain of trained dense linear layers, and why not."""
-    statement = "the output is a product of trained dense layers, W_D ... W_1 x"
+    statement = "the output is a product of trained dense layers"
     try:
         chain_word(GradientFlow(problem.network, problem.loss))
     except NoClosedForm as error:
