@@ -23,6 +23,7 @@ _FACE = {
     "pseudo_kernel": "symkernel.theory.pseudo_kernel",
     "ntk": "symkernel.theory.pseudo_kernel",
     "deep_mode": "symkernel.theory.deep_mode",
+    "memoryless_gram": "symkernel.theory.memoryless_map",
     "derive": "symkernel.derivation",
     "Derivation": "symkernel.derivation",
     "task_pair": "symkernel.task_pairs",

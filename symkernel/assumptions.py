@@ -96,8 +96,8 @@ class Assumptions(Sequence[Verdict]):
         why = "one law was asked for" if self.asked else f"'{self.chosen}' comes before them"
         names = ", ".join(self.untried)
         untried = (f"not tried, because {why}: {names}",) if self.untried else ()
-        help_ = (*self._near_misses(), *self._advice()) if self.chosen is None else ()
-        return (*untried, *help_)
+        advice = self._advice() if self.chosen is None else ()
+        return (*untried, *self._near_misses(), *advice)
 
     def _near_misses(self) -> Iterator[str]:
         for law in dict.fromkeys(v.law for v in self):

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from symkernel.errors import as_positive
+from symkernel.errors import InvalidArgument, as_positive
 from symkernel.formula import Derived, Law
 from symkernel.problem.problem import Problem
 from symkernel.trajectory import Trajectory
@@ -38,9 +38,24 @@ class CompiledLaw:
     problem: Problem
     caveat: str = ""
 
-    def __call__(self, times: Any) -> Trajectory:
-        """Return the trajectory at flow times (increasing, not negative)."""
-        found = self.law.trajectory(self.problem, times)
+    def __call__(self, times: Any, rtol: float | None = None) -> Trajectory:
+        """Return the trajectory at flow times (increasing, not negative).
+
+        Parameters
+        ----------
+        times : array_like, shape (n_times,)
+            Flow times.
+        rtol : float, optional
+            Of laws that are integrated: the relative tolerance of the integration, the law's own
+            by default.
+        """
+        if rtol is not None and self.law.rtol is None:
+            raise InvalidArgument(
+                f"Argument 'rtol' must be left out, not {rtol!r}: the law '{self.law.name}' is "
+                f"evaluated, not integrated."
+            )
+        accuracy = () if rtol is None else (rtol,)
+        found = self.law.trajectory(self.problem, times, *accuracy)
         if self.caveat:
             return replace(found, conventions=(*found.conventions, self.caveat))
         return found

@@ -227,6 +227,9 @@ class Law:
     weights : callable, optional
         (Problem with numbers, times, relative tolerance) -> weights by name: of laws that know the
         hidden layer up to a rotation, which obeys an exact linear equation.
+    rtol : float, optional
+        Of laws that are integrated: the relative tolerance, which `trajectory` then takes as a
+        third argument.
     """
 
     name: str
@@ -241,6 +244,7 @@ class Law:
     example: Callable[[], Any]
     draw: Callable[[Any], Any]
     weights: Callable[[Any, Any, float], Any] | None = None
+    rtol: float | None = None
 
     def __repr__(self) -> str:
         return f"Law({self.name!r}, {self.rank})"
@@ -264,6 +268,8 @@ class Derived:
         Limits and removable singularities, each with a check that returns Evidence.
     precision : callable
         (Generator, number of draws) -> Evidence: the routine against 50 digits and more.
+    precision_bound : float
+        Largest relative error that it allows.
     mode : callable, optional
         (Position of a mode, of a phase) -> Result with the problem's own strengths and
         amplitudes; of laws that have one closed form per mode.
@@ -285,6 +291,7 @@ class Derived:
     routine: Callable[[], Any]
     limits: tuple[tuple[str, Callable[[], Evidence]], ...]
     precision: Callable[[Any, int], Evidence]
+    precision_bound: float = 1e-12
     mode: Callable[[int, int], Result] | None = None
     learning_time: Callable[[int | None, int, bool], Formula] | None = None
     equation: Callable[[int], tuple[sp.Symbol, sp.Expr, sp.Expr]] | None = None

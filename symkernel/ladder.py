@@ -147,7 +147,8 @@ def _precision(derivation: Derivation, draws: int, seed: int) -> Rung:
     if not draws:
         return Rung(3, _TITLES[3], None, "no draws asked for")
     evidence = derivation.derived.precision(np.random.default_rng(seed), draws)
-    return Rung(3, _TITLES[3], evidence.passed, evidence.figure, "1e-12")
+    bound = f"{derivation.derived.precision_bound:.0e}"
+    return Rung(3, _TITLES[3], evidence.passed, evidence.figure, bound)
 
 
 def _problems(derivation: Derivation, draws: int, seed: int) -> list[Problem]:

@@ -64,7 +64,7 @@ def test_a_wrong_claim_is_status_1_and_one_without_a_law_is_judged(tmp_path, cap
     assert cli.main(["check", str(path), "--draws", "0"]) == 1
     assert "claim mode 0" in capsys.readouterr().out
     path.write_text(
-        'network = { kind = "two_layer", inputs = 2, hidden = 3, outputs = 2 }\n'
+        'network = { kind = "mlp", sizes = [2, 3, 3, 2], activation = "linear" }\n'
         'task = { s = [2, 1] }\nweights = { kind = "gaussian" }\n'
         'claim = { observable = "loss", formula = "exp(-t)" }'
     )

@@ -8,7 +8,9 @@ from symkernel.theory import (
     gated_modes,
     gram_diagonal,
     lambda_balanced,
+    memoryless_gram,
     neural_race,
+    reduced_flow,
     single_unit,
     two_eigenvalues,
 )
@@ -24,6 +26,8 @@ LAWS: tuple[Law, ...] = (
     diagonal_network.LAW,
     gated_modes.LAW,
     neural_race.LAW,
+    memoryless_gram.LAW,
+    reduced_flow.LAW,
 )
 
 

@@ -121,7 +121,7 @@ def mode_flow(problem: Problem) -> ModeFlow:
 # Testing, deriving and evaluating a law all start here, with the same network.
 @lru_cache(maxsize=16)
 def _mode_flow(network: Network, loss: SquaredError) -> ModeFlow:
-    system = GradientFlow(exact_factors(network), loss)
+    system = GradientFlow(exact_factors(network), exact_loss(loss))
     first, second, scale = two_layer_word(system)
     fast, slow = _drives(system, first, second, sp.S.One)
     ratio = sp.sqrt(sp.cancel(fast / slow))
@@ -138,8 +138,17 @@ def _mode_flow(network: Network, loss: SquaredError) -> ModeFlow:
 def exact_factors(network: Network) -> Network:
     """Return the network with decimal rates and scales as fractions: the proofs are exact."""
     factors = [q for p in network.parameters for q in (p.rate, p.scale)]
-    decimals = {f for q in factors for f in q.atoms(sp.Float)}
-    return network.with_values({f: sp.Rational(repr(float(f))) for f in decimals})
+    return network.with_values(_fractions(*factors))
+
+
+def exact_loss(loss: SquaredError) -> SquaredError:
+    """Return the loss with its decimals as fractions."""
+    return loss.with_values(_fractions(loss.factor, loss.weight_decay))
+
+
+def _fractions(*expressions: sp.Expr) -> dict[sp.Expr, sp.Rational]:
+    decimals = {f for q in expressions for f in q.atoms(sp.Float)}
+    return {f: sp.Rational(repr(float(f))) for f in decimals}
 
 
 def _drives(

@@ -22,7 +22,7 @@ from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
 from symkernel.theory.gradient_flow import GradientFlow, rate_of
-from symkernel.theory.mode_flow import two_layer_word
+from symkernel.theory.mode_flow import exact_factors, exact_loss, two_layer_word
 from symkernel.theory.words import Words, derivative
 
 CANONICAL = {
@@ -139,12 +139,13 @@ def two_layer(problem: Problem) -> TwoLayer:
         If the network is not a product of two trained dense matrices, or the layers decay at
         different rates.
     """
-    return _two_layer(problem.network, problem.loss)
+    return canonical_form(problem.network, problem.loss)
 
 
 @lru_cache(maxsize=16)
-def _two_layer(network: Network, loss: SquaredError) -> TwoLayer:
-    system = GradientFlow(network, loss)
+def canonical_form(network: Network, loss: SquaredError) -> TwoLayer:
+    """Return the canonical form of a network's flow; see `two_layer`."""
+    system = GradientFlow(exact_factors(network), exact_loss(loss))
     first, second, scale = two_layer_word(system)
     drive = {
         first: Words.of(second + "'", "Syx"),

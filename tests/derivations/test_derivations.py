@@ -21,6 +21,7 @@ NAMES = sorted(m.name for m in pkgutil.iter_modules(symkernel.derivations.__path
 ROOT = Path(__file__).resolve().parents[2]
 # The public face, the errors a user has to catch, and what a theorist has at hand anyway.
 ALLOWED = {"__future__", "functools", "typing", "numpy", "sympy", "matplotlib.figure", "symkernel",
+           "collections.abc", "scipy.integrate",
            "symkernel.errors", "symkernel.nodes", "symkernel.report.figures"}  # fmt: skip
 
 
@@ -100,6 +101,8 @@ def _wrong_claims():
     diagonal = import_module("symkernel.derivations.woodworth2020_diagonal")
     braun = import_module("symkernel.derivations.fukumizu1998_braun2022")
     reversal = import_module("symkernel.derivations.reversal")
+    memoryless = import_module("symkernel.derivations.memoryless_gram")
+    general = import_module("symkernel.derivations.reduced_flow")
     return {
         "half the rate": lambda: saxe.balanced_mode(saxe.SIGMOID.subs(saxe.t, saxe.t / 2)),
         "twice the time": lambda: saxe.learning_time(2 * saxe.LEARNING_TIME),
@@ -124,6 +127,15 @@ def _wrong_claims():
             reversal.UNLEARNING_TIME / 2
         ),
         "stuck above zero": lambda: reversal.balanced_mode(reversal.STUCK + reversal.s / 2),
+        "difference for a sum": lambda: general.closed_equation(sign=-1),
+        "a millionth too large": lambda: general.bounded_width(1e-6),
+        "no correlation": lambda: general.rise_and_fall(0.0),
+        "drive of the other sign": lambda: memoryless.lax_pair(sign=-1),
+        "lambda = a - b": lambda: memoryless.squared_error(memoryless.A - memoryless.B),
+        "no imbalance": lambda: memoryless.logistic_loss(0.0),
+        "twice the imbalance": lambda: memoryless.arbitrary_drive(
+            2 * (memoryless.B - memoryless.A)
+        ),
         "twice the speed": lambda: reversal.crossing_speed(2 * reversal.SPEED),
     }
 
