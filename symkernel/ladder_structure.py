@@ -59,15 +59,18 @@ def is_chain(network: Network) -> bool:
 
 
 def determined(found: Trajectory) -> dict[str, np.ndarray]:
-    """Return the weights of a trajectory, or their products where it knows no more."""
-    if "weights" in found.available:
-        return dict(found.weights)
-    return {name: getattr(found, name) for name in _PRODUCTS}
+    """Return the weights of a trajectory and their products, as far as the law knows them."""
+    weights = dict(found.weights) if "weights" in found.available else {}
+    held = (name for name in _PRODUCTS if name in found.available)
+    return {**weights, **{name: getattr(found, name) for name in held}}
 
 
 def products(problem: Problem, weights: Any) -> dict[str, np.ndarray]:
-    """Return what does not depend on rotations of the hidden layer, of two layers."""
-    first, second = (weights[p.name] for p in problem.network.parameters)
+    """Return what does not depend on rotations of the hidden layer, of chains of layers."""
+    if not is_chain(problem.network):
+        return {}
+    layers = [weights[p.name] for p in problem.network.parameters]
+    first, second = layers[0], layers[-1]
     grams = first.swapaxes(-1, -2) @ first, second @ second.swapaxes(-1, -2)
     return dict(zip(_PRODUCTS, (end_to_end(problem, weights), *grams), strict=True))
 

@@ -173,8 +173,11 @@ def test_a_formula_that_differs_from_the_routine_fails_the_precision_rung(monkey
 @pytest.mark.parametrize("law", ["aligned_modes", "gram_diagonal"])
 def test_weights_off_by_a_constant_share_fail_flow_slope_and_structure(law: str) -> None:
     """An error that does not fall with the learning rate has slope 0, not 1."""
-    report = sk.check(damaged(derived(law=law), weights=scaled(1.03)), **FEW)
+    off = {"weights": scaled(1.03), "end_to_end": lambda true: 1.03 * true.end_to_end}
+    report = sk.check(damaged(derived(law=law), **off), **FEW)
     assert failed(report) >= {4, 5}
+    for one in off:
+        assert 4 in failed(sk.check(damaged(derived(law=law), **{one: off[one]}), **FEW))
     assert "FAILED" in str(report)
     assert not report.passed
 

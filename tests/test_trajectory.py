@@ -155,7 +155,7 @@ def test_what_is_not_determined_says_why() -> None:
     with pytest.raises(OutsideValidity, match="'hidden' is not determined"):
         trajectory.node("hidden")
     of_weights = ("task_losses", "end_to_end", "input_gram", "readout_gram")
-    assert trajectory.available == ("modes", "weights", "loss", *of_weights)
+    assert set(trajectory.available) == {"modes", "weights", "loss", *of_weights}
     assert trajectory.loss.shape == (1,)
 
 

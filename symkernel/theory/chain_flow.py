@@ -1,7 +1,7 @@
 r"""From the matrix flow of a chain of linear layers to the flow of one mode.
 
-Aligned and balanced layers are $W_l = R_l A R_{l-1}^T$ with $R_0 = V$, $R_D = U$, orthonormal
-hidden directions $R_l$ and ONE diagonal matrix A. Put into the derived flow every layer gives the
+Aligned and balanced layers are $W_l = M_l A M_{l-1}^T$ with $M_0 = V$, $M_D = U$, orthonormal
+hidden directions $M_l$ and ONE diagonal matrix A. Put into the derived flow every layer gives the
 same equation for the amplitude of a mode, $\dot a = a^{D-1}(\sigma - \delta a^D)$; $\sigma$ and
 $\delta$ are read off it, so that loss factor, parameterisation and a common learning rate enter by
 themselves.
@@ -95,7 +95,7 @@ class ChainFlow:
 
 def frame_names(depth: int) -> list[str]:
     """Return names of the directions of the modes at the input, in the hidden layers and out."""
-    return ["V", *(f"R{k}" for k in range(1, depth)), "U"]
+    return ["V", *(f"M{k}" for k in range(1, depth)), "U"]
 
 
 def chain_word(system: GradientFlow) -> tuple[tuple[str, ...], sp.Expr]:

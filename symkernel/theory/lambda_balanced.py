@@ -15,6 +15,7 @@ import sympy as sp
 
 from symkernel import notation
 from symkernel.codegen.algorithms import PropagatorIntegral, compile_algorithm
+from symkernel.errors import OutsideValidity
 from symkernel.formula import Citation, Derived, Evidence, Formula, Law, Result, Step, Verdict
 from symkernel.problem import balanced_weights as weights
 from symkernel.problem.curriculum import Curriculum, Phase
@@ -41,6 +42,8 @@ from symkernel.trajectory import Trajectory
 
 _NAME = "lambda_balanced"
 _PHI = r"\Phi"
+# Largest estimated relative error with which a later phase is returned.
+_LEAST_DIGITS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -200,7 +203,25 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
 def _advance(state: GramState) -> Any:
     lam = 0.0 if state.decay else state.imbalance[0]
     spectra = [riccati.eigenbasis(S, lam, state.decay) for S in state.targets]
-    return lambda k, factor, times: riccati.advance(spectra[k], factor, times)
+
+    def advance(k: int, factor: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        if k:
+            _require_digits(k, riccati.rounding(spectra[k], factor, float(times[-1])))
+        return riccati.advance(spectra[k], factor, times)
+
+    return advance
+
+
+def _require_digits(phase: int, error: float) -> None:
+    """Refuse a phase in which rounding decides what is learned."""
+    if error > _LEAST_DIGITS:
+        raise OutsideValidity(
+            f"In phase {phase} rounding decides the trajectory (estimated relative error "
+            f"{error:.0e}): what has to grow there has shrunk to a rounding of the weights, as "
+            f"when a learned task is reversed and the weights are balanced. Ask for earlier times, "
+            f"make the phases before it shorter, or start with an imbalance "
+            f"(sk.weights.lambda_balanced with lam != 0)."
+        )
 
 
 def _trajectory(problem: Problem, times: Any) -> Trajectory:

@@ -19,8 +19,11 @@ from symkernel.theory.two_layer import TwoLayer
 from symkernel.theory.words import Words
 
 LAM = notation.register(sp.Symbol("lambda", real=True), r"\lambda", "imbalance of the layers")
-C2 = notation.register(sp.Symbol("c2", nonnegative=True), "c^2", "minus the product of the two "
-                       "eigenvalues of G J")  # fmt: skip
+C2 = notation.register(
+    sp.Symbol("c_squared", nonnegative=True),
+    "c^2",
+    "minus the product of the two eigenvalues of G J",
+)
 
 
 def check_lax(decay: sp.Expr) -> Evidence:

@@ -125,33 +125,42 @@ class _ModePath(TwoLayerPath):
         return {**super().own_fields(), "modes": lambda: self.modes}
 
     @cached_property
-    def lengths(self) -> tuple[np.ndarray, np.ndarray]:
-        """Squared lengths of the two sides of every mode, (n_times, n_modes) each."""
-        squares = [
-            [(side**2).sum(0) for side in self.stretches[k].sides(j)]
-            for k, j in zip(self.position, self.within, strict=True)
+    def moving(self) -> tuple[np.ndarray, np.ndarray]:
+        """Both sides of all modes, (n_times, n_hidden, n_modes) each."""
+        sides = [
+            self.stretches[k].sides(j) for k, j in zip(self.position, self.within, strict=True)
         ]
-        both = np.array(squares)
-        return both[:, 0], both[:, 1] / float(self.state.modes.ratio) ** 2
+        p, q = (np.array(side) for side in zip(*sides, strict=True))
+        return p, q / float(self.state.modes.ratio)
+
+    def _products(self, of: str, by: str) -> np.ndarray:
+        """Return the products of the sides of two layers in the coordinates of the data.
+
+        What moves has as many columns as there are modes, however wide the layers are.
+        """
+        state, r = self.state, self.state.basis.rank_bound
+        frames = {"first": state.basis.V, "second": state.basis.U}
+        rests = {"first": state.P[:, r:], "second": state.Q[:, r:] / float(state.modes.ratio)}
+        moving = dict(zip(frames, self.moving, strict=True))
+        left, right = frames[of], frames[by]
+        turned = moving[of].transpose(0, 2, 1)
+        top = (turned @ moving[by]) @ right[:, :r].T + (turned @ rests[by]) @ right[:, r:].T
+        still = left[:, r:] @ rests[of].T
+        return (
+            left[:, :r] @ top
+            + (still @ moving[by]) @ right[:, :r].T
+            + still @ (rests[by] @ right[:, r:].T)
+        )
 
     def end_to_end(self) -> np.ndarray:
-        """Return the map from its modes: the hidden layer may be wide."""
-        return _turned(self.state.basis.U, self.modes, self.state.basis.V)
+        """Return the map from the sides of the modes: the hidden layer may be wide."""
+        first, second = self.layers
+        return float(first.scale * second.scale) * self._products("second", "first")
 
     def input_gram(self) -> np.ndarray:
-        """Return W1^T W1 from the lengths of the sides, with the inputs that have no mode."""
-        V, P, r = self.state.basis.V, self.state.P, self.state.basis.rank_bound
-        rest = P[:, r:] @ V[:, r:].T
-        return _turned(V, self.lengths[0], V) + rest.T @ rest
+        """Return W1^T W1 from the sides of the modes."""
+        return self._products("first", "first")
 
     def readout_gram(self) -> np.ndarray:
-        """Return W2 W2^T from the lengths of the sides, with the outputs that have no mode."""
-        U, Q, r = self.state.basis.U, self.state.Q, self.state.basis.rank_bound
-        rest = Q[:, r:] @ U[:, r:].T / float(self.state.modes.ratio)
-        return _turned(U, self.lengths[1], U) + rest.T @ rest
-
-
-def _turned(left: np.ndarray, diagonal: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Return left diag(d) right^T for every row d."""
-    r = diagonal.shape[1]
-    return (left[:, :r] * diagonal[:, None, :]) @ right[:, :r].T
+        """Return W2 W2^T from the sides of the modes."""
+        return self._products("second", "second")

@@ -21,6 +21,7 @@ from symkernel.codegen.algorithms import (
     compile_algorithm,
     solves_its_equation,
 )
+from symkernel.errors import OutsideValidity
 from symkernel.formula import Evidence
 from symkernel.identities import rational_orthogonal
 from symkernel.numerics import riccati as algorithm
@@ -39,6 +40,8 @@ def evaluate(f, E, equal, Q0, times, out):
 """
 _BOUND = 1e-12
 _DIGITS = 60
+# Time constants that a flow is followed for: a second's work.
+_LONGEST = 1e7
 
 
 class RiccatiFlow(AlgorithmNode):
@@ -172,10 +175,37 @@ def advance(
     f, E, equal = spectrum
     # Equal eigenvalues that grow would grade the columns of what is reflected, and lose digits.
     equal = equal if equal and f[-1] <= 0 else 0
+    growth = float(f.max(initial=0.0) * times[-1])
+    if growth > _LONGEST:
+        raise OutsideValidity(
+            f"Time {times[-1]:g} is {growth:.1e} time constants of the fastest direction; the flow "
+            f"is evaluated up to {_LONGEST:.0e} of them, so ask for earlier times."
+        )
     out = np.empty((len(times), len(f), len(f)))
     routine = compile_algorithm(RiccatiFlow)
     last = routine.evaluate(f, np.ascontiguousarray(E), equal, np.ascontiguousarray(Q0), times, out)
     return out, last
+
+
+def rounding(spectrum: tuple[np.ndarray, np.ndarray, int], Q0: np.ndarray, t: float) -> float:
+    """Estimate what rounding of the factor at the start does to G at a time, relative.
+
+    A direction that grows and whose share of the factor is small, as after the reversal of a task
+    that was learned, is known up to rounding of the whole factor only; the error grows with it
+    until it saturates.
+    """
+    f, E, _ = spectrum
+    size = float(np.linalg.norm(Q0, 2))
+    noise = float(np.finfo(float).eps) * size
+    with np.errstate(over="ignore"):
+        reach = noise * np.exp(f * t) / max(size, 1.0)
+    # What rounding has not reached does not matter, however small its share is.
+    reached = reach > _BOUND
+    if not reached.any():
+        return float(reach.max(initial=0.0))
+    shares = np.linalg.svd(E[:, reached].T @ Q0, compute_uv=False)
+    smallest = float(shares[shares > 0].min(initial=np.inf))
+    return float(min(reach.max(), noise / smallest))
 
 
 def high_precision(F: np.ndarray, Q0: np.ndarray, t: float, growth: float) -> np.ndarray:

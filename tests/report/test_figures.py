@@ -120,7 +120,7 @@ def test_matrices_are_those_of_the_trajectory_on_one_scale(theory, simulation):
             assert np.allclose(image.get_array(), trajectory.hidden_gram[k])
         low, high = {image.get_clim() for image in images}.pop()
         assert low == -high
-        assert high == abs(trajectory.hidden_gram[[0, 20, 40]]).max()
+        assert high == pytest.approx(abs(trajectory.hidden_gram[[0, 20, 40]]).max(), rel=1e-14)
         assert [axes.get_title() for axes in figure.axes[:3]] == ["$t = 0$", "$t = 4$", "$t = 8$"]
 
 
