@@ -12,7 +12,7 @@ $C = \delta^2 K/(R + 2\sigma)$. For $w, \sigma \ge 0$ all terms have one sign.
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache
+from functools import cache, lru_cache
 
 import sympy as sp
 from sympy.codegen.cfunctions import hypot
@@ -226,6 +226,7 @@ def lower_modes(
     return Lowered(arguments, _TIME, tuple(where), outputs, log)
 
 
+@lru_cache(maxsize=16)
 def side_routine(modes: Drive) -> ElementwiseRoutine:
     """Compile the same as functions of (t; s, d, w, m, P0, Q0), for sides that are vectors."""
     initial = {name: sp.Symbol(f"{name}_start", real=True) for name in ("w", "m", "P0", "Q0")}
