@@ -52,8 +52,16 @@ def choose(problem: Problem, name: str | None, tolerance: object) -> tuple[Law, 
 
 
 def verdicts_of(law: Law, problem: Problem, accepted: float) -> tuple[Verdict, ...]:
-    """Return what a law's test says, with the distance that the user accepts."""
-    return tuple(replace(verdict, accepted=accepted) for verdict in law.test(problem))
+    """Return what a law's test says, with the distance that the user accepts.
+
+    A flow that cannot be derived on the way is a law that fails, no end of the walk.
+    """
+    try:
+        found = law.test(problem)
+    except NoClosedForm as error:
+        words = "the flow that the law solves can be derived"
+        found = (Verdict(law.name, words, False, float("inf"), 0.0, str(error)),)
+    return tuple(replace(verdict, accepted=accepted) for verdict in found)
 
 
 def require(law: Law, problem: Problem, accepted: float) -> Assumptions:

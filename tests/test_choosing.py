@@ -98,6 +98,21 @@ def test_the_law_asked_for_is_the_only_one_that_is_tested(monkeypatch):
     assert tested == ["aligned_modes"]
 
 
+def test_a_flow_that_cannot_be_derived_fails_its_law_and_does_not_end_the_walk(monkeypatch):
+    def underivable(problem):
+        raise NoClosedForm("There is no such flow.")
+
+    broken = replace(LAWS[0], test=underivable)
+    monkeypatch.setattr(choosing, "LAWS", (broken, *LAWS[1:]))
+    problem = LAWS[0].example()
+    law, _ = choosing.choose(problem, None, None)
+    assert law is not broken
+    with pytest.raises(NoClosedForm, match="There is no such flow") as refusal:
+        choosing.choose(problem, broken.name, None)
+    (failed,) = refusal.value.verdicts
+    assert not failed.stands
+
+
 def test_a_refusal_is_the_same_table_and_names_a_near_miss():
     error = refused(NET, TASK, start(0.02), law="aligned_modes")
     assert isinstance(error.verdicts, Assumptions)

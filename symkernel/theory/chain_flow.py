@@ -22,6 +22,7 @@ from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
 from symkernel.theory.gradient_flow import GradientFlow
+from symkernel.theory.mode_flow import exact_factors, exact_loss
 from symkernel.theory.words import Words
 
 _SIZES = {"inputs": 3, "hidden": 2, "outputs": 2}
@@ -126,7 +127,7 @@ def chain_flow(problem: Problem) -> ChainFlow:
 # Testing, deriving and evaluating a law all start here, with the same network.
 @lru_cache(maxsize=16)
 def _chain_flow(network: Network, loss: SquaredError) -> ChainFlow:
-    system = GradientFlow(network, loss)
+    system = GradientFlow(exact_factors(network), exact_loss(loss))
     layers, scale = chain_word(system)
     drives = [sp.expand(drive) for drive in projected_flow(system, layers)]
     if any(sp.expand(drive - drives[0]) != 0 for drive in drives):

@@ -25,7 +25,7 @@ from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Apply, Input, Linear, Node, Parameter, Sum
 from symkernel.problem.problem import Problem
-from symkernel.theory.mode_flow import Drive, exact_factors
+from symkernel.theory.mode_flow import Drive, exact_factors, exact_loss
 
 _TIME = notation.t
 _BETA = notation.register(sp.Symbol("beta_j", real=True), r"\beta", "coefficient of the coordinate")
@@ -154,7 +154,7 @@ def diagonal_flow(
     NoClosedForm
         If the network is not diagonal, or its coordinates do not have the form of a mode.
     """
-    exact = exact_factors(network)
+    exact, factor = exact_factors(network), exact_loss(loss).factor
     kind, form = coordinate_maps(exact, dict(signs))[exact.output]
     trained = [p for p in exact.parameters if p.trained]
     fixed = {p.name for p in exact.parameters if not p.trained}
@@ -173,10 +173,10 @@ def diagonal_flow(
             f"the same rates and scales."
         )
     mu = sp.sqrt(square[0, 0])
-    drive = 2 * loss.factor * mu
+    drive = 2 * factor * mu
     turn = sp.ImmutableMatrix(A / mu)
     return DiagonalFlow(
-        sp.S.One, drive * notation.s, drive * notation.d, names, form, rates, turn, mu, loss.factor
+        sp.S.One, drive * notation.s, drive * notation.d, names, form, rates, turn, mu, factor
     )
 
 

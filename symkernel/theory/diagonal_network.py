@@ -34,7 +34,7 @@ from symkernel.theory.diagonal_path import DiagonalPath
 from symkernel.theory.hyperbolic import ModeSolution, Sides
 from symkernel.theory.mode_checks import check_precision, mode_limits
 from symkernel.theory.mode_phases import per_mode
-from symkernel.theory.mode_state import TOLERANCE, decay_verdict
+from symkernel.theory.mode_state import TOLERANCE, decay_verdict, over_variances
 from symkernel.theory.mode_values import ModeValues, as_index
 from symkernel.theory.stable_modes import side_routine
 from symkernel.theory.two_layer_path import phases_at
@@ -185,8 +185,8 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
 
 
 def _correlation(sxx: np.ndarray) -> float:
-    size = float(np.linalg.norm(sxx, 2))
-    return float(np.abs(sxx - np.diag(np.diag(sxx))).max()) / size if size else 0.0
+    variances = np.diag(sxx)
+    return over_variances(sxx - np.diag(variances), variances)
 
 
 def _trajectory(problem: Problem, times: Any) -> Trajectory:

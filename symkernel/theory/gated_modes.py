@@ -37,7 +37,8 @@ from symkernel.theory.mode_state import TOLERANCE, ModeState
 from symkernel.theory.mode_trajectory import mode_trajectory
 from symkernel.theory.mode_values import ModeValues, as_index
 from symkernel.theory.pathway_flow import PathwayFlow, equal_sides
-from symkernel.theory.pathway_state import PathwayState, pathway_verdicts
+from symkernel.theory.pathway_state import PathwayState
+from symkernel.theory.pathway_verdicts import pathway_verdicts
 from symkernel.theory.solutions import solve_autonomous, written_out
 from symkernel.theory.stable_modes import lower_modes
 from symkernel.trajectory import Trajectory

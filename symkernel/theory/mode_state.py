@@ -113,6 +113,18 @@ class ModeState:
         return (p * unit).sum(0), (q * unit).sum(0) / float(self.modes.ratio)
 
 
+def over_variances(off: np.ndarray, variances: np.ndarray, noise: float = 0.0) -> float:
+    """Return the largest of covariances over the smaller variance of the two directions.
+
+    That is how far the weaker direction's target moves with the stronger one, as a coefficient.
+    Entries up to `noise` count as none.
+    """
+    excess = np.maximum(np.abs(off) - noise, 0.0)
+    floor = max(noise, np.finfo(float).eps ** 2 * float(variances.max(initial=0.0)))
+    scale = np.maximum(np.minimum.outer(variances, variances), max(floor, np.finfo(float).tiny))
+    return float((excess / scale).max(initial=0.0))
+
+
 def _rounding(sides: np.ndarray, basis: Basis) -> float:
     """Return what rounding of weights and basis does to one column of the sides."""
     return basis.rounding * float(np.linalg.norm(sides, axis=0).max(initial=0.0))

@@ -25,7 +25,8 @@ from symkernel.theory.gated_draws import draw_race
 from symkernel.theory.gated_modes import CITATION
 from symkernel.theory.gated_trajectory import Amplitudes, gated_trajectory, times_within
 from symkernel.theory.mode_values import as_index
-from symkernel.theory.pathway_state import BALANCED, ONE_SIDED, PathwayState, pathway_verdicts
+from symkernel.theory.pathway_state import PathwayState
+from symkernel.theory.pathway_verdicts import BALANCED, ONE_SIDED, pathway_verdicts
 from symkernel.theory.race_clock import THETA, Race, RaceRoutine
 from symkernel.theory.race_time import RaceTime
 from symkernel.trajectory import Trajectory
@@ -103,7 +104,7 @@ def _modes_at(state: PathwayState, race: Race, clock: np.ndarray) -> np.ndarray:
     routine, curriculum = RaceRoutine(race), state.problem.curriculum
     position = np.array([curriculum.phase_at(time) for time in clock])
     out = np.empty((len(race.depths), len(clock), state.s.shape[1]))
-    start = np.maximum(state.modes * state.signs, 0.0)
+    start = state.modes * state.signs
     for phase, begin in enumerate(curriculum.starts):
         here = position == phase
         last, duration = phase + 1 == len(curriculum.phases), curriculum.phases[phase].duration

@@ -26,7 +26,7 @@ from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
 from symkernel.problem.pathways import Pathway, pathways_of
 from symkernel.theory.context_flow import ContextFlow, joined
-from symkernel.theory.mode_flow import ModeFlow
+from symkernel.theory.mode_flow import ModeFlow, exact_factors, exact_loss
 from symkernel.theory.words import Word, Words
 
 _TIME = notation.t
@@ -158,7 +158,8 @@ def pathway_flow(network: Network, loss: SquaredError, contexts: Sequence[Contex
     NoClosedForm
         If the network has no pathways, or its weights of one layer do not learn alike.
     """
-    return _pathway_flow(network, loss, tuple(tuple(c.gates.items()) for c in contexts))
+    patterns = tuple(tuple(c.gates.items()) for c in contexts)
+    return _pathway_flow(exact_factors(network), exact_loss(loss), patterns)
 
 
 # Testing, deriving and evaluating a law all start here, with the same network.

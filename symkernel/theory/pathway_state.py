@@ -2,20 +2,18 @@ r"""Numbers of gated networks: modes, frames and amplitudes, and how far they ar
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from symkernel.errors import InvalidArgument, NoClosedForm
-from symkernel.formula import Verdict
-from symkernel.problem.contexts import Context, contexts_of, half_open
+from symkernel.errors import NoClosedForm
+from symkernel.problem.contexts import Context, contexts_of
 from symkernel.problem.modes import Basis
-from symkernel.problem.nodes import Sum
-from symkernel.problem.pathways import Pathway, pathways_of, stacked_basis
+from symkernel.problem.pathways import Pathway, stacked_basis
 from symkernel.problem.problem import Problem
-from symkernel.theory.mode_state import TOLERANCE
+from symkernel.theory.mode_state import over_variances
 from symkernel.theory.pathway_flow import PathwayFlow, pathway_flow
 
 _TINY = np.finfo(float).tiny
@@ -84,7 +82,8 @@ class PathwayState:
         """Frames (left, right) of each weight in each context, one column a mode.
 
         A hidden direction is taken from the longer of what comes from the input and what comes
-        back from the output; where both are rounding it is 0.
+        back from the output; where both are rounding it is 0. Hidden frames are orthonormal: what
+        two directions have in common is left to `skew`.
         """
         arrays, modes = self.problem.weights.arrays, self.s.shape[1]
         found = {}
@@ -93,25 +92,30 @@ class PathwayState:
                 names = pathway.path(k)
                 forward, backward = [self.V[:, :modes]], [self.U[k]]
                 for name in names[:-1]:
-                    forward.append(self._directions(arrays[name] @ forward[-1]))
+                    forward.append(self._orthonormal(arrays[name] @ forward[-1]))
                 for name in names[:0:-1]:
-                    backward.append(self._directions(arrays[name].T @ backward[-1]))
+                    backward.append(self._orthonormal(arrays[name].T @ backward[-1]))
                 frames = [self.V[:, :modes]]
                 for layer, name in enumerate(names[:-1]):
                     there = arrays[name] @ forward[layer]
                     back = arrays[names[layer + 1]].T @ backward[-layer - 2]
                     longer = np.linalg.norm(there, axis=0) >= np.linalg.norm(back, axis=0)
-                    frames.append(self._directions(np.where(longer, there, back)))
+                    frames.append(self._orthonormal(np.where(longer, there, back)))
                 frames.append(self.U[k])
                 for layer, name in enumerate(names):
                     found[k, name] = (frames[layer + 1], frames[layer])
         return found
 
-    def _directions(self, vectors: np.ndarray) -> np.ndarray:
-        """Return columns of length 1, those that are mere rounding set to 0."""
+    def _orthonormal(self, vectors: np.ndarray) -> np.ndarray:
+        """Return columns made orthonormal, the longest first; those of mere rounding become 0."""
         lengths = np.linalg.norm(vectors, axis=0)
-        clear = lengths > self.rounding * lengths.max(initial=0.0)
-        return np.where(clear, _unit(vectors), 0.0)
+        order = np.argsort(-lengths, kind="stable")
+        clear = lengths[order] > self.rounding * lengths.max(initial=0.0)
+        kept = order[clear][: len(vectors)]
+        q, triangle = np.linalg.qr(vectors[:, kept])
+        found = np.zeros_like(vectors)
+        found[:, kept] = q * np.where(np.diag(triangle) < 0, -1.0, 1.0)
+        return found
 
     @cached_property
     def amplitudes_in_contexts(self) -> list[np.ndarray]:
@@ -159,13 +163,14 @@ class PathwayState:
 
     @property
     def coloured(self) -> float:
-        """Input covariance of a context outside the common diagonal, relative."""
+        """Input covariance of a context outside the common diagonal, relative to its variances."""
         worst = 0.0
         for contexts in self.contexts:
             level = np.diag(_variances(contexts, self.V))
             for context in contexts:
-                off = np.abs(self.V.T @ context.Sxx @ self.V - level).max()
-                worst = max(worst, float(off) / max(float(np.linalg.norm(context.Sxx, 2)), _TINY))
+                off = self.V.T @ context.Sxx @ self.V - level
+                noise = self.rounding * float(np.linalg.norm(context.Sxx, 2))
+                worst = max(worst, over_variances(off, np.diag(level), noise))
         return worst
 
     @property
@@ -185,15 +190,43 @@ class PathwayState:
 
     @cached_property
     def skew(self) -> float:
-        """Part of a weight that is not diagonal in its frames, relative."""
+        """Part of a weight that is not diagonal in its frames, relative.
+
+        Column by column and row by row as a sine, each over the amplitude of its own mode, after
+        rounding is taken off; what acts outside all modes counts relative to the whole weight.
+        """
         arrays, worst = self.problem.weights.arrays, 0.0
         for pathway, rows in zip(self.pathways, self.amplitudes_in_contexts, strict=True):
             for layer, names in enumerate(pathway.layers):
                 for k, name in enumerate(names):
                     left, right = self.sides[k, name]
+                    own, size = np.abs(rows[layer, k]), float(np.linalg.norm(arrays[name], 2))
                     rest = arrays[name] - (left * rows[layer, k]) @ right.T
-                    size = max(float(np.linalg.norm(arrays[name], 2)), _TINY)
-                    worst = max(worst, float(np.linalg.norm(rest, 2)) / size)
+                    worst = max(worst, float(np.linalg.norm(rest, 2)) / max(size, _TINY))
+                    for part in (rest @ right, rest.T @ left):
+                        aside = np.linalg.norm(part, axis=0) - self.rounding * size
+                        sines = np.maximum(aside, 0.0) / np.maximum(np.hypot(own, aside), _TINY)
+                        worst = max(worst, float(sines.max(initial=0.0)))
+        return max(worst, self._parted)
+
+    @property
+    def _parted(self) -> float:
+        """Distance between the directions in which a shared weight ends in two of its contexts.
+
+        A weight of amplitude 0 shows none of them itself, but its gradient does.
+        """
+        arrays, worst = self.problem.weights.arrays, 0.0
+        for pathway, rows in zip(self.pathways, self.amplitudes_in_contexts, strict=True):
+            for layer, names in enumerate(pathway.layers):
+                near = slice(layer, layer + 2)
+                strength = np.abs(rows[near]).max((0, 1))
+                beside = [name for group in pathway.layers[near] for name in group]
+                size = max(float(np.linalg.norm(arrays[name], 2)) for name in beside)
+                noise = 2 * self.rounding * size / np.maximum(strength, _TINY)
+                for k, name in enumerate(names):
+                    gap = self.sides[k, name][0] - self.sides[names.index(name), name][0]
+                    apart = np.where(strength > 0, np.linalg.norm(gap, axis=0) - noise, 0.0)
+                    worst = max(worst, float(apart.max(initial=0.0)))
         return worst
 
     @cached_property
@@ -223,9 +256,9 @@ class PathwayState:
 
     @property
     def opposed(self) -> float:
-        """Pathways of a mode on the other side of 0 than the rest, relative to the largest."""
-        size = max(float(np.abs(self.modes).max(initial=0.0)), _TINY)
-        return abs(float((self.modes * self.signs).min(initial=0.0))) / size
+        """Pathways of a mode on the other side of 0 than the rest, over its largest pathway."""
+        size = np.maximum(np.abs(self.modes).max(0), _TINY)
+        return float((np.maximum(-self.modes * self.signs, 0.0) / size).max(initial=0.0))
 
 
 def _in_one_order(phases: list[tuple[Context, ...]]) -> tuple[tuple[Context, ...], ...]:
@@ -292,101 +325,3 @@ def _variances(contexts: Sequence[Context], V: np.ndarray) -> np.ndarray:
 def _unit(vectors: np.ndarray) -> np.ndarray:
     """Return columns of length 1; those of length 0 stay."""
     return vectors / np.maximum(np.linalg.norm(vectors, axis=0), _TINY)
-
-
-# ---- verdicts
-
-
-_ASSUMPTIONS: tuple[tuple[str, str, str], ...] = (
-    ("contexts are equally frequent", "uneven", "weight the samples of the contexts alike"),
-    (
-        "inputs have one covariance in all contexts, diagonal in the modes",
-        "coloured",
-        "whiten the inputs of each context, which changes the dynamics, or simulate",
-    ),
-    (
-        "targets of all contexts have the same input directions and strengths",
-        "misaligned",
-        "simulate",
-    ),
-    (
-        "weights are diagonal in frames that match from layer to layer",
-        "skew",
-        "start from sk.pathways.aligned(net, task, ...) or simulate",
-    ),
-    ("a layer has the same amplitudes in all contexts", "apart", "start all contexts alike"),
-)
-BALANCED = (
-    "the layers of each pathway are balanced",
-    "unbalanced",
-    "start from sk.pathways.aligned(net, task, ...); two layers alone need no balance",
-)
-ONE_SIDED = (
-    "the pathways of each mode start on one side of 0",
-    "opposed",
-    "change the sign of the last layer of one of them",
-)
-
-
-def pathway_verdicts(
-    law: str,
-    problem: Problem,
-    structure: Callable[[tuple[Pathway, ...]], str],
-    further: tuple[tuple[str, str, str], ...] = (),
-) -> tuple[Verdict, ...]:
-    """Test the assumptions of a law of gated networks, with distances and advice.
-
-    Parameters
-    ----------
-    structure : callable
-        Pathways -> what is wrong with them for the law, or "".
-    further : tuple of (words, attribute of the state, advice)
-        Assumptions of this law alone.
-    """
-    first = _structure_verdicts(law, problem, structure)
-    if not all(verdict.holds for verdict in first):
-        return first
-    try:
-        state = PathwayState.of(problem)
-    except NoClosedForm as error:
-        words = "weights of one layer learn alike, in the same contexts in all phases"
-        return (*first, Verdict(law, words, False, np.inf, 0.0, str(error)))
-    measured = []
-    for words, name, advice in (*_ASSUMPTIONS, *further):
-        far = float(getattr(state, name))
-        measured.append(Verdict(law, words, far <= TOLERANCE, far, TOLERANCE, advice))
-    return (*first, *measured)
-
-
-def _structure_verdicts(
-    law: str, problem: Problem, structure: Callable[[tuple[Pathway, ...]], str]
-) -> tuple[Verdict, ...]:
-    """Test what does not depend on the weights."""
-
-    def refused(words: str, advice: str, far: float = np.inf) -> tuple[Verdict, ...]:
-        return (Verdict(law, words, False, far, 0.0, advice),)
-
-    network, tasks = problem.network, [phase.task for phase in problem.curriculum.phases]
-    if not network.gates and not any(isinstance(node, Sum) for node in network.order):
-        return refused("the network has gates or parallel pathways", "see the other laws")
-    if not problem.is_numeric:
-        return refused("the problem has numbers", "give numbers; the law itself is in symbols")
-    if any(task.Syx is None for task in tasks):
-        return refused("the tasks' second moments are known", "give samples, or simulate")
-    words = "in every context the network is a sum of products of trained weights"
-    try:
-        ajar = max(half_open(network, task) for task in tasks)
-        pathways = pathways_of(network, [c.gates for c in contexts_of(network, tasks[0])])
-    except (NoClosedForm, InvalidArgument) as error:
-        return refused(words, str(error))
-    text = "every gate is open or closed for a whole layer"
-    gates = Verdict(law, text, ajar <= TOLERANCE, ajar, TOLERANCE, "simulate")
-    found, wrong = "; ".join(map(str, pathways)), structure(pathways)
-    decay = problem.loss.weight_decay
-    further = refused("no weight decay", "leave it out, or simulate", float(decay))
-    far = np.inf if wrong else 0.0
-    return (
-        gates,
-        Verdict(law, f"{words}: {found}", not wrong, far, 0.0, wrong),
-        *(further if decay != 0 else ()),
-    )

@@ -25,7 +25,7 @@ from symkernel.identities import rational_orthogonal, vanishes
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
 from symkernel.theory.gradient_flow import GradientFlow
-from symkernel.theory.mode_flow import ModeFlow, exact_factors, two_layer_word
+from symkernel.theory.mode_flow import ModeFlow, exact_factors, exact_loss, two_layer_word
 from symkernel.theory.words import Words
 
 _TIME = notation.t
@@ -45,7 +45,7 @@ def unit_flow(network: Network, loss: SquaredError) -> ModeFlow:
     NoClosedForm
         If the network is not a product of two trained dense matrices.
     """
-    system = GradientFlow(exact_factors(network), loss)
+    system = GradientFlow(exact_factors(network), exact_loss(loss))
     first, second, scale = two_layer_word(system)
     inputs, outputs = _reduced(system, first, second)
     fast = inputs.terms[(second, True), ("Syx", False)]

@@ -254,11 +254,29 @@ def test_trap_9_correlated_inputs_are_refused_with_their_distance() -> None:
     error = refusal(replace(problem, curriculum=task))
     (failed,) = (v for v in error.verdicts if not v.holds)
     assert failed.assumption == "the inputs are uncorrelated"
-    assert failed.distance == pytest.approx(0.3 / 1.3)
+    assert failed.distance == pytest.approx(0.3)
     assert "hyperbolic entropy" in str(error)
     run = sk.simulate(problem.network, task, problem.weights, 1e-3, record=[0.0, 1.0])
     naive = LAW.trajectory(replace(problem, curriculum=task), [0.0, 1.0])
     assert np.abs(run.weights["w_plus"] - naive.weights["w_plus"]).max() > 0.05
+
+
+@pytest.mark.parametrize("weak", [1e-4, 1e-7])
+def test_covariance_with_a_weak_input_counts_by_that_input(weak) -> None:
+    """It moves the end of the weak coordinate by that much, though it is small beside the other."""
+    covariance = 9e-9
+    Sxx = np.array([[1.0, covariance], [covariance, weak]])
+    task = sk.Task.from_moments(Sxx, [Sxx @ [1.0, 1.0]], [[Sxx.sum()]])
+    problem = replace(posed("uv"), curriculum=task)
+    (failed,) = (v for v in refusal(problem).verdicts if not v.holds)
+    assert failed.distance == pytest.approx(covariance / weak)
+    end = LAW.trajectory(problem, [30 / weak]).modes[0]
+    assert end[1] - 1 == pytest.approx(covariance / weak, rel=1e-2)
+
+
+def test_inputs_that_never_vary_are_uncorrelated() -> None:
+    task = sk.Task.from_moments(np.diag([1.0, 0.0]), [[2.0, 0.0]], [[4.0]])
+    assert all(v.holds for v in LAW.test(replace(posed(), curriculum=task)))
 
 
 @pytest.mark.parametrize(

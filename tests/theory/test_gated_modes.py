@@ -205,14 +205,76 @@ def test_near_misses_are_measured_by_how_much(epsilon):
     assert 0.3 < verdict(net, task, near, "in all contexts").distance / epsilon < 1.1
 
 
+def with_hidden_cosine(net, task, w0, cosine):
+    """The same weights with the second hidden direction turned towards the first one."""
+    H = np.linalg.svd(w0.arrays["W1"])[0][:, :2]
+    turn = np.eye(4) + cosine * np.outer(H[:, 0], H[:, 1])
+    turn += (np.sqrt(1 - cosine**2) - 1) * np.outer(H[:, 1], H[:, 1])
+    reads = {n: w @ turn.T for n, w in w0.arrays.items() if n.startswith("W2")}
+    return changed(w0, W1=turn @ w0.arrays["W1"], **reads)
+
+
+@pytest.mark.parametrize("cosine", [1e-6, 1e-3, 0.6])
+def test_hidden_directions_that_are_not_orthogonal_are_refused(cosine):
+    net, task, w0 = problem_of(u=[0.1, 0.2])
+    turned = with_hidden_cosine(net, task, w0, cosine)
+    found = verdict(net, task, turned, "diagonal in frames").distance
+    assert found == pytest.approx(cosine, rel=0.01)
+
+
+def test_hidden_directions_that_are_not_orthogonal_learn_another_way():
+    net, task, w0 = problem_of(u=[0.1, 0.2])
+    turned = sk.weights.from_arrays(net, with_hidden_cosine(net, task, w0, 0.6))
+    problem = Problem(net, Curriculum.of(task), turned)
+    naive, flow = LAW.trajectory(problem, TIMES).weights, integrate_flow(problem, TIMES).weights
+    assert max(np.abs(naive[n] - flow[n]).max() for n in flow) > 0.1
+
+
+def test_noise_in_a_weak_mode_counts_by_that_mode():
+    """Relative to the whole weight it is 1e-9, but it is as large as the second mode."""
+    net, task, w0 = problem_of(u=[1.0, 1e-18])
+    stream = np.random.default_rng(0)
+    noisy = {n: w + 1e-9 * stream.standard_normal(w.shape) for n, w in w0.arrays.items()}
+    assert verdict(net, task, noisy, "diagonal in frames").distance > 0.1
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_read_outs_along_other_hidden_directions_are_refused_where_the_shared_layer_is_0(sign):
+    net, task, w0 = problem_of()
+    W2 = w0.arrays["W2_1"]
+    other = -W2 if sign < 0 else W2 @ np.roll(np.eye(4), 1, axis=0)
+    apart = changed(w0, W1=0 * w0.arrays["W1"], W2_1=other)
+    assert verdict(net, task, apart, "diagonal in frames").distance > 0.1
+    alike = sk.weights.from_arrays(net, changed(w0, W1=0 * w0.arrays["W1"]))
+    assert flow_gap(LAW, Problem(net, Curriculum.of(task), alike), TIMES) < BOUND
+
+
+def test_covariance_with_a_weak_input_counts_by_that_input():
+    net, cross = sk.pathways.network(2, 3, 2, contexts=2), np.diag([2.0, 1e-3])
+    gates = {f"context{k}": np.repeat([[k == 0.0], [k == 1.0]], 2, axis=0) * 1.0 for k in (0, 1)}
+
+    def posed_on(X):
+        """Inputs of each context, and targets that make the second moment `cross`."""
+        Y = 2 * np.linalg.solve(X.T, cross.T)
+        return sk.Task(np.concatenate([X, X]), np.concatenate([Y, Y]), gates=gates)
+
+    X = np.sqrt(2) * np.diag([1.0, 1e-3])
+    task = posed_on(X)
+    w0 = sk.pathways.aligned(net, task, u=0.1)
+    assert all(v.holds for v in LAW.test(Problem(net, Curriculum.of(task), w0)))
+    near = posed_on(X @ np.array([[1.0, 5e-9], [0.0, 1.0]]))
+    assert verdict(net, near, w0, "one covariance").distance == pytest.approx(5e-3, rel=0.1)
+
+
 def test_other_networks_and_tasks_are_named():
     net, task, w0 = problem_of()
     with pytest.raises(NoClosedForm, match="the task has none called context0") as refused:
         sk.derive(net, sk.Task(task.X, task.Y), w0)
     assert "gates or parallel pathways" not in str(refused.value)
     plain = sk.Network.two_layer(3, 4, 2, activation="tanh")
-    with pytest.raises(NoClosedForm, match="gated_modes: the network has gates or parallel"):
-        sk.derive(plain, task, sk.weights.gaussian(plain))
+    with pytest.raises(NoClosedForm, match="the network has gates or parallel") as refused:
+        sk.derive(plain, task, sk.weights.gaussian(plain), law="gated_modes")
+    assert "'deep_modes'" in str(refused.value)
     race = sk.pathways.network(3, 4, 2, contexts=2, sharing=[(2, 1), (1, 1)])
     found = sk.derive(race, task, sk.pathways.aligned(race, task, u=0.1))
     assert found.law.name == "neural_race"

@@ -197,10 +197,46 @@ def test_imbalance_and_wrong_signs_are_measured(epsilon):
     assert "on one side of 0" in "".join(failing(net, task, turned))
 
 
+def test_a_weak_pathway_on_the_other_side_of_0_counts_by_its_own_mode():
+    """Relative to the first mode it is 1e-8; taken as 0 the loss would be wrong for ever."""
+    net, task, w0 = posed(u=[[1.0, 1e-5], [1.0, 9e-9]])
+    state = PathwayState.of(Problem(net, Curriculum.of(task), w0))
+    turned = dict(w0.arrays)
+    for k, name in enumerate(state.pathways[0].layers[-1]):
+        U = state.U[k][:, 1]
+        turned[name] = turned[name] - 2 * np.outer(U, U @ turned[name])
+    ((words, far),) = failing(net, task, turned).items()
+    assert "on one side of 0" in words
+    assert far == pytest.approx(9e-4, rel=1e-6)
+
+
+@pytest.mark.parametrize("smaller", [1e-6, 1e-12])
+def test_a_pathway_on_the_other_side_of_0_is_never_small_enough(smaller):
+    """The pathway with the higher rate overtakes the other one from any head start."""
+    net, task, w0 = posed(u=[[0.1 * smaller] * 2, [0.1] * 2])
+    shared = [p.layers[-1] for p in PathwayState.of(Problem(net, Curriculum.of(task), w0)).pathways]
+    turned = {n: -w if n in shared[0] else w for n, w in w0.arrays.items()}
+    ((words, far),) = failing(net, task, turned).items()
+    assert "on one side of 0" in words
+    assert far == pytest.approx(smaller, rel=1e-6)
+
+
+@pytest.mark.parametrize("cosine", [1e-6, 0.6])
+def test_hidden_directions_that_are_not_orthogonal_are_refused(cosine):
+    net, task, w0 = posed(u=[[0.1, 0.2], [0.1, 0.2]])
+    H = np.linalg.svd(w0.arrays["W1"])[0][:, :2]
+    turn = np.eye(len(H)) + cosine * np.outer(H[:, 0], H[:, 1])
+    turned = {n: w @ turn.T if n.startswith("W2") else w for n, w in w0.arrays.items()}
+    turned["W1"] = turn @ turned["W1"]
+    far = failing(net, task, turned)
+    (skew,) = (q for words, q in far.items() if "diagonal in frames" in words)
+    assert 0.7 * cosine < skew < 1.6 * cosine
+
+
 def test_plain_deep_chains_and_skips_are_left_to_others():
     task = sk.environments.contexts(1, [2.0, 1.0])
     net = sk.Network.mlp([2, 3, 3, 2], "linear")
-    with pytest.raises(NoClosedForm, match="neural_race: the network has gates or parallel"):
+    with pytest.raises(NoClosedForm, match="the network has gates or parallel"):
         sk.derive(net, task, sk.weights.gaussian(net), law="neural_race")
     gated = sk.pathways.network(2, 3, 2, contexts=1, sharing=(1, 1, 1))
     with pytest.raises(NoClosedForm, match="one pathway in one context"):
