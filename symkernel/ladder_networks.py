@@ -68,7 +68,7 @@ def equivariance_gap(problem: Problem, law: Law, times: np.ndarray, seed: int) -
         return {name: sides[name][0] @ w @ sides[name][1].T for name, w in weights.items()}
 
     phases = [
-        Phase(_turned_task(phase.task, first, last), phase.duration)
+        Phase(turned_task(phase.task, first, last), phase.duration)
         for phase in problem.curriculum.phases
     ]
     other = replace(
@@ -82,7 +82,12 @@ def equivariance_gap(problem: Problem, law: Law, times: np.ndarray, seed: int) -
     return max(float(np.abs(gaps[name] - two[name]).max()) for name in two) / size
 
 
-def _turned_task(task: Task, inputs: np.ndarray, outputs: np.ndarray) -> Task:
+def turned_task(task: Task, inputs: np.ndarray, outputs: np.ndarray) -> Task:
+    """Return the task with inputs and outputs turned; moments are all that some tasks have."""
+    if task.X is None:
+        sxx, syy = inputs @ task.Sxx @ inputs.T, outputs @ task.Syy @ outputs.T
+        syx = outputs @ task.Syx @ inputs.T
+        return Task.from_moments((sxx + sxx.T) / 2, syx, (syy + syy.T) / 2)
     return Task(
         task.X @ inputs.T,
         task.Y @ outputs.T,

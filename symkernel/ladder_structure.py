@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from symkernel.formula import Law, Rung
-from symkernel.ladder_networks import conserved_gap, equivariance_gap
+from symkernel.ladder_networks import conserved_gap, equivariance_gap, turned_task
 from symkernel.problem import weights as make
 from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.network import Network
@@ -173,11 +173,6 @@ def _conserved(problem: Problem, law: Law) -> float | None:
     return float(max(moved, default=0.0)) / size
 
 
-def _turned_task(task: Task, inputs: np.ndarray, outputs: np.ndarray) -> Task:
-    sxx, syy = inputs @ task.Sxx @ inputs.T, outputs @ task.Syy @ outputs.T
-    return Task.from_moments((sxx + sxx.T) / 2, outputs @ task.Syx @ inputs.T, (syy + syy.T) / 2)
-
-
 def _equivariance(problem: Problem, law: Law) -> float | None:
     """Turn inputs, all hidden layers and outputs; the weights must turn with them."""
     if problem.network.gates:
@@ -190,7 +185,7 @@ def _equivariance(problem: Problem, law: Law) -> float | None:
     sizes = [start[names[0]].shape[1], *(start[name].shape[0] for name in names)]
     turns = [np.linalg.qr(stream.standard_normal((n, n)))[0] for n in sizes]
     phases = [
-        Phase(_turned_task(phase.task, turns[0], turns[-1]), phase.duration)
+        Phase(turned_task(phase.task, turns[0], turns[-1]), phase.duration)
         for phase in problem.curriculum.phases
     ]
     sides = {

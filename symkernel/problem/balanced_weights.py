@@ -8,18 +8,10 @@ from symkernel.errors import InvalidArgument, as_positive, as_real, as_seed
 from symkernel.problem.network import Network
 from symkernel.problem.weights import (
     Weights,
-)
-from symkernel.problem.weights import (
-    _frozen as freeze,
-)
-from symkernel.problem.weights import (
-    _linear_chain as linear_chain,
-)
-from symkernel.problem.weights import (
-    _orthonormal as orthonormal,
-)
-from symkernel.problem.weights import (
-    _require_numeric as require_numeric,
+    frozen,
+    linear_chain,
+    orthonormal,
+    require_numeric,
 )
 
 
@@ -91,7 +83,7 @@ def lambda_balanced(net: Network, lam: float, scale: float = 1.0, seed: int = 0)
     first[:] = np.sqrt(speed[0]) * (R[:, :m] * a[:m]) @ Vt[:m]
     second[:] = np.sqrt(speed[1]) * (U[:, :q] * b[:q]) @ R[:, :q].T
     values = dict(zip(names, (first, second), strict=True))
-    return Weights(freeze(values), f"lambda-balanced, lambda {lam:g}, scale {scale:g}, seed {seed}")
+    return Weights(frozen(values), f"lambda-balanced, lambda {lam:g}, scale {scale:g}, seed {seed}")
 
 
 def semi_orthogonal(net: Network, a: float, b: float, seed: int = 0) -> Weights:
@@ -132,4 +124,4 @@ def semi_orthogonal(net: Network, a: float, b: float, seed: int = 0) -> Weights:
     first = np.sqrt(a * speed[0]) * frame[:, :n_in]
     second = np.sqrt(b * speed[1]) * frame[:, n_in:].T
     values = dict(zip(names, (first, second), strict=True))
-    return Weights(freeze(values), f"semi-orthogonal, a {a:g}, b {b:g}, seed {seed}")
+    return Weights(frozen(values), f"semi-orthogonal, a {a:g}, b {b:g}, seed {seed}")

@@ -101,19 +101,19 @@ class Weights:
             for side in (self.amplitudes.a, self.amplitudes.b)
         )
         sides = Amplitudes(a, b, self.amplitudes.seed, task.modes, task.exact)
-        return _carrying(_linear_chain(net, "Aligned"), net, task, sides)
+        return _carrying(linear_chain(net, "Aligned"), net, task, sides)
 
 
-def _frozen(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
-    out = {}
-    for name, value in arrays.items():
-        copy = np.array(value, dtype=np.float64, order="C")
+def frozen(arrays: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+    """Return copies that cannot be written to."""
+    copies = {name: np.array(value, dtype=np.float64, order="C") for name, value in arrays.items()}
+    for copy in copies.values():
         copy.setflags(write=False)
-        out[name] = copy
-    return MappingProxyType(out)
+    return MappingProxyType(copies)
 
 
-def _require_numeric(net: Network) -> None:
+def require_numeric(net: Network) -> None:
+    """Refuse what is no network of given sizes."""
     if not isinstance(net, Network):
         raise InvalidArgument(f"Argument 'net' must be a Network, not {net!r}.")
     if not net.is_numeric:
@@ -128,7 +128,6 @@ def from_arrays(net: Network, arrays: Sequence[object] | Mapping[str, object]) -
     Parameters
     ----------
     net : Network
-        The network.
     arrays : sequence or mapping of array_like
         One array for each parameter, in the order of ``net.parameters`` or by name.
 
@@ -144,7 +143,7 @@ def from_arrays(net: Network, arrays: Sequence[object] | Mapping[str, object]) -
     >>> w0 = sk.weights.from_arrays(net, [np.ones((3, 2)), np.ones((1, 3))])
     >>> assert w0.arrays["W2"].shape == (1, 3)
     """
-    _require_numeric(net)
+    require_numeric(net)
     names = [p.name for p in net.parameters]
     if isinstance(arrays, Mapping):
         given = dict(arrays)
@@ -171,7 +170,7 @@ def from_arrays(net: Network, arrays: Sequence[object] | Mapping[str, object]) -
         if value.shape != shape:
             raise ShapeMismatch(f"Weight '{p.name}' must be of shape {shape}, not {value.shape}.")
         values[p.name] = value
-    return Weights(_frozen(values), "from arrays")
+    return Weights(frozen(values), "from arrays")
 
 
 def gaussian(net: Network, scale: float = 1.0, seed: int = 0) -> Weights:
@@ -184,13 +183,12 @@ def gaussian(net: Network, scale: float = 1.0, seed: int = 0) -> Weights:
     Parameters
     ----------
     net : Network
-        The network.
     scale : float
         Positive.
     seed : int
         Seed of the stream (PCG64).
     """
-    _require_numeric(net)
+    require_numeric(net)
     scale = as_positive(scale, "scale")
     stream = np.random.default_rng(as_seed(seed))
     values = {}
@@ -202,10 +200,11 @@ def gaussian(net: Network, scale: float = 1.0, seed: int = 0) -> Weights:
             fan_in = shape[1] if p.kind == "dense" else 1
             spread = scale if p.scale != 1 else scale / np.sqrt(fan_in)
             values[p.name] = spread * stream.standard_normal(shape)
-    return Weights(_frozen(values), f"Gaussian, scale {scale:g}, seed {seed}")
+    return Weights(frozen(values), f"Gaussian, scale {scale:g}, seed {seed}")
 
 
-def _linear_chain(net: Network, name: str) -> list[Linear]:
+def linear_chain(net: Network, name: str) -> list[Linear]:
+    """Return the layers of a chain of dense ones; `name` says whose weights need it."""
     chain = [node for node in net.order if isinstance(node, Linear)]
     plain = len(net.order) == len(chain) + 1 and all(
         node.parameter.kind == "dense" for node in chain
@@ -218,7 +217,8 @@ def _linear_chain(net: Network, name: str) -> list[Linear]:
     return chain
 
 
-def _orthonormal(stream: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+def orthonormal(stream: np.random.Generator, rows: int, columns: int) -> np.ndarray:
+    """Draw a matrix of orthonormal columns."""
     q, r = np.linalg.qr(stream.standard_normal((rows, columns)))
     return q * np.sign(np.diag(r))
 
@@ -239,8 +239,8 @@ def balanced(net: Network, scale: float = 1.0, seed: int = 0) -> Weights:
     seed : int
         Seed of the stream (PCG64).
     """
-    _require_numeric(net)
-    chain = _linear_chain(net, "Balanced")
+    require_numeric(net)
+    chain = linear_chain(net, "Balanced")
     scale = as_positive(scale, "scale")
     stream = np.random.default_rng(as_seed(seed))
     n_in, n_out = int(net.inputs), int(net.outputs)
@@ -249,11 +249,11 @@ def balanced(net: Network, scale: float = 1.0, seed: int = 0) -> Weights:
     draw = scale / np.sqrt(n_in) * stream.standard_normal((n_out, n_in))
     U, u, Vt = np.linalg.svd(draw, full_matrices=False)
     root = u[:k] ** (1 / len(chain))
-    frames = [Vt[:k].T, *(_orthonormal(stream, n, k) for n in widths[1:-1]), U[:, :k]]
+    frames = [Vt[:k].T, *(orthonormal(stream, n, k) for n in widths[1:-1]), U[:, :k]]
     values = {
         node.parameter.name: (frames[i + 1] * root) @ frames[i].T for i, node in enumerate(chain)
     }
-    return Weights(_frozen(values), f"balanced, scale {scale:g}, seed {seed}")
+    return Weights(frozen(values), f"balanced, scale {scale:g}, seed {seed}")
 
 
 def aligned(
@@ -302,7 +302,7 @@ def aligned(
     for value, kind, name in ((net, Network, "net"), (task, Task, "task")):
         if not isinstance(value, kind):
             raise InvalidArgument(f"Argument '{name}' must be a {kind.__name__}, not {value!r}.")
-    chain = _linear_chain(net, "Aligned")
+    chain = linear_chain(net, "Aligned")
     if (u is None) == (a is None and b is None):
         raise InvalidArgument("Arguments 'a' and 'b', or 'u' in place of them, must be given.")
     if u is None and len(chain) != 2:
@@ -354,12 +354,12 @@ def _carrying(chain: list[Linear], net: Network, task: Task, sides: Amplitudes) 
     ends = int(net.inputs), int(net.outputs)
     U, V, left, right = _alignment(task, sides, min([*hidden, max(ends)]))
     stream = np.random.default_rng(seed)
-    frames = [V, *(_orthonormal(stream, n, len(left)) for n in hidden), U]
+    frames = [V, *(orthonormal(stream, n, len(left)) for n in hidden), U]
     values = {}
     for k, node in enumerate(chain):
         carried = right if k + 1 == len(chain) else left
         values[node.parameter.name] = (frames[k + 1] * carried) @ frames[k].T
-    return Weights(_frozen(values), f"aligned with the task, seed {seed}", sides)
+    return Weights(frozen(values), f"aligned with the task, seed {seed}", sides)
 
 
 def _alignment(

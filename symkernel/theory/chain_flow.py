@@ -18,6 +18,7 @@ import sympy as sp
 from symkernel import notation
 from symkernel.errors import NoClosedForm
 from symkernel.formula import Evidence, Step
+from symkernel.identities import rational_orthogonal
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
@@ -221,15 +222,9 @@ def check_conserved(flow: ChainFlow) -> Evidence:
     return Evidence(True, f"rates of change of {len(found)} matrices exactly 0 in exact numbers")
 
 
-def _orthonormal(size: int, salt: int) -> sp.Matrix:
-    """Return a rational reflection: another one for each salt."""
-    v = sp.Matrix([1 + (i + salt) % 3 for i in range(size)])
-    return sp.eye(size) - 2 * v * v.T / (v.T * v)[0]
-
-
 def check_projection(flow: ChainFlow) -> Evidence:
     """Evaluate the matrix flow on exact aligned layers and compare it with the mode flow."""
-    frames = [_orthonormal(3, k)[:, :2] for k in range(flow.depth + 1)]
+    frames = [rational_orthogonal(3, k)[:, :2] for k in range(flow.depth + 1)]
     a, s, d = (
         [sp.Rational(p, q) for p in pair] for pair, q in (((2, 3), 2), ((5, -1), 3), ((1, 2), 1))
     )

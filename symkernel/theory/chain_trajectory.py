@@ -7,12 +7,17 @@ from functools import cached_property, reduce
 
 import numpy as np
 
-from symkernel.errors import InvalidArgument, OutsideValidity, as_times
+from symkernel.errors import refuse_large
 from symkernel.theory.chain_state import ChainState
 from symkernel.theory.deep_routine import deep_routine
-from symkernel.trajectory import Field, Trajectory, Undetermined
-
-_MEMORY_LIMIT = 2**30
+from symkernel.theory.two_layer_path import (
+    no_samples,
+    phases_at,
+    refuse_faint,
+    running_inputs,
+    within_phases,
+)
+from symkernel.trajectory import Field, Trajectory
 
 
 def chain_trajectory(state: ChainState, times: object) -> Trajectory:
@@ -28,16 +33,9 @@ def chain_trajectory(state: ChainState, times: object) -> Trajectory:
     Raises
     ------
     OutsideValidity
-        If a time is after the end of the curriculum.
+        If a time is after the end of the curriculum, or a mode too small at the start of a phase.
     """
-    clock = as_times(times)
-    curriculum = state.problem.curriculum
-    if clock[-1] > curriculum.end * (1 + 1e-12):
-        raise OutsideValidity(
-            f"The curriculum ends at flow time {curriculum.end:g}, but time {clock[-1]:g} was "
-            f"asked for; give its last phase a longer duration, or None for no end."
-        )
-    position = np.array([curriculum.phase_at(time) for time in clock])
+    clock, position = phases_at(state.problem.curriculum, times)
     layer, drive = np.empty((2, len(clock), state.basis.rank_bound))
     for k, values in amplitudes_of_phases(state, clock, position).items():
         layer[position == k], drive[position == k] = values
@@ -48,20 +46,16 @@ def amplitudes_of_phases(
     state: ChainState, clock: np.ndarray, position: np.ndarray
 ) -> dict[int, tuple[np.ndarray, np.ndarray]]:
     """Return amplitudes and drives at the times of every phase that is reached."""
-    curriculum, routine = state.problem.curriculum, deep_routine(state.flow.depth)
-    amplitude, found = state.amplitude, {}
-    for k, start in enumerate(curriculum.starts):
-        inside = clock[position == k] - start
-        duration = curriculum.phases[k].duration
-        # Subtraction may leave a time just outside its phase.
-        inside = np.clip(inside, 0.0, np.inf if duration is None else duration)
-        last = k == position[-1]
-        local = inside if last or duration is None else np.append(inside, duration)
+    routine = deep_routine(state.flow.depth)
+    amplitude, there, found = state.amplitude, state.amplitude > 0, {}
+    for k, local in within_phases(state.problem.curriculum, clock, position):
+        # One layer has no saddle at 0, and deeper ones come to theirs by a power of time.
+        if state.flow.depth == 2:
+            refuse_faint(amplitude, k, there)
         sigma, delta = state.drive(k)
         layer, drive = routine(local, state.sign * sigma, delta, amplitude)
-        found[k] = layer[: len(inside)], drive[: len(inside)] * state.sign
-        if last:
-            break
+        inside = int((position == k).sum())
+        found[k] = layer[:inside], drive[:inside] * state.sign
         amplitude = layer[-1]
     return found
 
@@ -149,7 +143,7 @@ class _Assembly:
             "loss": self.loss,
             "task_losses": lambda: self.task_losses,
         }
-        depth, reason = state.flow.depth, self._no_samples()
+        depth, reason = state.flow.depth, no_samples(state.problem)
         nodes: dict[str, Field] = {"input": lambda: self.inputs, "output": self.outputs}
         observed: dict[str, Field] = {"outputs": self.outputs, "ntk": self.ntk}
         if depth > 1:
@@ -168,21 +162,10 @@ class _Assembly:
             state.problem.conventions,
         )
 
-    def _no_samples(self) -> Undetermined | None:
-        samples = [phase.task.X for phase in self.state.problem.curriculum.phases]
-        if any(X is None for X in samples):
-            return Undetermined("the task was given by moments and has no samples")
-        if len({len(X) for X in samples}) > 1:
-            return Undetermined("the tasks of the curriculum have different numbers of samples")
-        return None
-
     @cached_property
     def inputs(self) -> np.ndarray:
         """Samples of the phase that runs at each time, (n_times, n_samples, n_inputs)."""
-        samples = [phase.task.X for phase in self.state.problem.curriculum.phases]
-        if len(samples) == 1:
-            return np.broadcast_to(samples[0], (len(self.clock), *samples[0].shape))
-        return np.stack([samples[k] for k in self.position])
+        return running_inputs(self.state.problem, self.position)
 
     def _activity(self, layers: int) -> Field:
         return lambda: self.inputs @ self._product(0, layers).transpose(0, 2, 1)
@@ -200,12 +183,7 @@ class _Assembly:
     def ntk(self) -> np.ndarray:
         """Return the NTK: each layer adds the similarity before it times the read-out after it."""
         n, o, depth = self.inputs.shape[1], len(self.state.basis.U), self.state.flow.depth
-        size = len(self.clock) * (n * o) ** 2 * 8
-        if size > _MEMORY_LIMIT:
-            raise InvalidArgument(
-                f"The NTK of {n} samples, {o} outputs and {len(self.clock)} times would take "
-                f"{size / 2**30:.1f} GiB; ask for fewer times, or use weights with sk.ntk(net)."
-            )
+        refuse_large((len(self.clock), n, o, n, o), "ntk")
         total = np.zeros((len(self.clock), n, o, n, o))
         for k in range(depth):
             before = self.inputs

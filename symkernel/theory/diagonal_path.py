@@ -13,7 +13,12 @@ import sympy as sp
 from symkernel.problem.problem import Problem
 from symkernel.theory.diagonal_flow import DiagonalFlow, coordinate_maps, read_outs
 from symkernel.theory.stable_modes import side_routine
-from symkernel.theory.two_layer_path import no_samples, running_inputs, within_phases
+from symkernel.theory.two_layer_path import (
+    no_samples,
+    refuse_faint,
+    running_inputs,
+    within_phases,
+)
 from symkernel.trajectory import Field, Trajectory
 
 
@@ -38,6 +43,8 @@ class DiagonalPath:
         w, routine = self._form(start), side_routine(flow)
         coefficients, found = [], []
         for k, local in within_phases(self.problem.curriculum, self.clock, self.position):
+            for part in (plus, minus):
+                refuse_faint(np.abs(part).max(0), k)
             task = self.problem.curriculum.phases[k].task
             out = routine(local, task.Syx[0], np.diag(task.Sxx), w, (P0 + Q0) / 4, P0, Q0)
             growth, inside = out["growth"], int((self.position == k).sum())

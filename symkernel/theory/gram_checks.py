@@ -127,10 +127,11 @@ def white_task(stream: np.random.Generator, n_in: int, n_out: int, variance: flo
 
 
 def phases_of(stream: np.random.Generator, tasks: list[Task]) -> Curriculum:
-    """Let every task but the last run for a few of its time constants."""
+    """Let every task but the last run for 0.1 to 5 time constants of the strongest task."""
     strongest = max(float(np.linalg.norm(task.Syx, 2)) for task in tasks)
-    duration = float(stream.uniform(0.5, 5)) / max(strongest, 0.1)
-    return Curriculum([*(Phase(task, duration) for task in tasks[:-1]), Phase(tasks[-1])])
+    spans = stream.uniform(0.1, 5, len(tasks) - 1) / max(strongest, 0.1)
+    first = [Phase(task, float(span)) for task, span in zip(tasks[:-1], spans, strict=True)]
+    return Curriculum([*first, Phase(tasks[-1])])
 
 
 def drawn_network(
@@ -147,7 +148,7 @@ def drawn_network(
 
 
 def draw_balanced(stream: np.random.Generator) -> Problem:
-    """Draw sizes 1 to 8, lambda of any sign, one or two tasks that do not commute."""
+    """Draw sizes 1 to 8, lambda of any sign, one to three tasks that do not commute."""
     n_in, n_out = (int(v) for v in stream.integers(1, 9, 2))
     kind = int(stream.integers(0, 3))
     most = {0: 12, 1: n_out, 2: n_in}[kind]
@@ -157,17 +158,17 @@ def draw_balanced(stream: np.random.Generator) -> Problem:
     lam = {0: 0.0, 1: 1.0, 2: -1.0}[kind] * float(10 ** stream.uniform(-3, 0.5))
     w0 = balanced_weights.lambda_balanced(net, lam, scale, seed=int(stream.integers(1 << 30)))
     variance = float(stream.choice([1.0, 0.3, 2.0]))
-    tasks = [white_task(stream, n_in, n_out, variance) for _ in range(int(stream.integers(1, 3)))]
+    tasks = [white_task(stream, n_in, n_out, variance) for _ in range(int(stream.integers(1, 4)))]
     return Problem(net, phases_of(stream, tasks), w0, loss)
 
 
 def draw_semi_orthogonal(stream: np.random.Generator) -> Problem:
-    """Draw sizes 1 to 5, variances of any size, one or two tasks that do not commute."""
+    """Draw sizes 1 to 5, weights of 1e-4 to 10, one to three tasks that do not commute."""
     n_in, n_out = (int(v) for v in stream.integers(1, 6, 2))
     n_hidden = n_in + n_out + int(stream.integers(0, 4))
     net, _ = drawn_network(stream, (n_in, n_hidden, n_out), False)
-    a, b = (float(v) for v in 10 ** stream.uniform(-2, 0.7, 2))
+    a, b = (float(v) for v in 10 ** stream.uniform(-8, 2, 2))
     w0 = balanced_weights.semi_orthogonal(net, a, b, seed=int(stream.integers(1 << 30)))
     variance = float(stream.choice([1.0, 0.3, 2.0]))
-    tasks = [white_task(stream, n_in, n_out, variance) for _ in range(int(stream.integers(1, 3)))]
+    tasks = [white_task(stream, n_in, n_out, variance) for _ in range(int(stream.integers(1, 4)))]
     return Problem(net, phases_of(stream, tasks), w0)

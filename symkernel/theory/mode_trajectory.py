@@ -7,12 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from symkernel.errors import OutsideValidity
 from symkernel.theory.mode_state import ModeState
-from symkernel.theory.two_layer_path import TwoLayerPath, phases_at, within_phases
+from symkernel.theory.two_layer_path import TwoLayerPath, phases_at, refuse_faint, within_phases
 from symkernel.trajectory import Field, Trajectory
-
-_SMALLEST = 1e-120
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,7 +53,7 @@ def mode_trajectory(state: ModeState, times: object, routine: object) -> Traject
     Raises
     ------
     OutsideValidity
-        If a time is after the end of the curriculum.
+        If a time is after the end of the curriculum, or a mode too small at the start of a phase.
     """
     curriculum = state.problem.curriculum
     clock, position = phases_at(curriculum, times)
@@ -65,14 +62,10 @@ def mode_trajectory(state: ModeState, times: object, routine: object) -> Traject
     plus, minus = p + q, p - q
     w = (p * q).sum(0)
     P0, Q0 = (plus**2).sum(0), (minus**2).sum(0)
-    lengths = np.concatenate([np.abs(p).max(0), np.abs(q).max(0)])
-    if ((lengths > 0) & (lengths < _SMALLEST)).any():
-        raise OutsideValidity(
-            f"A mode starts at amplitude {lengths[lengths > 0].min():.1e}, whose square is too "
-            f"small for floating point; start at {_SMALLEST:.0e} or more, or at exactly 0."
-        )
     stretches: list[_Stretch] = []
     for k, local in within_phases(curriculum, clock, position):
+        for part in (plus, minus):
+            refuse_faint(np.abs(part).max(0), k)
         s, d = state.basis.s[k], state.basis.d[k][:r]
         out = routine(local, s, d, w, (P0 + Q0) / 4, P0, Q0)  # type: ignore[operator]
         stretch = _Stretch(p, q, plus, minus, out["overlap"], out["growth"], out["odd"])

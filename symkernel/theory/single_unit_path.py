@@ -27,7 +27,7 @@ from symkernel.problem.problem import Problem
 from symkernel.theory.mode_flow import ModeFlow
 from symkernel.theory.mode_state import TOLERANCE
 from symkernel.theory.single_unit_flow import LAMBDA, OMEGA, Part, UnitSolution
-from symkernel.theory.two_layer_path import TwoLayerPath, phases_at, within_phases
+from symkernel.theory.two_layer_path import TwoLayerPath, phases_at, refuse_faint, within_phases
 from symkernel.trajectory import Field
 
 _TIME = notation.t
@@ -225,10 +225,17 @@ class UnitPath(TwoLayerPath):
         arrays, flow = self.problem.weights.arrays, self.flow
         row, column = arrays[flow.first][0], arrays[flow.second][:, 0]
         lam = self.state(0, row, column).lam
+        sizes = there = None
         rows, columns = [], []
         for k, local in within_phases(self.problem.curriculum, self.clock, self.position):
             start, basis = self.state(k, row, column), self.bases[k]
+            if sizes is None:
+                sizes = np.hypot(start.p, start.q)
+            # In the basis of the phase that shrank them: turned into another, they may mix.
+            refuse_faint(sizes, k, there)
+            there = np.hypot(start.p, start.q) > 0
             p, q = sides_at(self.routine, local, start.s, start.d, lam, start.p, start.q)
+            sizes = np.hypot(p[-1], q[-1])
             found = p[:, : len(row)] @ basis.V.T, q[:, : len(column)] @ basis.U.T
             row, column = found[0][-1], found[1][-1] / float(flow.ratio)
             inside = int((self.position == k).sum())

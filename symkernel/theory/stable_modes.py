@@ -50,7 +50,7 @@ _TINY = sp.Float(1e-290)
 def stable_form() -> tuple[dict[str, sp.Expr], tuple[Rewriting, ...]]:
     """Return overlap, numerator and denominator of z in stable form, and the rules used.
 
-    "stable" and "plain" are the two forms of the overlap times N D.
+    "stable" is the overlap times N D, "plain" the overlap itself.
 
     Derived once per process from the solution of the Riccati equation.
     """
@@ -143,7 +143,7 @@ def stable_form() -> tuple[dict[str, sp.Expr], tuple[Rewriting, ...]]:
     )
     parts = {
         "stable": complement,
-        "plain": (_P0 * _FORWARD**2 - _Q0 * _BACKWARD**2) / 4,
+        "plain": (_P0 * (_FORWARD / _BACKWARD) - _Q0 * (_BACKWARD / _FORWARD)) / 4,
         "forward": rules.collect_terms(forward, (_TAU,)),
         "backward": conjugate,
     }
@@ -218,8 +218,9 @@ def lower_modes(
         (root, sp.sqrt(_FORWARD * _BACKWARD)),
     ]
     away = sp.And(_W < 0, 4 * _P0 < _Q0)
-    top = sp.Piecewise((parts["plain"], away), (parts["stable"], True))
-    overlap = side * top / (_FORWARD * _BACKWARD)
+    # The square of D would underflow long before D does.
+    stable = parts["stable"] / (_FORWARD * _BACKWARD)
+    overlap = side * sp.Piecewise((parts["plain"], away), (stable, True))
     growth = sp.Piecewise((_FORWARD / root, forwards), (_BACKWARD / root, True))
     odd = side * 2 * (_SIGMA - _DELTA * _W) * _TAU / root
     outputs = (("overlap", overlap), ("growth", growth), ("odd", odd))

@@ -15,6 +15,9 @@ from symkernel.problem.nodes import Parameter
 from symkernel.problem.problem import Problem
 from symkernel.trajectory import Field, Trajectory, Undetermined
 
+# The laws need squares of amplitudes, and bound growth below by 1e-140: a square root of 1e-280.
+_SMALLEST = 1e-120
+
 
 def phases_at(curriculum: Curriculum, times: object) -> tuple[np.ndarray, np.ndarray]:
     """Return flow times as an array, and the position of the phase that runs at each.
@@ -49,6 +52,37 @@ def within_phases(
             break
         # Subtraction may leave a time just outside its phase.
         yield k, np.clip(local, 0.0, np.inf if endless else duration)
+
+
+def refuse_faint(sizes: np.ndarray, phase: int, there: np.ndarray | None = None) -> None:
+    """Refuse modes at the start of a phase that floating point can no longer carry.
+
+    Parameters
+    ----------
+    sizes : ndarray, shape (n_modes,)
+        Sizes of what grows and shrinks exponentially; the law needs their squares.
+    phase : int
+    there : ndarray of bool, optional
+        Which modes are not exactly 0; by default those whose size is not.
+
+    Raises
+    ------
+    OutsideValidity
+        If a mode that is there is smaller than 1e-120.
+    """
+    faint = (sizes > 0 if there is None else there) & (sizes < _SMALLEST)
+    if not faint.any():
+        return
+    k = int(np.argmax(faint))
+    advice = (
+        f"start it at {_SMALLEST:.0e} or more, or at exactly 0"
+        if phase == 0
+        else "make the phases before it shorter, or start larger"
+    )
+    raise OutsideValidity(
+        f"Mode {k} has at the start of phase {phase} a part of amplitude {sizes[k]:.0e} or less, "
+        f"below the {_SMALLEST:.0e} down to which its growth is computed; {advice}."
+    )
 
 
 def no_samples(problem: Problem) -> Undetermined | None:
