@@ -283,6 +283,10 @@ class Derived:
     strength : callable, optional
         (Position of a mode, of a phase) -> strength and input variance of the mode in the task of
         that phase.
+    numbers : callable, optional
+        (Problem with numbers and one phase, its trajectory, position of a time) -> for each mode,
+        or once for a law of matrices, what the law's symbols and the names of its result stand for
+        at that time: the ladder compares what is printed and returned with it.
     """
 
     steps: Callable[[], tuple[Step, ...]]
@@ -296,6 +300,7 @@ class Derived:
     learning_time: Callable[[int | None, int, bool], Formula] | None = None
     equation: Callable[[int], tuple[sp.Symbol, sp.Expr, sp.Expr]] | None = None
     strength: Callable[[int, int], tuple[sp.Expr, sp.Expr]] | None = None
+    numbers: Callable[[Any, Any, int], tuple[Mapping[Any, Any], ...]] | None = None
 
 
 @dataclass(frozen=True)

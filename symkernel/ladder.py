@@ -14,6 +14,7 @@ from symkernel.derivation import Derivation
 from symkernel.errors import InvalidArgument, as_seed
 from symkernel.formula import CheckReport, Rung
 from symkernel.ladder_cost import cost_rung
+from symkernel.ladder_printed import printed_evidence
 from symkernel.ladder_structure import (
     counted,
     determined,
@@ -140,7 +141,10 @@ def _limits(derivation: Derivation) -> Rung:
     found = [(title, test()) for title, test in derivation.derived.limits]
     failed = [f"{title}: {e.figure}" for title, e in found if not e.passed]
     names = ", ".join(title for title, _ in found)
-    return Rung(2, _TITLES[2], not failed, "; ".join(failed) or names, "exact")
+    example = _in_convention(derivation.law.example(), derivation.problem)
+    printed = printed_evidence(derivation.law, example)
+    figure = "; ".join([*failed, printed.figure] if failed else [names, printed.figure])
+    return Rung(2, _TITLES[2], not failed and printed.passed, figure, "exact")
 
 
 def _precision(derivation: Derivation, draws: int, seed: int) -> Rung:

@@ -120,7 +120,7 @@ def _gap(left: Any, right: Any, scale: float) -> float:
 
 def _kernel(problem: Problem, law: Law) -> float:
     """Return asymmetry of the law's own NTK on samples, and how far below 0 its spectrum goes."""
-    phases = [replace(phase, task=_with_samples(phase.task)) for phase in problem.curriculum.phases]
+    phases = [replace(phase, task=with_samples(phase.task)) for phase in problem.curriculum.phases]
     sampled = replace(problem, curriculum=Curriculum(phases))
     worst = 0.0
     for kernel in law.trajectory(sampled, _times(problem)).ntk:
@@ -132,7 +132,7 @@ def _kernel(problem: Problem, law: Law) -> float:
     return worst
 
 
-def _with_samples(task: Task) -> Task:
+def with_samples(task: Task) -> Task:
     """Return a task with a few samples that has the same moments of inputs and targets."""
     if task.gates:
         return task

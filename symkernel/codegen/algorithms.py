@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, reduce
+from operator import add, mul
 from types import ModuleType
 from typing import Any, ClassVar
 
@@ -211,15 +212,13 @@ def exact(
     return walk(expression)
 
 
-def at_precision(
-    expression: Any, values: Mapping[Any, mpmath.matrix], time: float, digits: int
-) -> mpmath.matrix:
-    """Return a matrix expression evaluated by mpmath.
+def at_precision(expression: Any, values: Mapping[Any, Any], time: float, digits: int) -> Any:
+    """Return a matrix expression, or a scalar that may hold traces, evaluated by mpmath.
 
     Parameters
     ----------
     values : mapping
-        From matrix symbols to mpmath matrices.
+        From matrix symbols to mpmath matrices, and from symbols to numbers.
     digits : int
         Decimal digits of the arithmetic.
     """
@@ -227,30 +226,74 @@ def at_precision(
         return _evaluated(expression, values, mpmath.mpf(time))
 
 
-def _evaluated(node: Any, values: Mapping[Any, mpmath.matrix], t: mpmath.mpf) -> mpmath.matrix:
+def _evaluated(node: Any, values: Mapping[Any, Any], t: mpmath.mpf) -> Any:
     if node in values:
         return values[node]
+    if isinstance(node, AlgorithmNode):
+        return _evaluated(node.definition(), values, t)
     if isinstance(node, Propagator):
-        eigenvalues, vectors = mpmath.eigsy(_evaluated(node.args[0], values, t))
-        floor = mpmath.mpf(10) ** (-mpmath.mp.dps // 2) * (1 + max(map(abs, eigenvalues)))
-        clean = (f if abs(f) > floor else mpmath.mpf(0) for f in eigenvalues)
         own = sp.lambdify(sorted(node.args[1].free_symbols, key=str), node.args[1], "mpmath")(t)
-        entries = [node.of_eigenvalue(f, own, mpmath.exp) for f in clean]
-        return vectors * mpmath.diag(entries) * vectors.T
+        generator = _evaluated(node.args[0], values, t)
+        return _spectral(generator, lambda f: node.of_eigenvalue(f, own, mpmath.exp))
+    if isinstance(node, (sp.Identity, sp.ZeroMatrix)):
+        make = mpmath.eye if isinstance(node, sp.Identity) else mpmath.zeros
+        return make(*map(int, node.shape[: 1 if isinstance(node, sp.Identity) else 2]))
+    if isinstance(node, sp.BlockMatrix):
+        return _stacked([[_evaluated(b, values, t) for b in row] for row in node.blocks.tolist()])
+    if not isinstance(node, sp.MatrixExpr):
+        return _number(node, values, t)
     parts = [_evaluated(arg, values, t) for arg in node.args if isinstance(arg, sp.MatrixExpr)]
-    if isinstance(node, sp.Identity):
-        return mpmath.eye(int(node.shape[0]))
     if isinstance(node, sp.Transpose):
         return parts[0].T
     if isinstance(node, sp.Inverse):
         return mpmath.inverse(parts[0])
+    if isinstance(node, sp.MatPow) and node.exp == sp.S.Half:
+        return _spectral(parts[0], mpmath.sqrt)
+    if isinstance(node, sp.MatPow) and node.exp.is_Integer:
+        return parts[0] ** int(node.exp)
+    if isinstance(node, sp.KroneckerProduct):
+        return reduce(_kronecker, parts)
     if isinstance(node, (sp.MatMul, sp.MatAdd)):
-        total = parts[0]
-        for part in parts[1:]:
-            total = total * part if isinstance(node, sp.MatMul) else total + part
+        total = reduce(mul if isinstance(node, sp.MatMul) else add, parts)
         scalar = sp.Mul(*(arg for arg in node.args if not isinstance(arg, sp.MatrixExpr)))
-        return total if scalar == 1 else total * mpmath.mpf(str(sp.N(scalar, mpmath.mp.dps)))
+        return total if scalar == 1 else total * _number(scalar, values, t)
     raise Unlowerable(f"The node {type(node).__name__} has no value at high precision.")
+
+
+def _spectral(matrix: mpmath.matrix, function: Callable[[Any], Any]) -> mpmath.matrix:
+    """Return a function of a symmetric matrix, whose eigenvalues next to 0 are taken for 0."""
+    eigenvalues, vectors = mpmath.eigsy(matrix)
+    floor = mpmath.mpf(10) ** (-mpmath.mp.dps // 2) * (1 + max(map(abs, eigenvalues)))
+    entries = [function(f if abs(f) > floor else mpmath.mpf(0)) for f in eigenvalues]
+    return vectors * mpmath.diag(entries) * vectors.T
+
+
+def _stacked(blocks: list[list[mpmath.matrix]]) -> mpmath.matrix:
+    return mpmath.matrix(
+        [
+            [entry for block in row for entry in block[i, :].tolist()[0]]
+            for row in blocks
+            for i in range(row[0].rows)
+        ]
+    )
+
+
+def _kronecker(left: mpmath.matrix, right: mpmath.matrix) -> mpmath.matrix:
+    return _stacked([[left[i, j] * right for j in range(left.cols)] for i in range(left.rows)])
+
+
+def _number(scalar: sp.Expr, values: Mapping[Any, Any], t: mpmath.mpf) -> mpmath.mpf:
+    """Return a scalar, in which traces and symbols with values have these in their place."""
+    entry = {q: values[q] for q in scalar.atoms(sp.Symbol) if q in values}
+    for trace in scalar.atoms(sp.Trace):
+        matrix = _evaluated(trace.arg, values, t)
+        entry[trace] = mpmath.fsum(matrix[i, i] for i in range(matrix.rows))
+    digits = mpmath.mp.dps
+    known = {q: sp.Float(value, digits) for q, value in entry.items()}
+    found = sp.N(scalar.xreplace(known), digits, chop=True)
+    if not found.is_Float and not found.is_Integer:
+        raise Unlowerable(f"The scalar {scalar} has no real value.")
+    return mpmath.mpf(str(found))
 
 
 def solves_its_equation(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import numpy as np
@@ -32,7 +32,7 @@ class Amplitudes:
     """Amplitudes of the input side (a) and the output side (b), per mode; may be symbols.
 
     In a chain of layers b is that of the last layer and a that of all others. `modes` and `exact`
-    are those of the task with which the weights are aligned, if it has them.
+    are those of the task of the alignment, if it has them; `named` are the arguments given.
     """
 
     a: tuple[sp.Expr, ...]
@@ -40,6 +40,7 @@ class Amplitudes:
     seed: int
     modes: tuple[Mode, ...] | None = None
     exact: ExactMoments | None = None
+    named: tuple[str, str] = ("a", "b")
 
     def fit(self, task: Task) -> bool:
         """Whether they are those of weights that are aligned with this task, as far as is known."""
@@ -100,7 +101,7 @@ class Weights:
             tuple(as_expressions([q.subs(values) for q in side], "values"))
             for side in (self.amplitudes.a, self.amplitudes.b)
         )
-        sides = Amplitudes(a, b, self.amplitudes.seed, task.modes, task.exact)
+        sides = replace(self.amplitudes, a=a, b=b, modes=task.modes, exact=task.exact)
         return _carrying(linear_chain(net, "Aligned"), net, task, sides)
 
 
@@ -304,7 +305,7 @@ def aligned(
             raise InvalidArgument(f"Argument '{name}' must be a {kind.__name__}, not {value!r}.")
     chain = linear_chain(net, "Aligned")
     if (u is None) == (a is None and b is None):
-        raise InvalidArgument("Arguments 'a' and 'b', or 'u' in place of them, must be given.")
+        raise InvalidArgument("Arguments 'a' and 'b', or else 'u', must be given, and not both.")
     if u is None and len(chain) != 2:
         raise InvalidArgument(
             f"Amplitudes 'a' and 'b' are defined for two layers, not {len(chain)}; give modes 'u'."
@@ -314,12 +315,12 @@ def aligned(
             "Argument 'task' must not have modes of negative strength; align the weights with the "
             "task of which it is the reverse, whose directions are the same."
         )
-    seed = as_seed(seed)
     if u is None:
         left, right = tuple(as_expressions(a, "a")), tuple(as_expressions(b, "b"))
     else:
         left, right = _roots(chain, as_expressions(u, "u"))
-    return _carrying(chain, net, task, Amplitudes(left, right, seed, task.modes, task.exact))
+    sides = Amplitudes(left, right, as_seed(seed), task.modes, task.exact)
+    return _carrying(chain, net, task, sides if u is None else replace(sides, named=("u", "u")))
 
 
 def _roots(
@@ -342,9 +343,9 @@ def _roots(
 
 def _carrying(chain: list[Linear], net: Network, task: Task, sides: Amplitudes) -> Weights:
     """Return the weights of a chain that carry the modes with these amplitudes."""
-    seed = sides.seed
+    origin = f"aligned with the task, seed {sides.seed}"
     if sides.free_symbols or not task.is_numeric or not net.is_numeric:
-        return Weights(None, f"aligned with the task, seed {seed}", sides)
+        return Weights(None, origin, sides)
     if task.inputs != net.inputs or task.outputs != net.outputs:
         raise ShapeMismatch(
             f"The network has {net.inputs} inputs and {net.outputs} outputs, the task has "
@@ -353,33 +354,32 @@ def _carrying(chain: list[Linear], net: Network, task: Task, sides: Amplitudes) 
     hidden = [int(node.size) for node in chain[:-1]]
     ends = int(net.inputs), int(net.outputs)
     U, V, left, right = _alignment(task, sides, min([*hidden, max(ends)]))
-    stream = np.random.default_rng(seed)
+    stream = np.random.default_rng(sides.seed)
     frames = [V, *(orthonormal(stream, n, len(left)) for n in hidden), U]
     values = {}
     for k, node in enumerate(chain):
         carried = right if k + 1 == len(chain) else left
         values[node.parameter.name] = (frames[k + 1] * carried) @ frames[k].T
-    return Weights(frozen(values), f"aligned with the task, seed {seed}", sides)
+    return Weights(frozen(values), origin, sides)
 
 
 def _alignment(
     task: Task, sides: Amplitudes, n_hidden: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return output and input directions as columns, and the amplitudes of either side."""
+    named = tuple(zip((sides.a, sides.b), sides.named, strict=True))
     if task.modes is None:
         basis = singular_basis(task)
         k = min(n_hidden, basis.rank_bound)
-        a, b = (_fill(side, (k,), name) for side, name in ((sides.a, "a"), (sides.b, "b")))
+        a, b = (_fill(side, (k,), name) for side, name in named)
         return basis.U[:, :k], basis.V[:, :k], a, b
     # The modes themselves are the axes, in the order in which they were given: sorted by
     # strength, amplitudes would come to other modes than in the same task with symbols.
     counts = [int(mode.multiplicity) for mode in task.modes]
     strength = np.repeat([float(mode.s) for mode in task.modes], counts)
     kept = np.argsort(-strength, kind="stable")[:n_hidden]
-    a, b = (
-        _fill(side, (len(counts), len(strength)), name, counts)[kept]
-        for side, name in ((sides.a, "a"), (sides.b, "b"))
-    )
+    lengths = len(counts), len(strength)
+    a, b = (_fill(side, lengths, name, counts)[kept] for side, name in named)
     frame = np.eye(len(strength))[:, kept]
     return frame, frame, a, b
 

@@ -23,6 +23,7 @@ from symkernel.problem.task import Task
 from symkernel.theory.hyperbolic import ModeSolution, Sides
 from symkernel.theory.mode_checks import check_precision, draw_aligned, mode_limits
 from symkernel.theory.mode_flow import ModeFlow, mode_flow
+from symkernel.theory.mode_numbers import mode_numbers
 from symkernel.theory.mode_observables import observable_step, observables
 from symkernel.theory.mode_phases import per_mode
 from symkernel.theory.mode_state import ModeState, mode_verdicts
@@ -227,6 +228,7 @@ def _derive(problem: Problem) -> Derived:
         limits=mode_limits(modes),
         precision=lambda stream, draws: check_precision(modes, side_routine(modes), stream, draws),
         **bound,
+        numbers=mode_numbers,
     )
 
 

@@ -164,20 +164,23 @@ def network_verdict(law: str, problem: Problem) -> tuple[Verdict, str]:
 
 
 def training_verdicts(law: str, problem: Problem) -> tuple[Verdict, ...]:
-    """Return what speaks against the law in how the network is trained: mostly nothing."""
+    """Return what speaks against the law in how the network is trained: mostly nothing.
+
+    Nobody can accept a little of it: there is no law of one mode to approximate with then.
+    """
     found = []
     decay = problem.loss.weight_decay
     if decay != 0:
         far = np.inf if decay.free_symbols else float(decay)
         advice = "leave weight_decay out, or simulate"
-        found.append(Verdict(law, "no weight decay", False, far, TOLERANCE, advice))
+        found.append(Verdict(law, "no weight decay", False, far, 0.0, advice))
     rates = {p.rate for p in problem.network.parameters if p.trained}
     if len(rates) > 1:
         far, numbers = np.inf, sorted(float(r) for r in rates if not r.free_symbols)
         if len(numbers) == len(rates):
             far = 1 - numbers[0] / numbers[-1]
         words, advice = "one learning rate for all layers", "give all layers one rate, or simulate"
-        found.append(Verdict(law, words, False, far, TOLERANCE, advice))
+        found.append(Verdict(law, words, False, far, 0.0, advice))
     return tuple(found)
 
 

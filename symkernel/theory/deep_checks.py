@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -19,7 +20,7 @@ from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.theory.chain_flow import ChainFlow
 from symkernel.theory.deep_functions import curve_at
-from symkernel.theory.deep_integrals import Y0, Y
+from symkernel.theory.deep_integrals import Y0, Clock, Y, rising
 from symkernel.theory.deep_mode import U0, DeepMode
 from symkernel.theory.deep_routine import deep_routine
 from symkernel.theory.deep_values import observables
@@ -54,7 +55,8 @@ def _explicit_start(mode: DeepMode) -> Evidence:
 
 
 def _no_time(mode: DeepMode) -> Evidence:
-    spent = (f.expression.subs(Y, Y0) for f in mode.times)
+    clocks = ((f.expression, Clock(*(symbol for symbol, _ in f.where))) for f in mode.times)
+    spent = (time.subs(clock.y, clock.y0) for time, clock in clocks)
     return _evidence(all(time == 0 for time in spent), "t(u0) = 0 exactly on all branches")
 
 
@@ -68,45 +70,57 @@ def _zero_start(mode: DeepMode) -> Evidence:
 
 
 def _approach(mode: DeepMode) -> Evidence:
-    """At y = 1 the flow time has a logarithm with the coefficient of the linearised equation."""
-    D = mode.depth
-    residue = sp.limit((1 - Y) / (Y ** (D - 1) * (1 - Y**D)), Y, 1)
-    return _evidence(residue == 1 / D, "omega dt = -d ln(1 - y)/D at y = 1 exactly")
+    r"""Compare the logarithm of the flow time at its end with the linearised equation.
+
+    The series ${}_2F_1(1, b; 1+b; z)$, with terms $b z^k/(k+b)$, tends to $-b\ln(1-z)$.
+    """
+    growing = mode.times[0]
+    time = sp.expand(growing.expression)
+    (series,) = (h for h in time.atoms(sp.hyper) if h.has(Y))
+    b = series.bq[0] - 1
+    of_logarithm = (b * time.coeff(series)).subs(Y, 1).subs(growing.where)
+    slope = mode.rate.diff(_U).subs(_U, mode.final)
+    same = set(series.ap) == {sp.S.One, b} and _plain_power(of_logarithm * slope) == -1
+    return _evidence(same, "t -> ln(1 - y)/f'(final value) at y = 1 exactly")
+
+
+def _plain_power(expression: sp.Expr) -> sp.Expr:
+    return sp.powsimp(sp.expand(sp.expand_power_base(sp.powdenest(expression, force=True))))
 
 
 def _power_law(mode: DeepMode) -> Evidence:
-    r"""At sigma = 0: a = a0 (1 + (2D-2) delta a0^(2D-2) t)^(-1/(2D-2))."""
-    t, a0, delta = notation.t, sp.Symbol("a_start", positive=True), sp.Symbol("k", positive=True)
+    r"""At sigma = 0: u = c a^D, a = a0 (1 + (2D-2) delta a0^(2D-2) t)^(-1/(2D-2))."""
+    a0, base = sp.symbols("a_start base", positive=True)
     power = 2 * mode.depth - 2
-    base = sp.Symbol("base", positive=True)
-    law = a0 * base ** (-1 / power)
-    rate = law.diff(base) * (1 + power * delta * a0**power * t).diff(t)
-    gap = sp.powsimp(sp.powdenest(rate + delta * law ** (power + 1), force=True))
-    return _evidence(sp.expand(gap) == 0, "power law substituted: residual exactly 0")
+    law = mode.scale * (a0 * base ** (-1 / power)) ** mode.depth
+    moved = law.diff(base) * power * mode.delta * a0**power
+    claimed = replace(mode, sigma=sp.S.Zero).rate.subs(_U, law)
+    ratio = _plain_power(moved / claimed)
+    return _evidence(ratio == 1, "power law substituted: its rate over u' exactly 1")
 
 
 def _depth_two() -> Evidence:
-    """Let D go to 2 in the rising integral: the logistic's appears."""
-    D = sp.Symbol("D", positive=True)
-    pole = sp.limit((Y ** (2 - D) - Y0 ** (2 - D)) / (2 - D), D, 2)
-    tail = Y**2 / 2 * sp.hyperexpand(sp.hyper((1, 1), (2,), Y**2))
+    """Let D go to 2 in the rising integral: the flow time of two layers appears."""
+    D, two = sp.Symbol("D", positive=True), DeepMode(sp.Integer(2))
+    pole, tail = sorted(rising(D).args, key=lambda term: term.has(sp.hyper))
+    pole = sp.limit(pole - pole.subs(Y, Y0), D, 2)
+    tail = sp.hyperexpand(tail.subs(D, 2))
     time = pole + tail - tail.subs(Y, Y0)
-    logistic = sp.log(Y / sp.sqrt(1 - Y**2))
-    words = "t -> that of the logistic equation exactly"
-    gap = sp.expand_log(time - logistic + logistic.subs(Y, Y0), force=True)
-    return _evidence(sp.cancel(sp.expand(gap.diff(Y))) == 0 and gap.subs(Y, Y0) == 0, words)
+    in_layers = {_U: two.final * Y**2, U0: two.final * Y0**2}
+    logistic = two.sigma * two.time.expression.subs(in_layers, simultaneous=True)
+    same = sp.cancel(sp.together((time - logistic).diff(Y))) == 0
+    starts = all(sp.expand_log(t.subs(Y, Y0), force=True) == 0 for t in (time, logistic))
+    return _evidence(same and starts, "t -> that of two layers exactly")
 
 
 def _infinite_depth() -> Evidence:
-    """D times the integrand, in x = y^D, tends to that of u' = u^2 (1 - u)."""
-    x, D = sp.symbols("x D", positive=True)
-    y = x ** (1 / D)
-    found = D * y.diff(x) / (Y ** (D - 1) * (1 - Y**D)).subs(Y, y)
-    gap = sp.powsimp(sp.expand(sp.powsimp(found * (1 - x), force=True) - x ** (2 / D - 2)))
-    limit = sp.limit(x ** (2 / D), D, sp.oo) / (x**2 * (1 - x))
-    time = sp.log(x / (1 - x)) - 1 / x
-    passed = gap == 0 and sp.cancel(time.diff(x) - limit) == 0
-    return _evidence(passed, "D t -> 1/x0 - 1/x + ln(x/x0) + ln((1-x0)/(1-x)) exactly, x = d u/s")
+    """Let D go to infinity in the equation, in the time D t: the one solved by the limit."""
+    D, x, end = sp.Symbol("D", positive=True), sp.Symbol("x", positive=True), DeepMode(sp.oo)
+    limit = sp.limit(sp.expand(DeepMode(D).rate.subs(_U, x) / D), D, sp.oo)
+    passed = sp.expand(limit - end.rate.subs(_U, x)) == 0 and end.prove().passed
+    return _evidence(
+        passed, "du/d(D t) -> u^2 (s - d u) exactly, which the law of the limit solves"
+    )
 
 
 def check_observables(flow: ChainFlow) -> Evidence:

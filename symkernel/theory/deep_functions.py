@@ -51,7 +51,7 @@ class WrightOmega(sp.Function):
 
 
 class ModeCurve(sp.Function):
-    r"""The mode u(t) with $\dot u = D c^{2/D} u^{2-2/D}(\sigma - \delta u/c)$, $u(0) = u_0 \ge 0$.
+    r"""The mode: $\dot u = D c^{2/D-1} u^{2-2/D}(\sigma - \delta u/c)$, $u(0) = u_0 \ge 0$.
 
     Known by its inverse, the flow time as a function of the mode; derivatives are exact, and
     numbers have any precision. Arguments: t, u0, sigma, delta, c, D.
@@ -80,7 +80,7 @@ class ModeCurve(sp.Function):
             raise ArgumentIndexError(self, argindex)
         _, _, sigma, delta, scale, depth = self.args
         power = sp.S(2) / depth
-        return depth * scale**power * self ** (2 - power) * (sigma - delta * self / scale)
+        return depth * scale ** (power - 1) * self ** (2 - power) * (sigma - delta * self / scale)
 
     def _eval_is_nonnegative(self) -> bool | None:
         return self.args[1].is_nonnegative

@@ -2,6 +2,8 @@ r"""The integral $\int dy / [y^{D-1}(1 \mp y^D)]$ on its branches, proven by dif
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import sympy as sp
 
 from symkernel import notation
@@ -11,7 +13,29 @@ Y = notation.register(
 )
 Y0 = notation.register(sp.Symbol("y0", positive=True), "y_0", "the same at t = 0")
 RATE = notation.register(
-    sp.Symbol("omega", positive=True), r"\omega", "what turns flow time into the clock of y"
+    sp.Symbol("nu", positive=True), r"\nu", "what turns flow time into the clock of y"
+)
+
+
+class Clock(NamedTuple):
+    """The abbreviations of a flow time: what turns it into a clock, the amplitude, its start."""
+
+    rate: sp.Symbol
+    y: sp.Symbol
+    y0: sp.Symbol
+
+
+POSITIVE = Clock(RATE, Y, Y0)
+# Over the size of the final value: other letters, since both stand in one document.
+DYING = Clock(
+    *(
+        notation.register(sp.Symbol(f"{symbol}_dying", positive=True), latex, meaning)
+        for symbol, latex, meaning in (
+            (RATE, r"\bar{\nu}", "what turns flow time into the clock of a mode that dies out"),
+            (Y, r"\bar{y}", "amplitude of each layer over the size of the final value"),
+            (Y0, r"\bar{y}_0", "that amplitude over that size at t = 0"),
+        )
+    )
 )
 
 # Depths whose elementary form is short and free of cosines that have no square roots.

@@ -21,7 +21,8 @@ from symkernel.theory.chain_flow import ChainFlow, chain_flow
 from symkernel.theory.chain_state import ChainState, chain_verdicts
 from symkernel.theory.chain_trajectory import chain_trajectory
 from symkernel.theory.deep_checks import check_observables, check_precision, deep_limits, draw_deep
-from symkernel.theory.deep_mode import DeepMode, solution_steps
+from symkernel.theory.deep_mode import DeepMode
+from symkernel.theory.deep_numbers import deep_numbers
 from symkernel.theory.deep_routine import deep_routine
 from symkernel.theory.deep_values import DeepLaw, observables
 from symkernel.trajectory import Trajectory
@@ -56,6 +57,36 @@ def _check_mode(flow: ChainFlow, mode: DeepMode) -> Evidence:
     gap = sp.expand(sp.powdenest(sp.expand(chained - claimed, power_base=True), force=True))
     same = gap == 0
     return Evidence(same, "chain rule: difference exactly 0" if same else "chain rule fails")
+
+
+def _solution_steps(mode: DeepMode) -> tuple[Step, ...]:
+    """Return the steps from the mode's equation to its solution, proven by substitution."""
+    if mode.depth in (1, 2):
+        reason = "stated, and proven by substitution"
+        return (Step("Solution", reason, _equations((mode.output,)), mode.prove),)
+    *positive, dying_time = mode.times
+    return (
+        Step(
+            "Separation",
+            "the equation is separable: the flow time is an integral over the mode, proven by "
+            "differentiation; the mode is its inverse, which the compiled law computes",
+            _equations(tuple(positive)),
+            mode.prove,
+        ),
+        Step(
+            "Negative strength",
+            "a mode whose start and strength differ in sign falls to the saddle at 0; its "
+            "amplitude is taken over the size of the final value that it does not reach",
+            _equations((dying_time,)),
+            mode.prove,
+        ),
+    )
+
+
+def _equations(formulas: tuple[Formula, ...]) -> tuple[sp.Eq, ...]:
+    """Return formulas that share their abbreviations, and these."""
+    pairs = [(f.symbol, f.expression) for f in formulas] + list(formulas[0].where)
+    return tuple(sp.Eq(left, right, evaluate=False) for left, right in pairs)
 
 
 def _observable_step(flow: ChainFlow) -> Step:
@@ -93,7 +124,7 @@ def _derive(problem: Problem) -> Derived:
         steps=lambda: (
             *flow.steps(),
             _mode_step(flow, mode),
-            *solution_steps(mode),
+            *_solution_steps(mode),
             _observable_step(flow),
         ),
         result=law.result,
@@ -105,6 +136,7 @@ def _derive(problem: Problem) -> Derived:
         learning_time=law.learning_time,
         equation=law.equation,
         strength=law.strength,
+        numbers=deep_numbers,
     )
 
 

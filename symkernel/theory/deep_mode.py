@@ -1,14 +1,14 @@
-r"""One mode of a deep linear network: $\dot u = D c^{2/D} u^{2-2/D}(\sigma - \delta u/c)$.
+r"""One mode of a deep linear network: $\dot u = D c^{2/D-1} u^{2-2/D}(\sigma - \delta u/c)$.
 
 With $y = (u/u_\infty)^{1/D}$, the amplitude of each layer over its final value, the equation
-separates, $\omega\,dt = dy / [y^{D-1}(1 - y^D)]$, and the flow time is an explicit function of the
+separates, $\nu\,dt = dy / [y^{D-1}(1 - y^D)]$, and the flow time is an explicit function of the
 mode on every branch. The mode is an explicit function of time for one and two layers, and in the
 limit of infinite depth in the time $D\,t$.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -17,12 +17,14 @@ import sympy as sp
 
 from symkernel import notation
 from symkernel.errors import InvalidArgument, NoClosedForm, as_real_array, as_times
-from symkernel.formula import Evidence, Formula, Step
+from symkernel.formula import Evidence, Formula
 from symkernel.theory.deep_functions import ModeCurve, WrightOmega
 from symkernel.theory.deep_integrals import (
+    DYING,
     ELEMENTARY,
-    RATE,
+    POSITIVE,
     Y0,
+    Clock,
     Y,
     dying,
     elementary,
@@ -41,9 +43,9 @@ DEEP_TIME = notation.register(
 _UP, _DOWN, _AWAY = (
     notation.register(sp.Symbol(name, nonnegative=True), latex, f"flow time {words}")
     for name, latex, words in (
-        ("t_rising", r"t_{u<s/d}", "while the mode rises to its final value"),
-        ("t_falling", r"t_{u>s/d}", "while the mode falls to its final value"),
-        ("t_dying", r"t_{s<0}", "while the mode falls to the saddle at 0"),
+        ("t_rising", r"t_{\text{rising}}", "while the mode rises to its final value"),
+        ("t_falling", r"t_{\text{falling}}", "while the mode falls to its final value"),
+        ("t_dying", r"t_{\text{dying}}", "while the mode falls to the saddle at 0"),
     )
 )
 _OMEGA_0 = notation.register(
@@ -92,7 +94,7 @@ class DeepMode:
         if self.depth == 1:
             return sp.expand(self.scale * drive)
         power = sp.S(2) / self.depth
-        return self.depth * self.scale**power * _U ** (2 - power) * drive
+        return self.depth * self.scale ** (power - 1) * _U ** (2 - power) * drive
 
     @property
     def equation(self) -> sp.Eq:
@@ -100,32 +102,51 @@ class DeepMode:
         u = sp.Function("u")(self.clock)
         return sp.Eq(u.diff(self.clock), self.rate.subs(_U, u), evaluate=False)
 
-    def _where(self, target: sp.Expr) -> tuple[tuple[sp.Symbol, sp.Expr], ...]:
-        D = self.depth
-        rate = target * (target / self.delta) ** (1 - sp.S(2) / D)
+    def _where(self, clock: Clock = POSITIVE) -> tuple[tuple[sp.Symbol, sp.Expr], ...]:
+        D, target = self.depth, self.sigma
+        if clock is DYING:
+            # The table's s is positive: its size would be itself, for negative numbers too.
+            size = sp.Abs(notation.s, evaluate=False)
+            target = sp.Abs(target).xreplace({notation.s: size})
         ratio = self.delta / (self.scale * target)
         return (
-            (RATE, rate),
-            (Y, (ratio * _U) ** (1 / D)),
-            (Y0, (ratio * U0) ** (1 / D)),
+            (clock.rate, target * (target / self.delta) ** (1 - sp.S(2) / D)),
+            (clock.y, (ratio * _U) ** (1 / D)),
+            (clock.y0, (ratio * U0) ** (1 / D)),
         )
 
-    def _time(self, name: str, symbol: sp.Symbol, integral: sp.Expr, target: sp.Expr) -> Formula:
-        difference = integral - integral.subs(Y, Y0)
-        return Formula(name, symbol, difference / RATE, self._where(target))
+    def _time(
+        self, name: str, symbol: sp.Symbol, integral: sp.Expr, clock: Clock = POSITIVE
+    ) -> Formula:
+        difference = integral.subs(Y, clock.y) - integral.subs(Y, clock.y0)
+        return Formula(name, symbol, difference / clock.rate, self._where(clock))
 
     @property
     def times(self) -> tuple[Formula, ...]:
-        """The flow time as a function of the mode, on every branch; needs a depth from 3 on."""
-        D, target = self.depth, self.sigma
+        """The flow time as a function of the mode, on every branch.
+
+        One formula for all branches where the mode is explicit. Of others the last one is that of
+        a negative strength: it holds for s as it is given, and in terms of its size alone.
+
+        Examples
+        --------
+        >>> import symkernel as sk
+        >>> time = sk.deep_mode(4).times[-1].plain
+        >>> values = dict(zip(("s", "d", "u0", "u"), (-1, 1, 0.5, 0.1)))
+        >>> found = time.subs({q: values[q.name] for q in time.free_symbols}).evalf()
+        >>> assert abs(found - 0.7194) < 1e-4
+        """
+        D = self.depth
+        if self.is_explicit:
+            return (replace(self.time, name="flow time, on every branch"),)
         found = [
-            self._time("flow time, 0 < u0 <= u < final value", _UP, rising(D), target),
-            self._time("flow time, u0 >= u > final value > 0", _DOWN, falling(D), target),
-            self._time("flow time, negative strength: u falls to 0", _AWAY, dying(D), -target),
+            self._time("flow time, 0 < u0 <= u < final value", _UP, rising(D)),
+            self._time("flow time, u0 >= u > final value > 0", _DOWN, falling(D)),
+            self._time("flow time, negative strength: u falls to 0", _AWAY, dying(D), DYING),
         ]
         if D in ELEMENTARY:
             name = "flow time, both positive branches in elementary functions"
-            found.insert(2, self._time(name, _TIME, elementary(int(D)), target))
+            found.insert(2, self._time(name, _TIME, elementary(int(D))))
         return tuple(found)
 
     @cached_property
@@ -194,8 +215,10 @@ class DeepMode:
         if small_scale:
             pole = Y ** (2 - D) / (2 - D)
             start = pole.subs(Y, Y0) + (integral - pole).subs(Y, 0)
-        rate, (y, _), at_start = self._where(self.sigma)
-        return Formula(name, symbol, (integral - start) / RATE, (rate, (y, q ** (1 / D)), at_start))
+        rate, (y, _), at_start = self._where()
+        return Formula(
+            name, symbol, (integral - start) / POSITIVE.rate, (rate, (y, q ** (1 / D)), at_start)
+        )
 
     @property
     def curve(self) -> sp.Expr:
@@ -207,7 +230,9 @@ class DeepMode:
     def prove(self) -> Evidence:
         """Substitute the solution into the mode's equation, or differentiate the flow time."""
         if self.depth in (1, 2):
-            return solve_autonomous(sp.expand(self.rate), _U, U0).prove()
+            solved = solve_autonomous(sp.expand(self.rate), _U, U0).prove()
+            inverse = Evidence(False, "dt/du differs from 1/f(u), or t(u0) from 0")
+            return solved if not solved.passed or self._time_solves() else inverse
         if self.depth == sp.oo:
             return self._prove_limit()
         for title, integral, rate in (
@@ -217,6 +242,8 @@ class DeepMode:
         ):
             if not prove_integral(integral, rate, self.depth):
                 return Evidence(False, f"{title} branch: dt/du differs from 1/f(u)")
+        if not (self._separates(POSITIVE) and self._separates(DYING)):
+            return Evidence(False, "the amplitude y does not move as the integrals have it")
         words = "dt/du = 1/f(u) on all three branches exactly, t(u0) = 0"
         if self.depth in ELEMENTARY:
             rate = Y ** (self.depth - 1) * (1 - Y**self.depth)
@@ -225,6 +252,19 @@ class DeepMode:
             words += "; the elementary form too"
         return Evidence(True, words)
 
+    def _separates(self, clock: Clock) -> bool:
+        r"""Whether the mode's own equation is $\dot y = \nu y^{D-1}(1 - y^D)$, or its reverse."""
+        size, u = sp.symbols("size u", positive=True)
+        sign, D = -1 if clock is DYING else 1, self.depth
+        meant = {sp.Abs(notation.s, evaluate=False): size, notation.s: size, _U: u}
+        rate, y, _ = (meaning.xreplace(meant) for _, meaning in self._where(clock))
+        level = sp.powdenest(sp.expand_power_base(y, force=True) ** D, force=True)
+        in_y = Y**D * sp.cancel(u / level)
+        moved = y.diff(u) * self.rate.xreplace({notation.s: sign * size, _U: u})
+        claimed = rate * Y ** (D - 1) * sign * (1 - sign * Y**D)
+        gap = sp.expand(sp.powdenest(sp.expand(moved.subs(u, in_y) - claimed), force=True))
+        return sp.powsimp(sp.expand(sp.expand_power_base(gap, force=True))) == 0
+
     def _prove_limit(self) -> Evidence:
         """Differentiate the law of infinite depth, and invert it into its own flow time."""
         law, z0 = self.output.expression, dict(self.output.where)[_OMEGA_0]
@@ -232,10 +272,16 @@ class DeepMode:
         plain = sp.Symbol("omega_value", positive=True)
         residual = (law.diff(DEEP_TIME) - self.rate.subs(_U, law)).subs(omega, plain)
         start = law.subs(omega, _OMEGA_0).subs(_OMEGA_0, z0) - U0
-        slope = self.time.expression.diff(_U) * self.rate - 1
-        passed = all(sp.cancel(sp.together(e)) == 0 for e in (residual, start, slope))
+        passed = all(sp.cancel(sp.together(e)) == 0 for e in (residual, start))
+        passed &= self._time_solves()
         words = "omega' = omega/(1 + omega) substituted: residual and initial value exactly 0"
         return Evidence(passed, words if passed else "the law of infinite depth fails")
+
+    def _time_solves(self) -> bool:
+        """Whether the explicit flow time has the slope 1/f(u), and starts at 0."""
+        time = self.time.expression
+        slope = sp.cancel(sp.together(time.diff(_U) * self.rate - 1))
+        return slope == 0 and time.subs(_U, U0) == 0
 
     def __call__(self, times: Any, strength: Any, start: Any, variance: Any = 1.0) -> np.ndarray:
         r"""Return the mode at flow times, by the compiled inverse of the flow time.
@@ -328,33 +374,3 @@ def deep_mode(depth: Any) -> DeepMode:
             f"infinity, not {depth!r}."
         )
     return DeepMode(wanted)
-
-
-def solution_steps(mode: DeepMode) -> tuple[Step, ...]:
-    """Return the steps from the mode's equation to its solution, proven by substitution."""
-    if mode.depth in (1, 2):
-        reason = "stated, and proven by substitution"
-        return (Step("Solution", reason, _equations((mode.output,)), mode.prove),)
-    *positive, dying_time = mode.times
-    return (
-        Step(
-            "Separation",
-            "the equation is separable: the flow time is an integral over the mode, proven by "
-            "differentiation; the mode is its inverse, which the compiled law computes",
-            _equations(tuple(positive)),
-            mode.prove,
-        ),
-        Step(
-            "Negative strength",
-            "a mode whose start and strength differ in sign falls to the saddle at 0; y is taken "
-            "over the size of the final value that it does not reach",
-            _equations((dying_time,)),
-            mode.prove,
-        ),
-    )
-
-
-def _equations(formulas: tuple[Formula, ...]) -> tuple[sp.Eq, ...]:
-    """Return formulas that share their abbreviations, and these."""
-    pairs = [(f.symbol, f.expression) for f in formulas] + list(formulas[0].where)
-    return tuple(sp.Eq(left, right, evaluate=False) for left, right in pairs)

@@ -24,6 +24,7 @@ from symkernel.problem.network import Network
 from symkernel.problem.nodes import Input, Parameter
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
+from symkernel.theory.deep_numbers import diagonal_numbers
 from symkernel.theory.diagonal_flow import (
     DiagonalFlow,
     diagonal_flow,
@@ -146,6 +147,7 @@ def _derive(problem: Problem) -> Derived:
         precision=lambda stream, draws: check_precision(flow, side_routine(flow), stream, draws),
         mode=bound["mode"],
         learning_time=bound["learning_time"],
+        numbers=diagonal_numbers,
     )
 
 

@@ -37,6 +37,7 @@ from symkernel.theory.mode_state import TOLERANCE, ModeState
 from symkernel.theory.mode_trajectory import mode_trajectory
 from symkernel.theory.mode_values import ModeValues, as_index
 from symkernel.theory.pathway_flow import PathwayFlow, equal_sides
+from symkernel.theory.pathway_numbers import gated_numbers
 from symkernel.theory.pathway_state import PathwayState
 from symkernel.theory.pathway_verdicts import pathway_verdicts
 from symkernel.theory.solutions import solve_autonomous, written_out
@@ -292,6 +293,7 @@ def _derive(problem: Problem) -> Derived:
         routine=lambda: SideRoutine(modes),
         limits=(*mode_limits(modes), *rate_limits(state.flow, modes)),
         precision=lambda stream, draws: check_precision(modes, SideRoutine(modes), stream, draws),
+        numbers=gated_numbers,
         **bound,
     )
 

@@ -8,7 +8,7 @@ from symkernel import notation
 from symkernel.formula import Evidence, Formula, Result, Step
 from symkernel.theory.two_layer import TwoLayer
 
-_DOT = notation.register(sp.Symbol("x_dot_x"), r"x^T x'", "similarity of two inputs")
+DOT = notation.register(sp.Symbol("x_dot_x"), r"x^T x'", "similarity of two inputs")
 
 
 def stacked(form: TwoLayer) -> dict[str, sp.MatrixSymbol]:
@@ -56,9 +56,12 @@ def gram_result(form: TwoLayer, gram: sp.MatrixExpr) -> Result:
     x, y = sp.MatrixSymbol("x", n_in, 1), sp.MatrixSymbol("x'", n_in, 1)
     (inner, first), (outer, second) = layer_factors(form)
     seen = observables(form, gram)
-    similar = inner**2 * x.T * seen["input_gram"] * y
-    kernel = first * (inner * outer) ** 2 * _DOT * seen["readout_gram"]
-    kernel += second * outer**2 * sp.KroneckerProduct(similar, sp.Identity(n_out))
+    inputs, _ = selectors(form)
+    # Numbers stand outside: SymPy's Kronecker product takes none.
+    shared, unit = x.T * inputs * gram * inputs.T * y, (inner * form.rho1) ** 2
+    similar = unit * shared
+    kernel = first * (inner * outer) ** 2 * DOT * seen["readout_gram"]
+    kernel += second * outer**2 * unit * sp.KroneckerProduct(shared, sp.Identity(n_out))
     moments = {n: sp.MatrixSymbol(n, *form.system.shapes[n]) for n in ("Sxx", "Syx", "Syy")}
     W = seen["output"]
     errors = moments["Syy"] - 2 * W * moments["Syx"].T + W * moments["Sxx"] * W.T
@@ -83,7 +86,7 @@ def gram_formulas(form: TwoLayer) -> tuple[Formula, ...]:
     (inner, first), (outer, second) = layer_factors(form)
     f, K = sp.MatrixSymbol("f", n_out, 1), sp.MatrixSymbol("K_f", n_out, n_out)
     gram = sp.MatrixSymbol("k_h", 1, 1)
-    kernel = first * (inner * outer * form.rho2) ** 2 * _DOT * B
+    kernel = first * (inner * outer * form.rho2) ** 2 * DOT * B
     kernel += second * outer**2 * sp.KroneckerProduct(gram, sp.Identity(n_out))
     return (
         Formula("output", f, form.scale * form.rho1 * form.rho2 * W * x),

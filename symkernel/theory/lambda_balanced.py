@@ -25,6 +25,7 @@ from symkernel.problem.task import Task
 from symkernel.theory import riccati
 from symkernel.theory.gradient_flow import rate_of
 from symkernel.theory.gram_checks import draw_balanced, riccati_limits
+from symkernel.theory.gram_numbers import gram_numbers
 from symkernel.theory.gram_observables import (
     gram_formulas,
     gram_result,
@@ -173,6 +174,7 @@ def _derive(problem: Problem) -> Derived:
         routine=lambda: compile_algorithm(RiccatiFlow),
         limits=riccati_limits(),
         precision=riccati.check_precision,
+        numbers=gram_numbers,
     )
 
 

@@ -22,6 +22,7 @@ from symkernel.problem.problem import Problem
 from symkernel.theory import block_words, memoryless_map, reduced_flow
 from symkernel.theory.flow_solver import RTOL, Integration, as_tolerance, starting_floor
 from symkernel.theory.gradient_flow import rate_of
+from symkernel.theory.gram_numbers import gram_numbers
 from symkernel.theory.gram_observables import gram_formulas, gram_result, gram_step, sizes, stacked
 from symkernel.theory.gram_state import Advance, GramState, gram_verdicts
 from symkernel.theory.lax import fallen, lax_step
@@ -211,6 +212,7 @@ def _derive(problem: Problem) -> Derived:
         limits=memoryless_limits(),
         precision=check_precision,
         precision_bound=PRECISION,
+        numbers=gram_numbers,
     )
 
 

@@ -25,6 +25,7 @@ from symkernel.theory.gated_draws import draw_race
 from symkernel.theory.gated_modes import CITATION
 from symkernel.theory.gated_trajectory import Amplitudes, gated_trajectory, times_within
 from symkernel.theory.mode_values import as_index
+from symkernel.theory.pathway_numbers import race_numbers
 from symkernel.theory.pathway_state import PathwayState
 from symkernel.theory.pathway_verdicts import BALANCED, ONE_SIDED, pathway_verdicts
 from symkernel.theory.race_clock import THETA, Race, RaceRoutine
@@ -142,6 +143,7 @@ def _derive(problem: Problem) -> Derived:
         precision=lambda stream, draws: check_race(race, stream, draws),
         learning_time=lambda index, phase, _: _learning_time(state, race, index, phase),
         equation=closed,
+        numbers=race_numbers,
     )
 
 

@@ -21,6 +21,7 @@ from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.theory.mode_flow import ModeFlow
+from symkernel.theory.mode_numbers import unit_numbers
 from symkernel.theory.mode_observables import check_observables, layer_rates, layer_scales
 from symkernel.theory.mode_state import TOLERANCE, decay_verdict, network_verdict
 from symkernel.theory.mode_values import as_index, mode_values
@@ -197,6 +198,7 @@ def _derive(problem: Problem) -> Derived:
         limits=unit_limits(flow),
         precision=lambda stream, draws: unit_precision(flow, unit_routine(flow), stream, draws),
         mode=mode,
+        numbers=unit_numbers,
     )
 
 

@@ -25,6 +25,7 @@ from symkernel.problem.task import Task
 from symkernel.theory import riccati, two_eigenvalue_flow
 from symkernel.theory.gradient_flow import rate_of
 from symkernel.theory.gram_checks import draw_semi_orthogonal
+from symkernel.theory.gram_numbers import gram_numbers
 from symkernel.theory.gram_observables import (
     gram_formulas,
     gram_result,
@@ -232,6 +233,7 @@ def _derive(problem: Problem) -> Derived:
         routine=lambda: compile_algorithm(RiccatiFlow),
         limits=two_eigenvalue_flow.limits(),
         precision=two_eigenvalue_flow.check_precision,
+        numbers=gram_numbers,
     )
 
 

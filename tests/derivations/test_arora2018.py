@@ -26,3 +26,13 @@ WRONG = {
 def test_a_wrong_claim_about_depth_fails(name):
     holds, _ = WRONG[name]()
     assert not holds
+
+
+def test_no_letter_of_the_printed_law_has_two_meanings_and_none_is_complex():
+    law = depth.derive()
+    meanings: dict = {}
+    for formula in law.formulas:
+        assert not formula.plain.has(sp.I)
+        for symbol, meaning in formula.where:
+            assert meanings.setdefault(symbol, meaning) == meaning
+    assert not any(e.has(sp.I) for step in law.steps for e in step.equations)

@@ -342,15 +342,15 @@ def test_modes_of_a_chain_may_be_symbols() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({}, "'u' in place of them"),
-        ({"u": 0.1, "a": 0.1, "b": 0.1}, "'u' in place of them"),
-        ({"u": 0.1, "b": 0.1}, "'u' in place of them"),
+        ({}, "or else 'u', must be given"),
+        ({"u": 0.1, "a": 0.1, "b": 0.1}, "or else 'u', must be given, and not both"),
+        ({"u": 0.1, "b": 0.1}, "or else 'u', must be given, and not both"),
         ({"u": np.nan}, "'u' must hold finite real numbers"),
         ({"u": 1j}, "'u' must hold finite real numbers"),
         ({"u": True}, "'u' must hold finite real numbers"),
         ({"u": "1"}, "'u' must hold finite real numbers"),
         ({"u": []}, "'u' must not be empty"),
-        ({"u": [0.1, 0.2, 0.3]}, "one amplitude or one for each of 2 modes"),
+        ({"u": [0.1, 0.2, 0.3]}, "'u' must hold one amplitude or one for each of 2 modes"),
         ({"u": 0.1, "seed": -1}, "seed"),
     ],
 )

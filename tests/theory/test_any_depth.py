@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
+import mpmath
 import numpy as np
 import pytest
 import sympy as sp
 
 import symkernel as sk
+from symkernel import notation
 from symkernel.errors import InvalidArgument, NoClosedForm
 from symkernel.theory.deep_functions import WrightOmega
 from symkernel.theory.deep_integrals import Y, elementary, prove_integral, rising
+from symkernel.theory.deep_mode import DeepMode
 
 
 def test_a_wrong_integral_is_not_proven():
@@ -72,3 +76,95 @@ def test_depth_below_one_is_refused(bad):
 def test_bad_numbers_of_a_mode_are_refused(arguments, words):
     with pytest.raises(InvalidArgument, match=words):
         sk.deep_mode(3)(*arguments)
+
+
+def at(expression, **values):
+    """Put numbers into an expression by the names of its symbols."""
+    return expression.subs({q: values[q.name] for q in expression.free_symbols})
+
+
+def quadrature(depth, s, d, u0, u):
+    """Return the flow time from u0 to u: the integral of 1/f(u)."""
+    D = mpmath.mpf(float(depth))
+    return mpmath.quad(lambda x: 1 / (D * x ** (2 - 2 / D) * (s - d * x)), [u0, u])
+
+
+BRANCHES = {
+    "rising": (0, (2, 0.5, 0.3, 3.0)),
+    "falling": (1, (2, 0.5, 9.0, 4.5)),
+    "dying": (-1, (-1, 1, 0.5, 0.1)),
+    "dying, another variance": (-1, (-2, 0.5, 3.0, 0.2)),
+}
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 6, sp.Rational(7, 2)])
+@pytest.mark.parametrize("branch", sorted(BRANCHES))
+def test_flow_times_on_every_branch_are_the_integral(depth, branch):
+    k, (s, d, u0, u) = BRANCHES[branch]
+    times = sk.deep_mode(depth).times if depth != sp.Rational(7, 2) else DeepMode(depth).times
+    time = times[k if len(times) > 1 else 0].plain
+    found = at(time, s=s, d=d, u0=u0, u=u).evalf()
+    assert abs(found - quadrature(depth, s, d, u0, u)) < 1e-12
+
+
+@pytest.mark.parametrize("branch", sorted(BRANCHES))
+def test_elementary_forms_and_a_symbolic_depth_agree_with_the_integral(branch):
+    k, (s, d, u0, u) = BRANCHES[branch]
+    general = sk.deep_mode(sp.Symbol("D", positive=True)).times[k].plain
+    for depth in (3, 4, 5, 6):
+        wanted = quadrature(depth, s, d, u0, u)
+        found = [at(general, D=depth, s=s, d=d, u0=u0, u=u)]
+        if k >= 0:
+            found.append(at(sk.deep_mode(depth).times[2].plain, s=s, d=d, u0=u0, u=u))
+        assert all(abs(time.evalf() - wanted) < 1e-12 for time in found)
+
+
+def test_the_time_of_a_dying_mode_knows_the_size_of_the_strength_alone():
+    time = sk.deep_mode(4).times[-1]
+    values = [at(time.plain, s=s, d=1, u0=0.5, u=0.1).evalf() for s in (-1, 1)]
+    assert values[0] == values[1] == pytest.approx(0.7194, abs=1e-4)
+    assert not time.plain.has(sp.I)
+    assert r"\bar{\nu} &= \frac{1}{\sqrt{d}} \left|{s}\right|" in time.latex()
+
+
+@pytest.mark.parametrize("depth", [3, 4, 8, sp.Symbol("D", positive=True)])
+def test_no_abbreviation_has_two_meanings(depth):
+    meanings: dict = {}
+    for formula in sk.deep_mode(depth).times:
+        for symbol, meaning in formula.where:
+            assert meanings.setdefault(symbol, meaning) == meaning
+
+
+@pytest.mark.parametrize("depth", [1, 2, sp.oo])
+@pytest.mark.parametrize("branch", sorted(BRANCHES))
+def test_explicit_depths_have_one_elementary_time_for_all_branches(depth, branch):
+    mode = sk.deep_mode(depth)
+    (time,) = mode.times
+    assert mode.prove().passed
+    assert not time.plain.has(sp.hyper, sp.nan, sp.zoo, sp.oo)
+    _, (s, d, u0, u) = BRANCHES[branch]
+    slope = time.plain.diff(notation.u) * mode.rate - 1
+    assert abs(at(slope, s=s, d=d, u0=u0, u=u)) < 1e-12
+    found = at(time.plain, s=s, d=d, u0=u0, u=u)
+    assert found > 0
+    assert mode([float(found)], s, u0, d)[0, 0] == pytest.approx(u, rel=1e-12)
+
+
+def test_a_wrong_explicit_time_is_not_proven():
+    mode = sk.deep_mode(2)
+    assert mode.prove().passed
+    wrong = DeepMode(sp.Integer(2))
+    wrong.__dict__["time"] = replace(mode.time, expression=2 * mode.time.expression)
+    assert not wrong.prove().passed
+
+
+@pytest.mark.parametrize("depth", [1, 2, 3, 4])
+def test_the_equation_holds_with_a_factor_of_the_parameterisation(depth):
+    """With c other than 1 the rate is that of c a^D."""
+    c, k = sp.Rational(1, 3), sp.Rational(2, 5)
+    mode = DeepMode(sp.Integer(depth), scale=c)
+    amplitude = k ** (depth - 1) * (notation.s - notation.d * k**depth)
+    chained = c * depth * k ** (depth - 1) * amplitude
+    gap = at(mode.rate.subs(notation.u, c * k**depth) - chained, s=2, d=1)
+    assert abs(gap.evalf()) < 1e-14
+    assert mode.prove().passed
