@@ -160,3 +160,16 @@ def test_evaluator_of_matrices() -> None:
     assert abs(at_precision(k * sp.Trace(A * A), values, 0.0, 30) - np.trace(a @ a) / 4) < 1e-14
     with pytest.raises(Unlowerable):
         at_precision(sp.MatPow(A, sp.Rational(1, 3)), values, 0.0, 30)
+
+
+@pytest.mark.parametrize("name", ["lambda_balanced", "two_eigenvalues"])
+def test_units_take_up_the_variance_of_white_inputs(name: str) -> None:
+    stream = np.random.default_rng(5)
+    X = np.sqrt(12 * 2.0) * np.linalg.qr(stream.standard_normal((12, 3)))[0]
+    example = _LAWS[name].example()
+    task = sk.Task(X, stream.standard_normal((12, 2)))
+    problem = replace(example, curriculum=sk.Curriculum.of(task))
+    found = printed_evidence(_LAWS[name], problem)
+    assert found.passed, found.figure
+    steps = sk.derive(problem.network, task, problem.weights, law=name).steps
+    assert all(step.check().passed for step in steps)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from symkernel import notation
 from symkernel.errors import NoClosedForm, SymkernelError
 from symkernel.formula import Verdict
 from symkernel.problem.problem import Problem
@@ -169,6 +170,15 @@ class GramState:
             self.form.first: first * path[:, :n].transpose(0, 2, 1),
             self.form.second: second * path[:, n:],
         }
+
+
+def white_form(problem: Problem) -> TwoLayer:
+    """Return the canonical form on white inputs; another variance than 1 is the symbol d."""
+    form = two_layer(problem)
+    if not problem.is_numeric_but_for_durations:
+        return form
+    spread = GramState.of(problem, isotropic=True).variance
+    return form if abs(spread - 1) <= TOLERANCE else form.counted_in(notation.d)
 
 
 def gram_verdicts(law: str, problem: Problem) -> tuple[tuple[Verdict, ...], bool]:

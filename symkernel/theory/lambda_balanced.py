@@ -25,7 +25,7 @@ from symkernel.problem.task import Task
 from symkernel.theory import riccati
 from symkernel.theory.gradient_flow import rate_of
 from symkernel.theory.gram_checks import draw_balanced, riccati_limits
-from symkernel.theory.gram_numbers import gram_numbers
+from symkernel.theory.gram_numbers import white_numbers
 from symkernel.theory.gram_observables import (
     gram_formulas,
     gram_result,
@@ -33,11 +33,11 @@ from symkernel.theory.gram_observables import (
     sizes,
     stacked,
 )
-from symkernel.theory.gram_state import GramState, gram_verdicts, isotropic_verdict
+from symkernel.theory.gram_state import GramState, gram_verdicts, isotropic_verdict, white_form
 from symkernel.theory.lax import LAM as _LAM
 from symkernel.theory.mode_state import TOLERANCE
 from symkernel.theory.riccati import RiccatiFlow
-from symkernel.theory.two_layer import TwoLayer, two_layer
+from symkernel.theory.two_layer import TwoLayer
 from symkernel.theory.words import Words, derivative
 from symkernel.trajectory import Trajectory
 
@@ -166,7 +166,7 @@ class _Derivation:
 
 
 def _derive(problem: Problem) -> Derived:
-    derivation = _Derivation(two_layer(problem))
+    derivation = _Derivation(white_form(problem))
     return Derived(
         steps=derivation.steps,
         result=derivation.result,
@@ -174,7 +174,7 @@ def _derive(problem: Problem) -> Derived:
         routine=lambda: compile_algorithm(RiccatiFlow),
         limits=riccati_limits(),
         precision=riccati.check_precision,
-        numbers=gram_numbers,
+        numbers=white_numbers,
     )
 
 

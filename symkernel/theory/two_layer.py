@@ -11,7 +11,7 @@ $\rho_1, \rho_2$ and into the scale of $S = \kappa\,\Sigma_{yx}$, none into time
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
 import sympy as sp
@@ -48,6 +48,8 @@ class TwoLayer:
         $\kappa$ in $S = \kappa\,\Sigma_{yx}$.
     decay : sympy.Expr
         $\gamma$.
+    variance : sympy.Expr
+        What $\Sigma_{xx}$ is counted in: the variance of isotropic inputs, or 1.
     """
 
     system: GradientFlow
@@ -58,6 +60,12 @@ class TwoLayer:
     rho2: sp.Expr
     strength: sp.Expr
     decay: sp.Expr
+    variance: sp.Expr = sp.S.One
+
+    def counted_in(self, variance: sp.Expr) -> TwoLayer:
+        """Return the form in which the units of the weights take up the variance of the inputs."""
+        root = sp.sqrt(variance)
+        return replace(self, rho1=self.rho1 / root, rho2=self.rho2 / root, variance=variance)
 
     @cached_property
     def flow(self) -> dict[str, Words]:
@@ -66,6 +74,7 @@ class TwoLayer:
             self.first: Words.of("w_1", coefficient=self.rho1),
             self.second: Words.of("w_2", coefficient=self.rho2),
             "Syx": Words.of("S", coefficient=1 / self.strength),
+            "Sxx": Words.of("Sxx", coefficient=self.variance),
         }
         names = {"w_1": (self.first, self.rho1), "w_2": (self.second, self.rho2)}
         return {
@@ -111,13 +120,34 @@ class TwoLayer:
                 sp.Eq(old[self.first], self.rho1 * new["w_1"], evaluate=False),
                 sp.Eq(old[self.second], self.rho2 * new["w_2"], evaluate=False),
                 sp.Eq(new["S"], self.strength * old["Syx"], evaluate=False),
+                *self._inputs(),
                 *(
                     sp.Eq(rate_of(name, shapes), words.matrix(shapes), evaluate=False)
-                    for name, words in self.expected.items()
+                    for name, words in self._shown().items()
                 ),
             ),
             self.check,
         )
+
+    def _inputs(self) -> tuple[sp.Eq, ...]:
+        """State the covariance of isotropic inputs, where the units take up their variance."""
+        if self.variance == 1:
+            return ()
+        shape = self.shapes["Sxx"]
+        white = self.variance * sp.Identity(shape[0])
+        return (sp.Eq(sp.MatrixSymbol("Sxx", *shape), white, evaluate=False),)
+
+    def _shown(self) -> dict[str, Words]:
+        """Return the canonical flow as it is printed: white inputs leave it."""
+        if self.variance == 1:
+            return self.expected
+        return {
+            name: Words.collect(
+                (tuple(factor for factor in word if factor[0] != "Sxx"), c)
+                for word, c in words.terms.items()
+            )
+            for name, words in self.expected.items()
+        }
 
     def check(self) -> Evidence:
         """Substitute the units into the derived flow."""
