@@ -103,8 +103,8 @@ def test_slip_in_what_laws_share_is_found(
     ("place", "owner", "right", "wrong"),
     [
         ("deep_values", "DeepLaw", "notation.d - output", "notation.d + output"),
-        ("deep_mode", "DeepMode", "integral - integral.subs", "integral + integral.subs"),
-        ("deep_mode", "DeepMode", "rate = target * (target", "rate = -target * (target"),
+        ("deep_mode", "DeepMode", "clock.y) - integral.subs", "clock.y) + integral.subs"),
+        ("deep_mode", "DeepMode", "rate, target * (target", "rate, -target * (target"),
     ],
 )  # fmt: skip
 def test_slip_in_deep_modes_is_found(
