@@ -255,17 +255,3 @@ def figure() -> Figure:
     limit.set(xlabel="D t", ylabel="u / s", title="infinite depth, $u_0$ = 0.1")
     limit.legend(frameon=False, fontsize="small")
     return page
-
-
-def main() -> None:
-    """Print the law, the claims and the checks."""
-    report = check()
-    print(report.derivation)
-    print("\nClaims")
-    for title, holds, found in claims():
-        print(f"  {title}: {'holds' if holds else 'FAILS'} ({found})")
-    print(f"\n{report}")
-
-
-if __name__ == "__main__":
-    main()

@@ -315,17 +315,3 @@ def figure() -> Figure:
     reversals.set(xlabel="flow time since the reversal", ylabel="loss", title="targets change sign")
     reversals.legend(frameon=False, fontsize="small")
     return page
-
-
-def main() -> None:
-    """Print the law, the claims and the checks."""
-    report = check()
-    print(report.derivation)
-    print("\nClaims")
-    for title, holds, found in claims():
-        print(f"  {title}: {'holds' if holds else 'FAILS'} ({found})")
-    print(f"\n{report}")
-
-
-if __name__ == "__main__":
-    main()

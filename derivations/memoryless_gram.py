@@ -302,17 +302,3 @@ def figure() -> Figure:
     ax.set(xlabel="hidden units", title=f"Gaussian weights, {len(SEEDS)} seeds")
     ax.legend(frameon=False, fontsize="small")
     return page
-
-
-def main() -> None:
-    """Print the law, the claims and the checks."""
-    report = check()
-    print(report.derivation)
-    print("\nClaims")
-    for title, holds, found in claims():
-        print(f"  {title}: {'holds' if holds else 'FAILS'} ({found})")
-    print(f"\n{report}")
-
-
-if __name__ == "__main__":
-    main()

@@ -118,7 +118,7 @@ def predicted_half_times() -> np.ndarray:
 
 
 def _number(expression: sp.Expr) -> sp.Expr:
-    return sp.sympify(expression).subs({B: BRANCHING, L: DEPTH})
+    return expression.subs({B: BRANCHING, L: DEPTH})
 
 
 # The claims.
@@ -276,17 +276,3 @@ def figure() -> Figure:
     )
     bottom.colorbar(image, ax=bottom.axes, shrink=0.8)
     return page
-
-
-def main() -> None:
-    """Print the law, the claims and the checks."""
-    report = check()
-    print(report.derivation)
-    print(f"\n  t_l = {STAGED_TIME}\n\nClaims")
-    for title, holds, found in claims():
-        print(f"  {title}: {'holds' if holds else 'FAILS'} ({found})")
-    print(f"\n{report}")
-
-
-if __name__ == "__main__":
-    main()

@@ -291,17 +291,3 @@ def _portrait(ax: Any, colours: Any) -> None:
         **limits,
     )
     ax.legend(frameon=False)
-
-
-def main() -> None:
-    """Print the law, the claims and the checks."""
-    report = check()
-    print(report.derivation)
-    print("\nClaims")
-    for title, holds, found in claims():
-        print(f"  {title}: {'holds' if holds else 'FAILS'} ({found})")
-    print(f"\n{report}")
-
-
-if __name__ == "__main__":
-    main()

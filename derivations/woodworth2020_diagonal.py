@@ -239,17 +239,3 @@ def figure() -> Figure:
     ends.set_title("from the rich to the kernel regime")
     ends.legend(frameon=False, fontsize="small")
     return page
-
-
-def main() -> None:
-    """Print the law, the claims and the checks."""
-    report = check()
-    print(report.derivation)
-    print("\nClaims")
-    for title, holds, found in claims():
-        print(f"  {title}: {'holds' if holds else 'FAILS'} ({found})")
-    print(f"\n{report}")
-
-
-if __name__ == "__main__":
-    main()

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 import sympy as sp
@@ -79,10 +79,7 @@ class Misfit:
             error = np.abs(values(self.few) - evaluate(self.claim, self.few)).max()
         except (TypeError, ValueError, NameError, ArithmeticError):
             error = np.inf
-        return values if error <= self.bound * self.scale else self._surely
-
-    def _surely(self, times: np.ndarray) -> np.ndarray:
-        return evaluate(self.claim, times)
+        return values if error <= self.bound * self.scale else partial(evaluate, self.claim)
 
     def at(self, times: np.ndarray) -> np.ndarray:
         """Return values of the claim; NaN where it has none."""

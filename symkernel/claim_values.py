@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -122,10 +123,7 @@ def mode_basis(problem: Problem) -> Basis:
 
 def _product(layers: list[np.ndarray]) -> np.ndarray:
     """Return the end-to-end map at every time, (n_times, n_outputs, n_inputs)."""
-    product = layers[0]
-    for layer in layers[1:]:
-        product = layer @ product
-    return product
+    return reduce(lambda product, layer: layer @ product, layers)
 
 
 def _activities(
@@ -162,6 +160,7 @@ def evaluate(claim: sp.Expr, times: np.ndarray) -> np.ndarray:
     """Return a formula's values; what is not real and finite is refused."""
     try:
         found = [complex(claim.evalf(DIGITS, subs={notation.t: float(t)})) for t in times]
+    # Which of these SymPy raises depends on the function that it has no number for.
     except (TypeError, ValueError, NotImplementedError, ArithmeticError):
         raise InvalidArgument(
             f"Argument 'formula' must have a number as value at all times, but {claim} has none."

@@ -63,6 +63,11 @@ class Evidence:
     passed: bool
     figure: str
 
+    @classmethod
+    def of(cls, passed: object, words: str) -> Evidence:
+        """Return the evidence for a statement, or that it is NOT so."""
+        return cls(bool(passed), words if passed else f"NOT so: {words}")
+
 
 @dataclass(frozen=True, repr=False)
 class Step:

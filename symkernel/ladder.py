@@ -20,7 +20,6 @@ from symkernel.ladder_structure import (
     determined,
     end_to_end,
     horizon,
-    is_chain,
     products,
     structure_rung,
 )
@@ -179,7 +178,7 @@ def _in_convention(problem: Problem, like: Problem) -> Problem:
     # A factor with symbols is tried with 1 for each of them.
     factor = factor.subs(dict.fromkeys(factor.free_symbols, 1))
     loss = SquaredError(factor, weight_decay=problem.loss.weight_decay)
-    if not is_chain(problem.network):
+    if not problem.network.is_chain:
         return replace(problem, loss=loss)
     layers = problem.network.parameters
     network = Network.mlp(
@@ -284,7 +283,7 @@ def _map(problem: Problem, found: Trajectory) -> np.ndarray:
     """Return the end-to-end map, or for other networks than chains all weights."""
     if "end_to_end" in found.available:
         return found.end_to_end
-    if is_chain(problem.network):
+    if problem.network.is_chain:
         return end_to_end(problem, found.weights)
     flat = (found.weights[name].reshape(len(found.times), -1) for name in sorted(found.weights))
     return np.concatenate(list(flat), axis=1)

@@ -22,6 +22,7 @@ from symkernel.ladder_structure import with_samples
 from symkernel.notation import t
 from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.problem import Problem
+from symkernel.problem.scalars import as_sympy
 from symkernel.theory.gradient_flow import rate_of
 
 _BOUND = 1e-9
@@ -201,7 +202,7 @@ def _value(expression: Any, values: Mapping[Any, Any], time: float) -> Any:
     """Return a value, or None if a symbol has none or the expression is none of numbers."""
     if expression in values:
         return values[expression]
-    expression = sp.sympify(expression)
+    expression = as_sympy(expression)
     if expression.has(AppliedUndef) or not expression.free_symbols <= values.keys():
         return None
     try:

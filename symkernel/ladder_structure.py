@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import reduce
 from itertools import pairwise
 from typing import Any
 
@@ -13,8 +14,6 @@ from symkernel.formula import Law, Rung
 from symkernel.ladder_networks import conserved_gap, equivariance_gap, turned_task
 from symkernel.problem import weights as make
 from symkernel.problem.curriculum import Curriculum, Phase
-from symkernel.problem.network import Network
-from symkernel.problem.nodes import Linear
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.trajectory import Trajectory
@@ -45,17 +44,8 @@ def horizon(problem: Problem, strength: float = 50.0) -> np.ndarray:
 
 def end_to_end(problem: Problem, weights: Any) -> np.ndarray:
     """Return the product of all layers at every time, (n_times, n_outputs, n_inputs)."""
-    product = None
-    for p in problem.network.parameters:
-        layer = float(p.scale) * weights[p.name]
-        product = layer if product is None else layer @ product
-    return product  # type: ignore[return-value]
-
-
-def is_chain(network: Network) -> bool:
-    """Whether a network is a product of dense trained layers and nothing else."""
-    layers = [n for n in network.order if isinstance(n, Linear) and n.parameter.kind == "dense"]
-    return len(network.order) == len(layers) + 1 == len(network.parameters) + 1
+    layers = (float(p.scale) * weights[p.name] for p in problem.network.parameters)
+    return reduce(lambda product, layer: layer @ product, layers)
 
 
 def determined(found: Trajectory) -> dict[str, np.ndarray]:
@@ -67,7 +57,7 @@ def determined(found: Trajectory) -> dict[str, np.ndarray]:
 
 def products(problem: Problem, weights: Any) -> dict[str, np.ndarray]:
     """Return what does not depend on rotations of the hidden layer, of chains of layers."""
-    if not is_chain(problem.network):
+    if not problem.network.is_chain:
         return {}
     layers = [weights[p.name] for p in problem.network.parameters]
     first, second = layers[0], layers[-1]
@@ -152,7 +142,7 @@ def _conserved(problem: Problem, law: Law) -> float | None:
     times = _times(problem)
     if problem.network.gates:
         return conserved_gap(problem, law, times)
-    if not is_chain(problem.network):
+    if not problem.network.is_chain:
         return None
     trajectory = law.trajectory(problem, times)
     rates = [float(p.rate) for p in problem.network.parameters]
@@ -177,7 +167,7 @@ def _equivariance(problem: Problem, law: Law) -> float | None:
     """Turn inputs, all hidden layers and outputs; the weights must turn with them."""
     if problem.network.gates:
         return equivariance_gap(problem, law, _times(problem), _SEED)
-    if not is_chain(problem.network):
+    if not problem.network.is_chain:
         return None
     stream = np.random.default_rng(_SEED)
     start = problem.weights.arrays

@@ -80,14 +80,25 @@ def register(symbol: sp.Symbol, latex: str, meaning: str) -> sp.Symbol:
     Raises
     ------
     InvalidArgument
-        If the identifier stands for another symbol already.
+        If the identifier stands for another symbol, is set otherwise or means something else.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> from symkernel import notation
+    >>> known = notation.entry("s")
+    >>> assert notation.register(notation.s, known.latex, known.meaning) == notation.s
     """
-    known = _TABLE.get(symbol.name)
-    if known is not None and known.symbol != symbol:
+    known = _TABLE.setdefault(symbol.name, Entry(symbol, latex, meaning))
+    if known.symbol != symbol:
         raise InvalidArgument(
             f"Symbol '{symbol.name}' exists already with other assumptions; use notation's own."
         )
-    _TABLE[symbol.name] = Entry(symbol, latex, meaning)
+    if (known.latex, known.meaning) != (latex, meaning):
+        raise InvalidArgument(
+            f"Symbol '{symbol.name}' is {known.latex} already, '{known.meaning}', and cannot be "
+            f"{latex}, '{meaning}', too; give yours another identifier."
+        )
     return symbol
 
 

@@ -31,6 +31,7 @@ from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
+from symkernel.problem.scalars import as_sympy
 from symkernel.problem.task import Task
 from symkernel.problem.values import by_symbol
 from symkernel.problem.weights import Weights
@@ -133,7 +134,7 @@ class TaskPair:
     @property
     def _switches(self) -> tuple[sp.Expr, sp.Expr]:
         _, one, two = self.problem.curriculum.starts
-        return sp.sympify(one), sp.sympify(two)
+        return as_sympy(one), as_sympy(two)
 
     def _at(self, task: int, phase: int, time: sp.Expr) -> sp.Expr:
         return self.law.task_loss(task, phase).subs(_TIME, time)

@@ -20,6 +20,7 @@ import mpmath
 import sympy as sp
 
 from symkernel.errors import Unlowerable
+from symkernel.problem.scalars import as_sympy
 
 
 class Propagator(sp.MatrixExpr):
@@ -34,7 +35,7 @@ class Propagator(sp.MatrixExpr):
 
     def __new__(cls, generator: sp.MatrixExpr, time: sp.Expr) -> Propagator:
         """Return the function of a generator and a time."""
-        return super().__new__(cls, generator, sp.sympify(time))
+        return super().__new__(cls, generator, as_sympy(time))
 
     @property
     def shape(self) -> tuple[sp.Expr, sp.Expr]:
@@ -175,14 +176,14 @@ def exact(
 
     def number(function: sp.Expr) -> sp.Expr:
         powers = function.replace(sp.exp, lambda x: base ** sp.expand(x / time))
-        return sp.sympify(powers).subs(time, at)
+        return powers.subs(time, at)
 
     def walk(node: Any) -> Pair:
         if node in values:
             return values[node], sp.zeros(*values[node].shape)
         if isinstance(node, Propagator):
             own = node.args[1]
-            functions = [sp.sympify(node.of_eigenvalue(f, own, sp.exp)) for f in eigenvalues]
+            functions = [node.of_eigenvalue(f, own, sp.exp) for f in eigenvalues]
             value, rate = (
                 vectors * sp.diag(*map(number, entries)) * vectors.T
                 for entries in (functions, [f.diff(time) for f in functions])

@@ -5,10 +5,25 @@ SymPy's own `expm1` and `hypot` (sympy.codegen.cfunctions) are used where they e
 
 from __future__ import annotations
 
+from abc import abstractmethod
+
 import sympy as sp
 
 
-class tanhc(sp.Function):
+class _Defined(sp.Function):
+    """A function of one argument that its `definition` evaluates."""
+
+    nargs = 1
+
+    @abstractmethod
+    def definition(self) -> sp.Expr:
+        """Return the function written out."""
+
+    def _eval_evalf(self, prec: int) -> sp.Expr:
+        return self.definition()._eval_evalf(prec)
+
+
+class tanhc(_Defined):
     r"""The entire-on-the-line function $\tanh(x)/x$, 1 at $x = 0$.
 
     Examples
@@ -17,8 +32,6 @@ class tanhc(sp.Function):
     >>> from symkernel.codegen.functions import tanhc
     >>> assert tanhc(0) == 1 and tanhc(sp.Symbol("x")).definition().limit("x", 0) == 1
     """
-
-    nargs = 1
 
     @classmethod
     def eval(cls, x: sp.Expr) -> sp.Expr | None:
@@ -29,53 +42,35 @@ class tanhc(sp.Function):
         """Return the function written out; valid for x other than 0."""
         return sp.tanh(self.args[0]) / self.args[0]
 
-    def _eval_evalf(self, prec: int) -> sp.Expr:
-        return self.definition()._eval_evalf(prec)
-
     def _latex(self, printer: object) -> str:
         return rf"\operatorname{{tanhc}}\left({printer._print(self.args[0])}\right)"  # type: ignore[attr-defined]
 
 
-class decay(sp.Function):
+class decay(_Defined):
     r"""$e^{-x}$ for $x \ge 0$; with `rise` of the same argument it costs one exponential."""
-
-    nargs = 1
 
     def definition(self) -> sp.Expr:
         """Return the function written out."""
         return sp.exp(-self.args[0])
 
-    def _eval_evalf(self, prec: int) -> sp.Expr:
-        return self.definition()._eval_evalf(prec)
 
-
-class sigmoid(sp.Function):
+class sigmoid(_Defined):
     r"""$1/(1 + e^{-x})$, without overflow for either sign of $x$."""
-
-    nargs = 1
 
     def definition(self) -> sp.Expr:
         """Return the function written out."""
         return 1 / (1 + sp.exp(-self.args[0]))
 
-    def _eval_evalf(self, prec: int) -> sp.Expr:
-        return self.definition()._eval_evalf(prec)
 
-
-class softplus(sp.Function):
+class softplus(_Defined):
     r"""$\ln(1 + e^x)$, without overflow, relative accuracy where it is small."""
-
-    nargs = 1
 
     def definition(self) -> sp.Expr:
         """Return the function written out."""
         return sp.log(1 + sp.exp(self.args[0]))
 
-    def _eval_evalf(self, prec: int) -> sp.Expr:
-        return self.definition()._eval_evalf(prec)
 
-
-class rise(sp.Function):
+class rise(_Defined):
     r"""$1 - e^{-x}$ for $x \ge 0$, without cancellation near 0.
 
     Examples
@@ -86,11 +81,6 @@ class rise(sp.Function):
     >>> assert sp.expand(rise(x).definition() + decay(x).definition()) == 1
     """
 
-    nargs = 1
-
     def definition(self) -> sp.Expr:
         """Return the function written out."""
         return 1 - sp.exp(-self.args[0])
-
-    def _eval_evalf(self, prec: int) -> sp.Expr:
-        return self.definition()._eval_evalf(prec)

@@ -15,6 +15,8 @@ from sympy.matrices.expressions.matexpr import MatrixExpr
 from sympy.matrices.expressions.slice import MatrixSlice
 from sympy.printing.precedence import PRECEDENCE
 
+from symkernel.problem.scalars import as_sympy
+
 __all__ = ["Diagonal", "Elementwise", "InnerProduct", "Rows"]
 
 
@@ -33,7 +35,7 @@ class InnerProduct(sp.Expr):
 
     def __new__(cls, left: Any, right: Any) -> InnerProduct:
         """Return the product; the columns are of one length, known or not."""
-        return sp.Expr.__new__(cls, sp.sympify(left), sp.sympify(right))
+        return sp.Expr.__new__(cls, as_sympy(left), as_sympy(right))
 
     def doit(self, **hints: Any) -> sp.Expr:
         """Return the sum over entries if both columns are explicit matrices.
@@ -79,7 +81,7 @@ class Elementwise(MatrixExpr):
     def __new__(cls, function: sp.Lambda, argument: Any, label: str | Str) -> Elementwise:
         """Return the application; nothing is evaluated."""
         text = label if isinstance(label, Str) else Str(label)
-        return MatrixExpr.__new__(cls, function, sp.sympify(argument), text)
+        return MatrixExpr.__new__(cls, function, as_sympy(argument), text)
 
     @property
     def function(self) -> sp.Lambda:

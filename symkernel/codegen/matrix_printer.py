@@ -21,6 +21,7 @@ from symkernel.codegen.matrix_nodes import Elementwise, InnerProduct
 from symkernel.codegen.printer import source_of
 from symkernel.errors import Unlowerable
 from symkernel.problem.activation import ARGUMENT, Activation
+from symkernel.problem.scalars import as_sympy
 
 __all__ = ["LEFT", "NONE", "RIGHT", "Leaf", "Lowering"]
 
@@ -112,7 +113,7 @@ class Lowering:
 
     def size(self, value: object) -> str:
         """Return the code of a size."""
-        self.sizes.append(sp.sympify(value))
+        self.sizes.append(as_sympy(value))
         return f"sizes[{len(self.sizes) - 1}]"
 
     def number(self, value: sp.Expr) -> str:

@@ -16,6 +16,7 @@ from symkernel.codegen.matrix_printer import LEFT, NONE, RIGHT, Leaf
 from symkernel.errors import InvalidArgument, MissingValues, ShapeMismatch, as_real_array
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Gate, Size
+from symkernel.problem.scalars import as_sympy
 
 __all__ = ["KernelRoutine", "routine"]
 
@@ -218,7 +219,7 @@ def _fit(array: np.ndarray, shape: tuple[Size, ...], subject: str, sizes: Sizes)
     for size, actual in zip(shape, array.shape, strict=True):
         if isinstance(size, sp.Symbol):
             sizes.setdefault(size, actual)
-    wanted = tuple(sp.sympify(size).subs(sizes) for size in shape)
+    wanted = tuple(as_sympy(size).subs(sizes) for size in shape)
     if any(w.is_Integer and w != a for w, a in zip(wanted, array.shape, strict=True)):
         raise ShapeMismatch(
             f"{subject} must be of shape ({', '.join(map(str, wanted))}), not {array.shape}."

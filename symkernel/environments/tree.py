@@ -72,71 +72,93 @@ def multiplicity() -> sp.Expr:
 @cache
 def steps(whitened: bool) -> tuple[Step, ...]:
     """Return the derivation of the spectrum for symbols B and L."""
-    i, j, k = sp.symbols("i j k", integer=True, nonnegative=True)
-    similarity, block, vector = sp.IndexedBase("G"), sp.IndexedBase("J"), sp.IndexedBase("v")
-    value, strength, count = sp.IndexedBase("lambda"), sp.IndexedBase("s"), sp.IndexedBase("m")
-    size = B ** (L - k)
-    same = sp.KroneckerDelta(sp.floor(i / size), sp.floor(j / size))
-    shared = sp.Sum(same, (k, 0, L))
     # d / n, the square of the factor between Y^T and <y x^T>.
     scale = B**-L if whitened else B ** (-2 * L)
     squared = scale * eigenvalue()
-    action = sp.Piecewise((size * vector[LEVEL], k >= LEVEL), (0, True))
     return (
-        Step(
-            "Similarity of items",
-            "Two items share one feature for each level on which they have the same ancestor; "
-            "items are numbered so that the ancestor of item i is the integer part of i over the "
-            "size of its group. Hence Y Y^T is a sum of block matrices of ones, one a level.",
-            (sp.Eq(similarity[i, j], shared, evaluate=False),),
-            lambda: _check_similarity(shared, i, j),
+        _similarity_step(),
+        _action_step(),
+        _eigenvalue_step(),
+        _multiplicity_step(),
+        _singular_step(squared, whitened),
+        _order_step(squared, scale * B ** (L - LEVEL)),
+    )
+
+
+_I, _J, _K = sp.symbols("i j k", integer=True, nonnegative=True)
+# Items below a node of level k.
+_SIZE = B ** (L - _K)
+
+
+def _similarity_step() -> Step:
+    same = sp.KroneckerDelta(sp.floor(_I / _SIZE), sp.floor(_J / _SIZE))
+    shared = sp.Sum(same, (_K, 0, L))
+    return Step(
+        "Similarity of items",
+        "Two items share one feature for each level on which they have the same ancestor; "
+        "items are numbered so that the ancestor of item i is the integer part of i over the "
+        "size of its group. Hence Y Y^T is a sum of block matrices of ones, one a level.",
+        (sp.Eq(sp.IndexedBase("G")[_I, _J], shared, evaluate=False),),
+        lambda: _check_similarity(shared),
+    )
+
+
+def _action_step() -> Step:
+    block, contrast = sp.IndexedBase("J")[_K], sp.IndexedBase("v")[LEVEL]
+    action = sp.Piecewise((_SIZE * contrast, _K >= LEVEL), (0, True))
+    return Step(
+        "Action on a contrast between siblings",
+        "A contrast is constant on each sibling, sums to zero over them, and vanishes outside "
+        "their group. A block within a sibling multiplies it by the block's size; a wider "
+        "block sums it to zero. At the root every block is within.",
+        (sp.Eq(block * contrast, action, evaluate=False),),
+        _check_action,
+    )
+
+
+def _eigenvalue_step() -> Step:
+    value = sp.IndexedBase("lambda")[LEVEL]
+    return Step(
+        "Eigenvalues",
+        "Contrasts are eigenvectors of every block matrix, so the eigenvalues add up to a "
+        "geometric sum over the levels from the contrast's own down to the items.",
+        (
+            sp.Eq(value, sp.Sum(_SIZE, (_K, LEVEL, L)), evaluate=False),
+            sp.Eq(value, eigenvalue(), evaluate=False),
         ),
-        Step(
-            "Action on a contrast between siblings",
-            "A contrast is constant on each sibling, sums to zero over them, and vanishes outside "
-            "their group. A block within a sibling multiplies it by the block's size; a wider "
-            "block sums it to zero. At the root every block is within.",
-            (sp.Eq(block[k] * vector[LEVEL], action, evaluate=False),),
-            _check_action,
-        ),
-        Step(
-            "Eigenvalues",
-            "Contrasts are eigenvectors of every block matrix, so the eigenvalues add up to a "
-            "geometric sum over the levels from the contrast's own down to the items.",
-            (
-                sp.Eq(value[LEVEL], sp.Sum(size, (k, LEVEL, L)), evaluate=False),
-                sp.Eq(value[LEVEL], eigenvalue(), evaluate=False),
-            ),
-            _check_eigenvalue,
-        ),
-        Step(
-            "Multiplicities",
-            "Vectors constant on the nodes of a level have as many dimensions as there are nodes; "
-            "contrasts of the level are those orthogonal to the level above.",
-            (sp.Eq(count[LEVEL], multiplicity(), evaluate=False),),
-            _check_multiplicity,
-        ),
-        Step(
-            "Singular values",
-            "Inputs are one-hot times a factor and items equally frequent, so <y x^T> is "
-            + ("Y^T over the root of n" if whitened else "Y^T / n")
-            + ", and its singular values are the roots of the eigenvalues, scaled.",
-            (sp.Eq(strength[LEVEL], sp.sqrt(squared), evaluate=False),),
-            lambda: _check_singular(squared, whitened),
-        ),
-        Step(
-            "Broad before fine",
-            "Each level is driven more strongly than the next, since the difference of the "
-            "squares is positive.",
-            (
-                sp.Eq(
-                    strength[LEVEL] ** 2 - strength[LEVEL + 1] ** 2,
-                    scale * B ** (L - LEVEL),
-                    evaluate=False,
-                ),
-            ),
-            lambda: _check_order(squared, scale * B ** (L - LEVEL)),
-        ),
+        _check_eigenvalue,
+    )
+
+
+def _multiplicity_step() -> Step:
+    return Step(
+        "Multiplicities",
+        "Vectors constant on the nodes of a level have as many dimensions as there are nodes; "
+        "contrasts of the level are those orthogonal to the level above.",
+        (sp.Eq(sp.IndexedBase("m")[LEVEL], multiplicity(), evaluate=False),),
+        _check_multiplicity,
+    )
+
+
+def _singular_step(squared: sp.Expr, whitened: bool) -> Step:
+    return Step(
+        "Singular values",
+        "Inputs are one-hot times a factor and items equally frequent, so <y x^T> is "
+        + ("Y^T over the root of n" if whitened else "Y^T / n")
+        + ", and its singular values are the roots of the eigenvalues, scaled.",
+        (sp.Eq(sp.IndexedBase("s")[LEVEL], sp.sqrt(squared), evaluate=False),),
+        lambda: _check_singular(squared, whitened),
+    )
+
+
+def _order_step(squared: sp.Expr, gap: sp.Expr) -> Step:
+    strength = sp.IndexedBase("s")
+    return Step(
+        "Broad before fine",
+        "Each level is driven more strongly than the next, since the difference of the "
+        "squares is positive.",
+        (sp.Eq(strength[LEVEL] ** 2 - strength[LEVEL + 1] ** 2, gap, evaluate=False),),
+        lambda: _check_order(squared, gap),
     )
 
 
@@ -160,10 +182,10 @@ def _gram(b: int, deep: int) -> np.ndarray:
     return nodes @ nodes.T
 
 
-def _check_similarity(shared: sp.Expr, i: sp.Symbol, j: sp.Symbol) -> Evidence:
+def _check_similarity(shared: sp.Expr) -> Evidence:
     def compare(b: int, deep: int) -> bool:
         gram = _gram(b, deep)
-        formula = sp.lambdify((i, j), _at(shared, b, deep).doit(), "sympy")
+        formula = sp.lambdify((_I, _J), _at(shared, b, deep).doit(), "sympy")
         items = [sp.Integer(item) for item in range(len(gram))]
         return all(
             formula(items[row], items[column]) == int(gram[row, column])

@@ -60,6 +60,10 @@ def product_each(left, right):
     return out
 
 
+# Bodies that differ in one index are written out: what chooses it would be a test inside the
+# innermost loop, or a function handed in, which numba compiles again for every caller.
+
+
 @_parallel
 def scaled_columns(matrices, diagonals):
     r"""Return the stack of $A_i \operatorname{diag}(d_i)$."""

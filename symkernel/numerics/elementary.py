@@ -14,6 +14,7 @@ Notes
 Every function states ``fastmath={"contract"}`` itself: a caller compiled with ``fastmath=True``
 would otherwise hand its flags down, and reassociation destroys the rounding constant.
 ``error_model="numpy"`` is there because the check for division by zero prevents vectorisation.
+Polynomials are written out by Horner's rule: nothing but products and sums is left to vectorise.
 `min` and `max` have the variable first: NaN then passes through, as all comparisons with it fail.
 
 References

@@ -52,6 +52,54 @@ def growth_ratio(f, t):
 
 
 @_njit
+def _sorted_stack(c):
+    """Return the columns of [C; 1] as rows, their entries by falling size, and that order."""
+    m, k = c.shape
+    n = m + k
+    size = np.empty(n)
+    for i in range(m):
+        size[i] = np.abs(c[i]).max()
+    size[m:] = 1.0
+    order = np.argsort(-size)
+    # Columns of the stack are rows here: they are what a reflection runs along.
+    a = np.empty((k, n))
+    for j in range(k):
+        for i in range(n):
+            row = order[i]
+            a[j, i] = c[row, j] if row < m else (1.0 if row - m == j else 0.0)
+    return a, order
+
+
+@_njit
+def _pivot(a, j):
+    """Put the longest of the rows from j on, behind entry j, in place j; return its length."""
+    k, n = a.shape
+    best, largest = j, -1.0
+    for p in range(j, k):
+        norm = 0.0
+        for i in range(j, n):
+            norm += a[p, i] * a[p, i]
+        if norm > largest:
+            best, largest = p, norm
+    if best != j:
+        for i in range(n):
+            a[j, i], a[best, i] = a[best, i], a[j, i]
+    return math.sqrt(largest)
+
+
+@_njit
+def _reflect(rows, start, v, j, scale):
+    """Apply 1 - scale v v^T, with v from entry j on, to the rows from `start` on."""
+    for p in range(start, rows.shape[0]):
+        dot = 0.0
+        for i in range(j, rows.shape[1]):
+            dot += rows[p, i] * v[i]
+        dot *= scale
+        for i in range(j, rows.shape[1]):
+            rows[p, i] -= dot * v[i]
+
+
+@_njit
 def orthonormal_stack(c):
     r"""Return an orthonormal basis of the columns of $[C; 1]$, its two blocks.
 
@@ -68,31 +116,11 @@ def orthonormal_stack(c):
     second : ndarray, shape (k, k)
     """
     m, k = c.shape
-    n = m + k
-    size = np.empty(n)
-    for i in range(m):
-        size[i] = np.abs(c[i]).max()
-    size[m:] = 1.0
-    order = np.argsort(-size)
-    # Columns of the stack are rows here: they are what a reflection runs along.
-    a = np.empty((k, n))
-    for j in range(k):
-        for i in range(n):
-            row = order[i]
-            a[j, i] = c[row, j] if row < m else (1.0 if row - m == j else 0.0)
+    a, order = _sorted_stack(c)
+    n = order.size
     scale = np.zeros(k)
     for j in range(k):
-        best, largest = j, -1.0
-        for p in range(j, k):
-            norm = 0.0
-            for i in range(j, n):
-                norm += a[p, i] * a[p, i]
-            if norm > largest:
-                best, largest = p, norm
-        if best != j:
-            for i in range(n):
-                a[j, i], a[best, i] = a[best, i], a[j, i]
-        norm = math.sqrt(largest)
+        norm = _pivot(a, j)
         head = a[j, j]
         shifted = head + math.copysign(norm, head)
         scale[j] = shifted / math.copysign(norm, head)
@@ -100,23 +128,11 @@ def orthonormal_stack(c):
         a[j, j] = 1.0
         for i in range(j + 1, n):
             a[j, i] /= shifted
-        for p in range(j + 1, k):
-            dot = 0.0
-            for i in range(j, n):
-                dot += a[p, i] * a[j, i]
-            dot *= scale[j]
-            for i in range(j, n):
-                a[p, i] -= dot * a[j, i]
+        _reflect(a, j + 1, a[j], j, scale[j])
     basis = np.zeros((k, n))
     for j in range(k - 1, -1, -1):
         basis[j, j] = 1.0
-        for p in range(j, k):
-            dot = 0.0
-            for i in range(j, n):
-                dot += basis[p, i] * a[j, i]
-            dot *= scale[j]
-            for i in range(j, n):
-                basis[p, i] -= dot * a[j, i]
+        _reflect(basis, j, a[j], j, scale[j])
     first, second = np.empty((m, k)), np.empty((k, k))
     for i in range(n):
         row = order[i]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
 
@@ -77,6 +78,34 @@ def common_basis(
     -----
     Whether the result does diagonalise everything is not promised: the caller measures it.
     """
+    cross, inputs = _moments(tasks)
+    mixed = sum(_MIX**k * syx for k, syx in enumerate(cross))
+    U, sigma, Vt = np.linalg.svd(mixed)
+    V = Vt.T
+    blocks = _blocks(sigma, max(U.shape[0], V.shape[0]))
+    rounding = _rounding(sigma, blocks)
+    weights = None if W1 is None or W2 is None else (W1, W2)
+    freedom = _Freedom(inputs, weights, rounding)
+    for block in blocks:
+        nonzero = block.stop <= len(sigma) and sigma[block.start] > _BLOCK * sigma[0]
+        if nonzero and block.stop - block.start > 1:
+            U[:, block], V[:, block] = freedom.settled(U[:, block], V[:, block])
+        elif not nonzero:
+            zero = slice(block.start, None)
+            U[:, zero], V[:, zero] = freedom.settled_unused(U[:, zero], V[:, zero])
+    r = len(sigma)
+    strengths = np.array([np.einsum("or,oi,ir->r", U[:, :r], c, V[:, :r]) for c in cross])
+    scale = max(float(np.abs(strengths).max()), np.finfo(float).tiny)
+    strengths[np.abs(strengths) < 1e-15 * scale] = 0.0
+    first = (strengths != 0).argmax(0)
+    flip = np.where(strengths[first, np.arange(r)] < 0, -1.0, 1.0)
+    U[:, :r] *= flip
+    variances = np.array([np.einsum("ij,ik,kj->j", V, sxx, V) for sxx in inputs])
+    return Basis(U, V, strengths * flip, np.maximum(variances, 0.0), rounding)
+
+
+def _moments(tasks: Sequence[Task]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """Return the cross moments and the input covariances of tasks of one shape."""
     cross, inputs = [], []
     for task in tasks:
         if task.is_numeric and task.Syx is None:
@@ -93,32 +122,7 @@ def common_basis(
         raise InvalidArgument("Argument 'tasks' must hold at least one task.")
     if len(shapes) > 1:
         raise ShapeMismatch(f"All tasks must have the same outputs and inputs, not {shapes}.")
-    mixed = sum(_MIX**k * syx for k, syx in enumerate(cross))
-    U, sigma, Vt = np.linalg.svd(mixed)
-    V = Vt.T
-    blocks = _blocks(sigma, max(U.shape[0], V.shape[0]))
-    levels = np.append([sigma[block.start] for block in blocks if block.start < len(sigma)], 0.0)
-    gaps = -np.diff(levels)
-    gap = float(gaps[gaps > _BLOCK * sigma[0]].min(initial=sigma[0]))
-    rounding = 64.0 * np.finfo(float).eps * (float(sigma[0]) / gap if gap > 0 else 1.0)
-    for block in blocks:
-        nonzero = block.stop <= len(sigma) and sigma[block.start] > _BLOCK * sigma[0]
-        if nonzero and block.stop - block.start > 1:
-            U[:, block], V[:, block] = _refine_pair(
-                U[:, block], V[:, block], inputs, W1, W2, rounding
-            )
-        elif not nonzero:
-            zero = slice(block.start, None)
-            U[:, zero], V[:, zero] = _refine_zero(U[:, zero], V[:, zero], inputs, W1, W2, rounding)
-    r = len(sigma)
-    strengths = np.array([np.einsum("or,oi,ir->r", U[:, :r], c, V[:, :r]) for c in cross])
-    scale = max(float(np.abs(strengths).max()), np.finfo(float).tiny)
-    strengths[np.abs(strengths) < 1e-15 * scale] = 0.0
-    first = (strengths != 0).argmax(0)
-    flip = np.where(strengths[first, np.arange(r)] < 0, -1.0, 1.0)
-    U[:, :r] *= flip
-    variances = np.array([np.einsum("ij,ik,kj->j", V, sxx, V) for sxx in inputs])
-    return Basis(U, V, strengths * flip, np.maximum(variances, 0.0), rounding)
+    return cross, inputs
 
 
 def _blocks(sigma: np.ndarray, full: int) -> list[slice]:
@@ -130,6 +134,14 @@ def _blocks(sigma: np.ndarray, full: int) -> list[slice]:
     return [*blocks, slice(positive, full)] if positive < full else blocks
 
 
+def _rounding(sigma: np.ndarray, blocks: Sequence[slice]) -> float:
+    """Return by what share of a vector the directions of blocks are uncertain."""
+    levels = np.append([sigma[block.start] for block in blocks if block.start < len(sigma)], 0.0)
+    gaps = -np.diff(levels)
+    gap = float(gaps[gaps > _BLOCK * sigma[0]].min(initial=sigma[0]))
+    return 64.0 * float(np.finfo(float).eps) * (float(sigma[0]) / gap if gap > 0 else 1.0)
+
+
 # Parts below this share of what they could be are rounding, below its square where two small
 # factors are multiplied. A small gap beside a block lets other directions into it: then it is more.
 _NOISE = 1e-13
@@ -139,12 +151,13 @@ _NOISE = 1e-13
 # roundings than `Basis.rounding` allows for.
 _CLOSE = 0.1
 _SWEEPS = 3
+# A symmetric matrix, the size that it could have, and the share of it that counts as rounding.
+_Part: TypeAlias = tuple[np.ndarray, float, float]
 
 
-def _diagonalise(parts: Sequence[tuple[np.ndarray, float, float]]) -> np.ndarray:
+def _diagonalise(parts: Sequence[_Part]) -> np.ndarray:
     """Return an orthogonal matrix that diagonalises symmetric matrices, if they commute.
 
-    Each part comes with the size that it could have and the share of it that counts as rounding.
     The eigenvectors of an incommensurate combination do it, save where two eigenvalues of the
     combination are close by accident: there the pair is turned by all parts together, the best
     separated one deciding (Cardoso and Souloumiac's joint angle).
@@ -177,60 +190,64 @@ def _diagonalise(parts: Sequence[tuple[np.ndarray, float, float]]) -> np.ndarray
     return turn
 
 
-def _input_parts(
-    V: np.ndarray, inputs: Sequence[np.ndarray]
-) -> list[tuple[np.ndarray, float, float]]:
-    return [(V.T @ sxx @ V, float(np.linalg.norm(sxx)), _NOISE) for sxx in inputs]
+@dataclass(frozen=True)
+class _Freedom:
+    """What settles the bases inside a block: input covariances, and the weights where given."""
 
+    inputs: Sequence[np.ndarray]
+    weights: tuple[np.ndarray, np.ndarray] | None
+    rounding: float
 
-def _refine_pair(
-    U: np.ndarray,
-    V: np.ndarray,
-    inputs: Sequence[np.ndarray],
-    W1: np.ndarray | None,
-    W2: np.ndarray | None,
-    rounding: float,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the block's two bases, turned together."""
-    parts = _input_parts(V, inputs)
-    if W1 is not None and W2 is not None:
+    @property
+    def _squared(self) -> float:
+        """Share below which a product of two small factors is rounding."""
+        return max(_NOISE, self.rounding) ** 2
+
+    def _input_parts(self, V: np.ndarray) -> list[_Part]:
+        return [(V.T @ sxx @ V, float(np.linalg.norm(sxx)), _NOISE) for sxx in self.inputs]
+
+    def settled(self, U: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the block's two bases, turned together."""
+        parts = self._input_parts(V)
+        if self.weights is not None:
+            W1, W2 = self.weights
+            P, Q = W1 @ V, W2.T @ U
+            first, second = float(np.linalg.norm(W1)), float(np.linalg.norm(W2))
+            parts += [
+                (P.T @ P, first**2, self._squared),
+                (Q.T @ Q, second**2, self._squared),
+                (Q.T @ P, first * second, _NOISE),
+            ]
+        turn = _diagonalise(parts)
+        return U @ turn, V @ turn
+
+    def settled_unused(self, U: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bases of the unused directions, turned apart but paired by the weights."""
+        parts = self._input_parts(V)
+        if self.weights is None:
+            return U, V @ _diagonalise(parts)
+        W1, W2 = self.weights
         P, Q = W1 @ V, W2.T @ U
+        W, B = Q.T @ P, Q.T @ Q
         first, second = float(np.linalg.norm(W1)), float(np.linalg.norm(W2))
-        squared = max(_NOISE, rounding) ** 2
         parts += [
-            (P.T @ P, first**2, squared),
-            (Q.T @ Q, second**2, squared),
-            (Q.T @ P, first * second, _NOISE),
+            (P.T @ P, first**2, self._squared),
+            (W.T @ W, (first * second) ** 2, self._squared),
+            (W.T @ B @ W, first**2 * second**4, self._squared),
         ]
-    turn = _diagonalise(parts)
-    return U @ turn, V @ turn
+        V = V @ _diagonalise(parts)
+        return _paired(U, V, Q.T @ W1 @ V, B, _BLOCK * first * second)
 
 
-def _refine_zero(
-    U: np.ndarray,
-    V: np.ndarray,
-    inputs: Sequence[np.ndarray],
-    W1: np.ndarray | None,
-    W2: np.ndarray | None,
-    rounding: float,
+def _paired(
+    U: np.ndarray, V: np.ndarray, image: np.ndarray, B: np.ndarray, bound: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the bases of the unused directions, turned apart but paired by the weights."""
-    parts = _input_parts(V, inputs)
-    if W1 is None or W2 is None:
-        return U, V @ _diagonalise(parts)
-    P, Q = W1 @ V, W2.T @ U
-    W, B = Q.T @ P, Q.T @ Q
-    first, second = float(np.linalg.norm(W1)), float(np.linalg.norm(W2))
-    squared = max(_NOISE, rounding) ** 2
-    parts += [
-        (P.T @ P, first**2, squared),
-        (W.T @ W, (first * second) ** 2, squared),
-        (W.T @ B @ W, first**2 * second**4, squared),
-    ]
-    V = V @ _diagonalise(parts)
-    image = Q.T @ W1 @ V
+    """Return the bases, each driven input direction beside the output direction that it drives.
+
+    `image` is the map between the directions, B the Gram matrix of the outputs' sides, by which
+    the outputs that nothing drives are turned.
+    """
     lengths = np.linalg.norm(image, axis=0)
-    bound = _BLOCK * first * second
     driven = np.flatnonzero(lengths > max(bound, np.finfo(float).tiny))
     if len(driven) > U.shape[1]:
         return U, V

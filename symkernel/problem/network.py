@@ -27,10 +27,12 @@ from symkernel.problem.nodes import (
     Sum,
     as_size,
 )
-from symkernel.problem.scalars import as_expression, as_expressions
+from symkernel.problem.scalars import as_expression, as_expressions, as_sympy
 
 PARAMETERISATIONS = ("standard", "ntk")
 ActivationLike: TypeAlias = str | sp.Expr | Activation
+# The node classes that theory and simulation know what to do with.
+_KINDS = (Apply, Bias, Gate, Input, Linear, Slice, Sum)
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +62,11 @@ class Network:
     parameterisation: str = "standard"
 
     def __post_init__(self) -> None:
+        strange = [type(node).__name__ for node in self.order if not isinstance(node, _KINDS)]
+        if strange:
+            raise InvalidArgument(
+                f"A network must be made of the nodes of symkernel.nodes, not of {strange[0]!r}."
+            )
         inputs = [node for node in self.order if isinstance(node, Input)]
         if len(inputs) != 1:
             raise InvalidArgument(
@@ -138,6 +145,13 @@ class Network:
             for node in self.order
         )
 
+    @cached_property
+    def is_chain(self) -> bool:
+        """Whether it is a product of different dense trained layers and nothing else."""
+        layers = [node.parameter for node in self.order if isinstance(node, Linear)]
+        plain = all(p.kind == "dense" and p.trained for p in layers)
+        return plain and len(self.order) == len(layers) + 1 == len(set(layers)) + 1
+
     @property
     def activations(self) -> tuple[Activation, ...]:
         """Activations in the order in which the forward pass meets them, each once."""
@@ -146,7 +160,7 @@ class Network:
     @cached_property
     def free_symbols(self) -> set[sp.Symbol]:
         """Symbols in sizes, scales and rates."""
-        sizes = (sp.sympify(node.size) for node in self.order)
+        sizes = (as_sympy(node.size) for node in self.order)
         factors = (factor for p in self.parameters for factor in (p.scale, p.rate))
         return set().union(*(e.free_symbols for e in (*sizes, *factors)))
 
@@ -159,7 +173,7 @@ class Network:
         """Return the network with numbers in place of symbols."""
 
         def sized(size: Size) -> Size:
-            number = sp.sympify(size).subs(values)
+            number = as_sympy(size).subs(values)
             return int(number) if number.is_number else number
 
         moved = {

@@ -15,7 +15,7 @@ import sympy as sp
 
 from symkernel.errors import InvalidArgument, ShapeMismatch
 from symkernel.problem.activation import Activation, activation
-from symkernel.problem.scalars import as_expression, as_expressions
+from symkernel.problem.scalars import as_expression, as_expressions, as_sympy
 
 Size: TypeAlias = int | sp.Expr
 
@@ -153,8 +153,8 @@ class Slice(Node):
         start = 0 if self.start == 0 else as_size(self.start, "start")
         stop = as_size(self.stop, "stop")
         size = stop - start
-        fits = sp.sympify(stop) <= sp.sympify(self.child.size)
-        if fits == sp.false or sp.sympify(size).is_positive is False:
+        fits = as_sympy(stop) <= as_sympy(self.child.size)
+        if fits == sp.false or as_sympy(size).is_positive is False:
             raise ShapeMismatch(
                 f"A slice must lie within its node of size {self.child.size}, "
                 f"not {self.start}:{self.stop}."
@@ -182,7 +182,7 @@ class Linear(Node):
                 f"Parameter '{self.parameter.name}' is a bias and cannot be applied with @; "
                 f"add it with +."
             )
-        if sp.sympify(self.parameter.shape[-1] - self.child.size) != 0:
+        if as_sympy(self.parameter.shape[-1] - self.child.size) != 0:
             raise ShapeMismatch(
                 f"Parameter '{self.parameter.name}' of shape {self.parameter.shape} cannot act "
                 f"on a node of size {self.child.size}."
@@ -258,7 +258,7 @@ class Sum(Node):
             raise InvalidArgument(
                 f"A sum must be of nodes and bias parameters, not {self.terms!r}."
             )
-        sizes = {sp.sympify(term.size) for term in self.terms}
+        sizes = {as_sympy(term.size) for term in self.terms}
         if len(sizes) != 1:
             raise ShapeMismatch(
                 f"The terms of a sum must have one size, not {sorted(sizes, key=str)}."
@@ -269,3 +269,21 @@ class Sum(Node):
     def children(self) -> tuple[Node, ...]:
         """Nodes that it is computed from."""
         return self.terms
+
+
+def described(node: Node) -> str:
+    """Return what a node is called by those who draw networks."""
+    match node:
+        case Apply():
+            return f"the activation {node.activation.name}"
+        case Bias():
+            return f"the bias '{node.parameter.name}'"
+        case Linear():
+            fixed = "" if node.parameter.trained else "fixed "
+            diagonal = "diagonal " if node.parameter.kind == "diagonal" else ""
+            return f"the {fixed}{diagonal}weight '{node.parameter.name}'"
+        case Gate():
+            return f"the gate '{node.name}'"
+        case Slice():
+            return "a slice of the units of a layer"
+    return f"a node of kind {type(node).__name__}"

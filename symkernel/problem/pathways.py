@@ -25,7 +25,7 @@ from symkernel.errors import (
 from symkernel.problem.contexts import Context, contexts_of, half_open
 from symkernel.problem.modes import Basis, common_basis
 from symkernel.problem.network import Network
-from symkernel.problem.nodes import Apply, Bias, Gate, Input, Linear, Node, Parameter, Slice, Sum
+from symkernel.problem.nodes import Apply, Gate, Input, Linear, Node, Parameter, Sum, described
 from symkernel.problem.task import Task
 from symkernel.problem.weights import Weights, from_arrays
 
@@ -95,23 +95,9 @@ def open_paths(network: Network, gates: Mapping[str, float]) -> dict[Path, sp.Ex
             case _:
                 raise NoClosedForm(
                     f"Pathways are products of trained dense layers behind gates, but the network "
-                    f"has {_named(node)}."
+                    f"has {described(node)}."
                 )
     return memo[network.output]
-
-
-def _named(node: Node) -> str:
-    match node:
-        case Apply():
-            return f"the activation {node.activation.name}"
-        case Bias():
-            return f"the bias '{node.parameter.name}'"
-        case Linear():
-            kind = "fixed" if node.parameter.kind == "dense" else "diagonal"
-            return f"the {kind} weight '{node.parameter.name}'"
-        case Slice():
-            return "a slice of the units of a layer"
-    return f"a node of kind {type(node).__name__}"
 
 
 def pathways_of(network: Network, patterns: Sequence[Mapping[str, float]]) -> tuple[Pathway, ...]:

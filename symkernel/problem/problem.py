@@ -13,7 +13,7 @@ from symkernel.errors import InvalidArgument, ShapeMismatch
 from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
-from symkernel.problem.scalars import short
+from symkernel.problem.scalars import as_sympy, short
 from symkernel.problem.weights import Weights
 
 CONVENTIONS = (
@@ -58,7 +58,7 @@ class Problem:
         object.__setattr__(self, "curriculum", Curriculum.of(self.curriculum))
         task = self.curriculum.phases[0].task
         for side in ("inputs", "outputs"):
-            mine, theirs = sp.sympify(getattr(self.network, side)), getattr(task, side)
+            mine, theirs = as_sympy(getattr(self.network, side)), getattr(task, side)
             if mine.is_Integer and theirs.is_Integer and mine != theirs:
                 raise ShapeMismatch(
                     f"The network has {mine} {side}, the task has {theirs}; they must agree."

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import sympy as sp
 
 from symkernel.errors import InvalidArgument, ShapeMismatch
 
-__all__ = ["as_expression", "as_expressions", "broadcast", "short"]
+__all__ = ["as_expression", "as_expressions", "as_sympy", "broadcast", "short"]
+
+
+def as_sympy(value: object) -> Any:
+    """Return a number, an expression or a matrix as SymPy has it.
+
+    Raises
+    ------
+    SympifyError
+        For text, which SymPy would otherwise run as code, and for all else.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> from symkernel.problem.scalars import as_sympy
+    >>> assert as_sympy(2) is sp.Integer(2)
+    >>> try:
+    ...     as_sympy("2")
+    ... except sp.SympifyError:
+    ...     refused = True
+    >>> assert refused
+    """
+    return sp.sympify(value, strict=True)  # strict: no text
 
 
 def as_expression(value: object, name: str, allowed: str = "positive") -> sp.Expr:

@@ -17,6 +17,7 @@ import sympy as sp
 from symkernel import notation
 from symkernel.errors import InvalidArgument, MissingValues, as_positive, as_times
 from symkernel.problem.problem import Problem
+from symkernel.problem.scalars import as_sympy
 from symkernel.problem_file.arrays import regular_file
 from symkernel.problem_file.keys import FORMULA, FORMULAS, TEXT, WHOLE, Keys, Kind
 from symkernel.problem_file.notation import Symbols
@@ -230,7 +231,7 @@ def _claim(keys: Keys, symbols: Symbols) -> Claim:
 def _check_mode(keys: Keys, claim: Claim, problem: Problem, symbols: Symbols) -> None:
     """Refuse a mode that the task does not have; sizes may be symbols that have numbers."""
     values = {symbols.symbols[name]: number for name, number in symbols.numbers.items()}
-    sizes = [sp.sympify(size).xreplace(values) for size in
+    sizes = [as_sympy(size).xreplace(values) for size in
              (problem.network.inputs, problem.network.outputs)]  # fmt: skip
     if isinstance(claim.observable, str) or not all(size.is_Integer for size in sizes):
         return

@@ -9,6 +9,7 @@ import sympy as sp
 
 from symkernel import notation
 from symkernel.assumptions import HEAD
+from symkernel.problem.scalars import as_sympy
 from symkernel.report.latex_blocks import items, table
 from symkernel.report.modes import Modes, modes_of
 from symkernel.report.prose import escape, prose
@@ -45,7 +46,7 @@ def _lasting(duration: Any, names: Mapping[str, str] | None) -> str:
 
 def _layer(parameter: Any, names: Mapping[str, str] | None) -> str:
     name = notation.latex(sp.MatrixSymbol(parameter.name, 1, 1), names)
-    size = r" \times ".join(notation.latex(sp.sympify(n), names) for n in parameter.shape)
+    size = r" \times ".join(notation.latex(as_sympy(n), names) for n in parameter.shape)
     trained = "" if parameter.trained else ", not trained"
     return f"${name}$ of shape ${size}${trained}"
 
@@ -70,7 +71,7 @@ def _cell(value: Any, names: Mapping[str, str] | None) -> str:
     if isinstance(value, float):
         digits, _, power = f"{value:.5g}".partition("e")
         return f"${digits}" + (rf" \cdot 10^{{{int(power)}}}$" if power else "$")
-    return rf"\symkernelfit{{{notation.latex(sp.sympify(value), names)}}}"
+    return rf"\symkernelfit{{{notation.latex(as_sympy(value), names)}}}"
 
 
 def assumptions_block(derivation: Derivation, names: Mapping[str, str] | None) -> str:

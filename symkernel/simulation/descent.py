@@ -19,6 +19,7 @@ from symkernel.errors import (
     InvalidArgument,
     MissingValues,
     ShapeMismatch,
+    as_count,
     as_positive,
     as_real_array,
 )
@@ -35,7 +36,7 @@ from symkernel.simulation.layout import Layout, aligned
 from symkernel.simulation.moments import choose_moments
 from symkernel.simulation.reading import Reading
 from symkernel.simulation.run import Run
-from symkernel.simulation.schedule import Schedule, as_count, plan_schedule
+from symkernel.simulation.schedule import Schedule, plan_schedule
 from symkernel.trajectory import Trajectory
 
 Gates = Mapping[str, np.ndarray]

@@ -9,14 +9,13 @@ import numba
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from symkernel.errors import Diverged, InvalidArgument, ShapeMismatch
+from symkernel.errors import Diverged, InvalidArgument, ShapeMismatch, as_count
 from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
 from symkernel.problem.task import Task
 from symkernel.problem.weights import Weights
 from symkernel.simulation.descent import Gates, prepare, simulate, train
-from symkernel.simulation.schedule import as_count
 from symkernel.trajectory import Trajectory
 
 

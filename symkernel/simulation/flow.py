@@ -11,10 +11,9 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from symkernel.errors import InvalidArgument, SymkernelError, as_times
-from symkernel.problem.nodes import Linear
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
-from symkernel.simulation.network_flow import NetworkFlow, is_chain
+from symkernel.simulation.network_flow import NetworkFlow
 
 # Length of the complex step that gives derivatives; nothing cancels, so it may be tiny.
 _STEP = 1e-20
@@ -45,16 +44,7 @@ class _Chain:
     """A product of dense trained matrices, c W_D ... W_1, and the loss's gradient on moments."""
 
     def __init__(self, problem: Problem) -> None:
-        nodes = [n for n in problem.network.order if isinstance(n, Linear)]
-        plain = len(problem.network.order) == len(nodes) + 1 and all(
-            n.parameter.kind == "dense" and n.parameter.trained for n in nodes
-        )
-        if not plain:
-            raise InvalidArgument(
-                "The flow is integrated for chains of trained dense linear layers only; use "
-                "sk.simulate with a small learning rate for other networks."
-            )
-        self.parameters = [n.parameter for n in nodes]
+        self.parameters = problem.network.parameters
         self.shapes = [tuple(int(k) for k in p.shape) for p in self.parameters]
         self.scale = float(np.prod([float(p.scale) for p in self.parameters]))
         self.factor = 2.0 * float(problem.loss.factor)
@@ -90,7 +80,7 @@ def integrate_flow(
     Parameters
     ----------
     problem : Problem
-        With numbers; a chain of dense linear layers, any curriculum.
+        With numbers; any curriculum.
     times : array_like
         Flow times, increasing.
     rtol, atol : float
@@ -104,7 +94,7 @@ def integrate_flow(
         If the integrator gives up.
     """
     clock = as_times(times)
-    chain = _Chain(problem) if is_chain(problem.network) else NetworkFlow(problem)
+    chain = _Chain(problem) if problem.network.is_chain else NetworkFlow(problem)
     if any(phase.task.Syx is None for phase in problem.curriculum.phases):
         raise InvalidArgument(
             "The flow is integrated for tasks whose second moments are known; those of a teacher "

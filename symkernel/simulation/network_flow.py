@@ -5,8 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from symkernel.errors import InvalidArgument
-from symkernel.problem.network import Network
-from symkernel.problem.nodes import Linear
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.simulation.descent import checked_gates
@@ -15,13 +13,6 @@ from symkernel.simulation.layout import aligned
 
 # Relative length of the difference that gives a derivative along a direction.
 _DIFFERENCE = 1e-5
-
-
-def is_chain(network: Network) -> bool:
-    """Whether a network is a product of different dense trained layers and nothing else."""
-    layers = [node.parameter for node in network.order if isinstance(node, Linear)]
-    plain = all(p.kind == "dense" and p.trained for p in layers)
-    return plain and len(network.order) == len(layers) + 1 == len(set(layers)) + 1
 
 
 class NetworkFlow:

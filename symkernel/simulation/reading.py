@@ -96,9 +96,8 @@ class Pass:
                 return self.gates[node.name] * self.values[node.child]
             case Slice():
                 return self.values[node.child][:, int(node.start) : int(node.stop)]
-            case Sum():
-                return sum(self.values[term] for term in node.terms)  # type: ignore[return-value]
-        raise NotImplementedError(f"node {type(node).__name__}")
+        assert isinstance(node, Sum)  # a network has no other nodes
+        return sum(self.values[term] for term in node.terms)  # type: ignore[return-value]
 
     def sensitivities(self, seed: np.ndarray | None = None) -> dict[Node, np.ndarray]:
         r"""Return the derivative of each output by each node, (n_samples, n_outputs, size).

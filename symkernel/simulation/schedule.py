@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 from dataclasses import dataclass
 
 import numpy as np
 
-from symkernel.errors import InvalidArgument, as_times
+from symkernel.errors import InvalidArgument, as_count, as_times
 from symkernel.problem.curriculum import Curriculum
 
 _DEFAULT_RECORDS = 101
@@ -47,19 +46,6 @@ class Schedule:
     def phases(self) -> np.ndarray:
         """Position of the phase of each record; at a switch, the earlier one."""
         return np.searchsorted(self.ends[:-1], self.steps, side="left")
-
-
-def as_count(value: object, name: str, least: int) -> int:
-    """Return an integer that is not smaller than `least`."""
-    try:
-        count = -1 if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        count = least - 1
-    if count < least:
-        raise InvalidArgument(
-            f"Argument '{name}' must be an integer of at least {least}, not {value!r}."
-        )
-    return count
 
 
 def _as_steps(times: np.ndarray, learning_rate: float, name: str) -> np.ndarray:

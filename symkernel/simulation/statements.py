@@ -166,10 +166,8 @@ class Statements:
                 return f"(m{gate}[{row}, c] * {self._at(node.child, row)})"
             case Slice():
                 return self._at(node.child, f"{row} + z{self.plan.index[node]}")
-            case Apply():
-                return self._at(node.child, row)
-            case _:
-                raise NotImplementedError(f"node {type(node).__name__}")
+        assert isinstance(node, Apply)  # an identity: values of other nodes are stored
+        return self._at(node.child, row)
 
     def _back_dense(self, node: Node, written: set[int]) -> Lines:
         plan, lines = self.plan, []

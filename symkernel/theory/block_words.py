@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 import sympy as sp
 
+from symkernel.problem.scalars import as_sympy
 from symkernel.theory.words import Words, derivative
 
 Blocks = tuple[tuple[Words, Words], tuple[Words, Words]]
@@ -41,7 +42,7 @@ def combined(*terms: tuple[sp.Expr | int, Blocks]) -> Blocks:
     """Return the sum of block matrices times scalars."""
 
     def entry(i: int, j: int) -> Words:
-        return sum((blocks[i][j].scaled(sp.sympify(c)) for c, blocks in terms), NONE)
+        return sum((blocks[i][j].scaled(as_sympy(c)) for c, blocks in terms), NONE)
 
     return (entry(0, 0), entry(0, 1)), (entry(1, 0), entry(1, 1))
 

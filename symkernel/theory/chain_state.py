@@ -7,7 +7,6 @@ from functools import cached_property, reduce
 from typing import Any
 
 import numpy as np
-import sympy as sp
 
 from symkernel import notation
 from symkernel.errors import NoClosedForm
@@ -115,8 +114,8 @@ class ChainState:
         s, d = self.basis.s[phase], self.basis.d[phase][:r]
         # An input direction that never varies carries no signal: what is left is rounding.
         varies = d > TOLERANCE * max(float(d.max(initial=0.0)), _TINY)
-        sigma = float(sp.sympify(self.flow.sigma / notation.s))
-        delta = float(sp.sympify(self.flow.delta / notation.d))
+        sigma = float(self.flow.sigma / notation.s)
+        delta = float(self.flow.delta / notation.d)
         return sigma * np.where(varies, s, 0.0), delta * np.where(varies, d, 0.0)
 
 

@@ -16,8 +16,9 @@ from symkernel import notation
 from symkernel.formula import Evidence, Step
 from symkernel.problem.nodes import Gate, Linear, Node, Sum
 from symkernel.problem.pathways import Path, Pathway, open_paths
+from symkernel.problem.scalars import as_sympy
 from symkernel.theory.gradient_flow import GradientFlow
-from symkernel.theory.words import Words, derivative
+from symkernel.theory.words import Words, derivative, still
 
 # Sizes on which matrix identities are checked: numbers that no entry has in common.
 _UNITS = 2
@@ -66,7 +67,7 @@ class ContextFlow(GradientFlow):
     @cached_property
     def shapes(self) -> dict[str, tuple[sp.Expr, sp.Expr]]:
         """Shapes of weights and moments."""
-        i, o = sp.sympify(self.network.inputs), sp.sympify(self.network.outputs)
+        i, o = as_sympy(self.network.inputs), as_sympy(self.network.outputs)
         weights = {p.name: (p.shape[0], p.shape[1]) for p in self.network.parameters}
         crosses = {f"Syx{k}": (o, i) for k in range(len(self.contexts))}
         return {**weights, "Sxx": (i, i), "Syy": (o, o), **crosses, "x": (i, sp.S.One)}
@@ -78,19 +79,12 @@ class ContextFlow(GradientFlow):
         The ansatz for the weights that meet at one hidden layer of connected contexts is every
         combination of their $W W^T$ (below) and $W^T W$ (above); its null space is taken.
         """
-        found = []
+        found: list[Words] = []
         for below, above in self.meetings():
             candidates = [Words.of(n, f"{n}'") for n in below]
             candidates += [Words.of(f"{n}'", n) for n in above]
             rates = [derivative(c, self.flow) for c in candidates]
-            words = sorted({word for rate in rates for word in rate.terms})
-            table = sp.Matrix(
-                [[rate.terms.get(word, sp.S.Zero) for rate in rates] for word in words]
-            )
-            for vector in table.nullspace():
-                pivot = next(v for v in vector if v != 0)
-                parts = (c.scaled(v / pivot) for c, v in zip(candidates, vector, strict=True))
-                found.append(sum(parts, Words({})))
+            found += still(candidates, rates)
         return tuple(found)
 
     def meetings(self) -> Iterator[tuple[list[str], list[str]]]:

@@ -30,10 +30,6 @@ _BOUND = 1e-12
 _U = notation.u
 
 
-def _evidence(passed: bool, words: str) -> Evidence:
-    return Evidence(bool(passed), words if passed else f"NOT so: {words}")
-
-
 def deep_limits(mode: DeepMode) -> tuple[tuple[str, Callable[[], Evidence]], ...]:
     """Return the limits and removable singularities of the deep law, with their checks."""
     common = (("start at the final value", lambda: _at_rest(mode)),)
@@ -51,22 +47,24 @@ def deep_limits(mode: DeepMode) -> tuple[tuple[str, Callable[[], Evidence]], ...
 
 
 def _explicit_start(mode: DeepMode) -> Evidence:
-    return _evidence(sp.cancel(mode.curve.subs(notation.t, 0) - U0) == 0, "u(0) = u0 exactly")
+    return Evidence.of(sp.cancel(mode.curve.subs(notation.t, 0) - U0) == 0, "u(0) = u0 exactly")
 
 
 def _no_time(mode: DeepMode) -> Evidence:
     clocks = ((f.expression, Clock(*(symbol for symbol, _ in f.where))) for f in mode.times)
     spent = (time.subs(clock.y, clock.y0) for time, clock in clocks)
-    return _evidence(all(time == 0 for time in spent), "t(u0) = 0 exactly on all branches")
+    return Evidence.of(all(time == 0 for time in spent), "t(u0) = 0 exactly on all branches")
 
 
 def _at_rest(mode: DeepMode) -> Evidence:
     rate = sp.powsimp(mode.rate.subs(_U, mode.final))
-    return _evidence(sp.expand(rate) == 0, "u' = 0 at u = final value")
+    return Evidence.of(sp.expand(rate) == 0, "u' = 0 at u = final value")
 
 
 def _zero_start(mode: DeepMode) -> Evidence:
-    return _evidence(mode.rate.subs(_U, 0) == 0, "u' = 0 at u = 0: a mode that starts there stays")
+    return Evidence.of(
+        mode.rate.subs(_U, 0) == 0, "u' = 0 at u = 0: a mode that starts there stays"
+    )
 
 
 def _approach(mode: DeepMode) -> Evidence:
@@ -81,7 +79,7 @@ def _approach(mode: DeepMode) -> Evidence:
     of_logarithm = (b * time.coeff(series)).subs(Y, 1).subs(growing.where)
     slope = mode.rate.diff(_U).subs(_U, mode.final)
     same = set(series.ap) == {sp.S.One, b} and _plain_power(of_logarithm * slope) == -1
-    return _evidence(same, "t -> ln(1 - y)/f'(final value) at y = 1 exactly")
+    return Evidence.of(same, "t -> ln(1 - y)/f'(final value) at y = 1 exactly")
 
 
 def _plain_power(expression: sp.Expr) -> sp.Expr:
@@ -96,7 +94,7 @@ def _power_law(mode: DeepMode) -> Evidence:
     moved = law.diff(base) * power * mode.delta * a0**power
     claimed = replace(mode, sigma=sp.S.Zero).rate.subs(_U, law)
     ratio = _plain_power(moved / claimed)
-    return _evidence(ratio == 1, "power law substituted: its rate over u' exactly 1")
+    return Evidence.of(ratio == 1, "power law substituted: its rate over u' exactly 1")
 
 
 def _depth_two() -> Evidence:
@@ -110,7 +108,7 @@ def _depth_two() -> Evidence:
     logistic = two.sigma * two.time.expression.subs(in_layers, simultaneous=True)
     same = sp.cancel(sp.together((time - logistic).diff(Y))) == 0
     starts = all(sp.expand_log(t.subs(Y, Y0), force=True) == 0 for t in (time, logistic))
-    return _evidence(same and starts, "t -> that of two layers exactly")
+    return Evidence.of(same and starts, "t -> that of two layers exactly")
 
 
 def _infinite_depth() -> Evidence:
@@ -118,7 +116,7 @@ def _infinite_depth() -> Evidence:
     D, x, end = sp.Symbol("D", positive=True), sp.Symbol("x", positive=True), DeepMode(sp.oo)
     limit = sp.limit(sp.expand(DeepMode(D).rate.subs(_U, x) / D), D, sp.oo)
     passed = sp.expand(limit - end.rate.subs(_U, x)) == 0 and end.prove().passed
-    return _evidence(
+    return Evidence.of(
         passed, "du/d(D t) -> u^2 (s - d u) exactly, which the law of the limit solves"
     )
 

@@ -12,6 +12,7 @@ from symkernel import notation
 from symkernel.errors import InvalidArgument
 from symkernel.formula import Formula, Result
 from symkernel.problem.problem import Problem
+from symkernel.problem.scalars import as_sympy
 from symkernel.theory.chain_flow import ChainFlow
 from symkernel.theory.chain_state import ChainState
 from symkernel.theory.deep_mode import U0, DeepMode
@@ -49,7 +50,7 @@ class DeepLaw:
         sign = self._sign(index)
         mode, entry = self._bound(self.values(index, phase), sign)
         found = ModeValues(entry).in_result(self.result(mode, sign))
-        begin = sp.sympify(self.problem.curriculum.starts[phase])
+        begin = as_sympy(self.problem.curriculum.starts[phase])
         since = {_TIME: _TIME - begin} if phase else {}
         return Result({name: e.xreplace(since) for name, e in found.items()})
 
@@ -109,7 +110,7 @@ class DeepLaw:
             return values
         sign = self._sign(index)
         mode, entry = self._bound(self.values(index, phase - 1), sign)
-        duration = sp.sympify(self.problem.curriculum.phases[phase - 1].duration)
+        duration = as_sympy(self.problem.curriculum.phases[phase - 1].duration)
         end = sign * mode.curve.xreplace(entry).subs(_TIME, duration)
         start = end if end.free_symbols else end.evalf()
         return ModeValues({**values.entry, U0: start})
@@ -139,7 +140,7 @@ class DeepLaw:
             )
         k = as_index(index, counts.pop())
         for node in list(self.problem.network.order)[1:-1]:
-            size = sp.sympify(node.size)
+            size = as_sympy(node.size)
             if size.is_Integer and size < len(tasks[0].modes or ()):
                 raise InvalidArgument(
                     f"With {size} hidden units for {len(tasks[0].modes or ())} modes it depends on "

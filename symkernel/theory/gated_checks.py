@@ -2,7 +2,7 @@ r"""Limits and precision of the laws of gated networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import mpmath
@@ -17,17 +17,13 @@ from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.problem.weights import from_arrays
 from symkernel.theory.mode_flow import ModeFlow, mode_flow
-from symkernel.theory.pathway_flow import PathwayFlow, equal_sides
+from symkernel.theory.pathway_flow import PathwayFlow, equal_sides, rate_of
 from symkernel.theory.race_clock import THETA, Race, RaceRoutine
 from symkernel.theory.race_time import integral
 
 _DIGITS = 40
 _BOUND = 1e-12
 Limits = tuple[tuple[str, Callable[[], Evidence]], ...]
-
-
-def _evidence(passed: bool, words: str) -> Evidence:
-    return Evidence(bool(passed), words if passed else f"NOT so: {words}")
 
 
 def rate_limits(flow: PathwayFlow, modes: ModeFlow) -> Limits:
@@ -47,13 +43,13 @@ def rate_limits(flow: PathwayFlow, modes: ModeFlow) -> Limits:
         one, other = at(sp.S.One), plain()
         gaps = (one.sigma - other.sigma, one.delta - other.delta, one.scale - other.scale)
         same = all(sp.expand(gap) == 0 for gap in gaps)
-        return _evidence(same, "with all layers shared it is the plain network's law exactly")
+        return Evidence.of(same, "with all layers shared it is the plain network's law exactly")
 
     def separate() -> Evidence:
         K = sp.Symbol("K", positive=True)
         one, other = at(1 / K), plain()
         same = sp.expand(K * one.sigma - other.sigma) == 0
-        return _evidence(same, "with private layers the drive is 1/K of the plain one exactly")
+        return Evidence.of(same, "with private layers the drive is 1/K of the plain one exactly")
 
     return (("all layers shared", shared), ("all layers private", separate))
 
@@ -71,28 +67,28 @@ def race_limits(race: Race) -> Limits:
     def start() -> Evidence:
         begins = [race.of_clock(j).subs(THETA, 0) for j in range(len(race.depths))]
         same = all(b == q for b, (_, q) in zip(begins, race.symbols, strict=True))
-        return _evidence(same, "at t = 0 every pathway has its initial mode")
+        return Evidence.of(same, "at t = 0 every pathway has its initial mode")
 
     def end() -> Evidence:
         total = notation.s / notation.d - sp.Add(*(m for m, _ in race.symbols[1:]))
         rest = race.drive.xreplace({race.symbols[0][0]: total})
-        return _evidence(sp.expand(rest) == 0, "the pathways together end at s/d")
+        return Evidence.of(sp.expand(rest) == 0, "the pathways together end at s/d")
 
     def shallow() -> Evidence:
         u, rho, power = sp.symbols("u_ rho_ g_", positive=True)
         deep = sp.exp(sp.log(u**-power - power * rho * THETA) / -power)
         limit = sp.limit(deep, power, 0, "+")
         same = sp.expand(limit - u * sp.exp(rho * THETA)) == 0
-        return _evidence(same, "the power law of depth D tends to the exponential as D -> 2")
+        return Evidence.of(same, "the power law of depth D tends to the exponential as D -> 2")
 
     def ratio() -> Evidence:
         K = sp.Symbol("K", positive=True)
         for pathway, rate in zip(race.flow.pathways, race.rates, strict=True):
-            alone = _rate_with(race, pathway.scale, (1 / K,) * pathway.depth)
-            together = _rate_with(race, pathway.scale, (sp.S.One,) * pathway.depth)
+            alone = rate_of(race.flow.push, pathway.scale, (1 / K,) * pathway.depth)
+            together = rate_of(race.flow.push, pathway.scale, (sp.S.One,) * pathway.depth)
             if sp.expand(sp.powsimp(together / alone, force=True) - K) != 0 or not rate.is_positive:
-                return _evidence(False, "sharing all layers is K times as fast as sharing none")
-        return _evidence(True, "sharing all layers is K times as fast as sharing none, exactly")
+                return Evidence.of(False, "sharing all layers is K times as fast as sharing none")
+        return Evidence.of(True, "sharing all layers is K times as fast as sharing none, exactly")
 
     return (
         ("t = 0", start),
@@ -100,12 +96,6 @@ def race_limits(race: Race) -> Limits:
         ("depth to 2", shallow),
         ("all layers shared against none", ratio),
     )
-
-
-def _rate_with(race: Race, scale: sp.Expr, shares: Sequence[sp.Expr]) -> sp.Expr:
-    from symkernel.theory.pathway_flow import rate_of
-
-    return rate_of(race.flow.push, scale, shares)
 
 
 class _Exact:

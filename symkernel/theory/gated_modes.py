@@ -39,7 +39,7 @@ from symkernel.theory.mode_values import ModeValues, as_index
 from symkernel.theory.pathway_flow import PathwayFlow, equal_sides
 from symkernel.theory.pathway_numbers import gated_numbers
 from symkernel.theory.pathway_state import PathwayState
-from symkernel.theory.pathway_verdicts import pathway_verdicts
+from symkernel.theory.pathway_verdicts import TASKS, pathway_verdicts
 from symkernel.theory.solutions import solve_autonomous, written_out
 from symkernel.theory.stable_modes import lower_modes
 from symkernel.trajectory import Trajectory
@@ -343,9 +343,7 @@ LAW = Law(
     assumptions=(
         "two trained dense layers in every context, gates open or closed for a whole layer, "
         "squared error without weight decay",
-        "contexts are equally frequent",
-        "inputs have one covariance in all contexts, diagonal in the modes",
-        "targets of all contexts have the same input directions and strengths",
+        *TASKS,
         "weights are aligned with the modes, alike in all contexts",
     ),
     outputs=("output", "loss", "weights", "learning_time"),

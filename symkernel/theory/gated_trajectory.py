@@ -8,12 +8,11 @@ from functools import cached_property
 
 import numpy as np
 
-from symkernel.errors import InvalidArgument, OutsideValidity, as_times
+from symkernel.errors import refuse_large
 from symkernel.problem.nodes import Apply, Gate, Input, Linear, Node, Parameter, Sum
 from symkernel.theory.pathway_state import PathwayState
+from symkernel.theory.two_layer_path import no_samples
 from symkernel.trajectory import Field, Trajectory, Undetermined
-
-_MEMORY_LIMIT = 2**30
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,23 +28,6 @@ class Amplitudes:
 
     layers: tuple[np.ndarray, ...]
     modes: np.ndarray
-
-
-def times_within(state: PathwayState, times: object) -> np.ndarray:
-    """Return flow times that lie within the curriculum.
-
-    Raises
-    ------
-    OutsideValidity
-        If a time is after its end.
-    """
-    clock, end = as_times(times), state.problem.curriculum.end
-    if clock[-1] > end * (1 + 1e-12):
-        raise OutsideValidity(
-            f"The curriculum ends at flow time {end:g}, but time {clock[-1]:g} was asked for; give "
-            f"its last phase a longer duration, or None for no end."
-        )
-    return clock
 
 
 def gated_trajectory(state: PathwayState, clock: np.ndarray, found: Amplitudes) -> Trajectory:
@@ -105,7 +87,7 @@ class _Assembly:
     def trajectory(self) -> Trajectory:
         """Return all fields."""
         problem = self.state.problem
-        reason = self._no_samples()
+        reason = no_samples(problem)
         named: dict[str, Field] = {
             name: reason or self._of(node) for name, node in problem.network.nodes.items()
         }
@@ -123,14 +105,6 @@ class _Assembly:
         }
         labels = problem.curriculum.phases[0].task.labels
         return Trajectory(self.clock, fields, None, labels, "theory", named, problem.conventions)
-
-    def _no_samples(self) -> Undetermined | None:
-        samples = [phase.task.X for phase in self.state.problem.curriculum.phases]
-        if any(X is None for X in samples):
-            return Undetermined("the task was given by moments and has no samples")
-        if len({len(X) for X in samples}) > 1:
-            return Undetermined("the tasks of the curriculum have different numbers of samples")
-        return None
 
     def _of(self, node: Node) -> Callable[[], np.ndarray]:
         return lambda: np.stack([self._values(k)[node] for k in range(len(self.clock))])
@@ -177,14 +151,8 @@ class _Assembly:
     def ntk(self) -> np.ndarray:
         """Return the tangent kernel at each time, rates of the parameters included."""
         problem = self.state.problem
-        samples = max(len(phase.task.X) for phase in problem.curriculum.phases)
-        size = 8 * len(self.clock) * (samples * int(problem.network.outputs)) ** 2
-        if size > _MEMORY_LIMIT:
-            raise InvalidArgument(
-                f"The NTK of {samples} samples, {problem.network.outputs} outputs and "
-                f"{len(self.clock)} times would take {size / 2**30:.1f} GiB; ask for fewer times, "
-                f"or use the weights with sk.ntk(net)."
-            )
+        one = len(problem.curriculum.phases[0].task.X), int(problem.network.outputs)
+        refuse_large((len(self.clock), *one, *one), "ntk")
         return np.stack([self._kernel(k) for k in range(len(self.clock))])
 
     def _kernel(self, k: int) -> np.ndarray:

@@ -12,8 +12,9 @@ from symkernel.errors import NoClosedForm
 from symkernel.formula import Evidence, Step
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
-from symkernel.problem.nodes import Apply, Bias, Gate, Input, Linear, Node, Sum
-from symkernel.theory.words import Words, derivative, trace_gradient
+from symkernel.problem.nodes import Apply, Input, Linear, Sum, described
+from symkernel.problem.scalars import as_sympy
+from symkernel.theory.words import Words, derivative, still, trace_gradient
 
 # Small unequal sizes on which matrix identities are checked entry by entry.
 _SMALL = {"inputs": 3, "hidden": 2, "outputs": 2}
@@ -49,7 +50,7 @@ class GradientFlow:
             else:
                 raise NoClosedForm(
                     f"The matrix-level gradient flow covers dense linear layers and sums, but the "
-                    f"network has {_named(node)}; simulate it, or use its kernels."
+                    f"network has {described(node)}; simulate it, or use its kernels."
                 )
         return memo[self.network.output]
 
@@ -95,27 +96,20 @@ class GradientFlow:
         groups: dict[sp.Expr, list[Words]] = {}
         for p in self.network.parameters:
             rows, columns = p.shape
-            groups.setdefault(sp.sympify(rows), []).append(Words.of(p.name, p.name + "'"))
-            groups.setdefault(sp.sympify(columns), []).append(Words.of(p.name + "'", p.name))
-        found = []
+            groups.setdefault(as_sympy(rows), []).append(Words.of(p.name, p.name + "'"))
+            groups.setdefault(as_sympy(columns), []).append(Words.of(p.name + "'", p.name))
+        found: list[Words] = []
         for candidates in groups.values():
             rates = [
                 _symmetric(derivative(c, self.flow)) + c.scaled(2 * self.decay) for c in candidates
             ]
-            words = sorted({word for rate in rates for word in rate.terms})
-            table = sp.Matrix(
-                [[rate.terms.get(word, sp.S.Zero) for rate in rates] for word in words]
-            )
-            for vector in table.nullspace():
-                pivot = next(v for v in vector if v != 0)
-                parts = (c.scaled(v / pivot) for c, v in zip(candidates, vector, strict=True))
-                found.append(sum(parts, Words({})))
+            found += still(candidates, rates)
         return tuple(found)
 
     @cached_property
     def shapes(self) -> dict[str, tuple[sp.Expr, sp.Expr]]:
         """Shapes of weights and moments."""
-        i, o = sp.sympify(self.network.inputs), sp.sympify(self.network.outputs)
+        i, o = as_sympy(self.network.inputs), as_sympy(self.network.outputs)
         weights = {p.name: (p.shape[0], p.shape[1]) for p in self.network.parameters}
         return {**weights, "Sxx": (i, i), "Syx": (o, i), "Syy": (o, o)}
 
@@ -150,19 +144,6 @@ class GradientFlow:
         if self.decay == 0:
             return sp.ZeroMatrix(*_shape_of(words, self))
         return words.scaled(-2 * self.decay).matrix(self.shapes)
-
-
-def _named(node: Node) -> str:
-    """Return what a node is called by those who draw networks."""
-    match node:
-        case Apply():
-            return f"the activation {node.activation.name}"
-        case Bias() | Linear():
-            kind = "bias" if isinstance(node, Bias) else "diagonal weight"
-            return f"the {kind} '{node.parameter.name}'"
-        case Gate():
-            return f"the gate '{node.name}'"
-    return "a slice of the units of a layer"
 
 
 class _Rate(sp.MatrixExpr):

@@ -41,11 +41,6 @@ class Sides:
         """Initial overlap of the two sides."""
         return sp.expand((self.P0 - self.Q0) / 4)
 
-    @property
-    def mean_square(self) -> sp.Expr:
-        """Initial mean square of the two sides."""
-        return sp.expand((self.P0 + self.Q0) / 4)
-
 
 @dataclass(frozen=True)
 class ModeSolution:

@@ -22,6 +22,7 @@ from symkernel.codegen.matrix_nodes import Diagonal, Elementwise, Rows
 from symkernel.problem.activation import ARGUMENT, Activation
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Apply, Bias, Gate, Input, Linear, Node, Parameter, Slice, Sum
+from symkernel.problem.scalars import as_sympy
 
 __all__ = ["PRIME", "Names", "Side", "Signal", "assembled", "product_of"]
 
@@ -41,7 +42,7 @@ def is_nonlinear(node: Node) -> TypeGuard[Apply]:
 
 def is_whole(node: Slice) -> bool:
     """Return whether the slice takes all of its child."""
-    return node.start == 0 and sp.sympify(node.stop - node.child.size) == 0
+    return node.start == 0 and as_sympy(node.stop - node.child.size) == 0
 
 
 def product_of(coefficient: sp.Expr, factors: Factors, size: object) -> sp.MatrixExpr:

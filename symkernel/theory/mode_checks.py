@@ -44,14 +44,10 @@ def _general(modes: Drive) -> ModeSolution:
     return _solution(modes, notation.P0, notation.Q0)
 
 
-def _evidence(passed: bool, words: str) -> Evidence:
-    return Evidence(passed, words if passed else f"NOT so: {words}")
-
-
 def _at_zero(modes: Drive) -> Evidence:
     growth = _general(modes).growth
     start = growth.expression.subs(growth.clock, growth.clock_start)
-    return _evidence(vanishes(start - 1, growth.relations), "z(0) = 1 exactly")
+    return Evidence.of(vanishes(start - 1, growth.relations), "z(0) = 1 exactly")
 
 
 def _at_infinity(modes: Drive) -> Evidence:
@@ -61,7 +57,7 @@ def _at_infinity(modes: Drive) -> Evidence:
     end = growth.expression.subs(growth.clock, 1)
     overlap = solution.overlap.subs(notation.z, end)
     gap = overlap - modes.sigma / modes.delta
-    return _evidence(vanishes(gap, growth.relations), "overlap at T = 1 is sigma/delta exactly")
+    return Evidence.of(vanishes(gap, growth.relations), "overlap at T = 1 is sigma/delta exactly")
 
 
 def _balanced(modes: Drive) -> Evidence:
@@ -73,7 +69,7 @@ def _balanced(modes: Drive) -> Evidence:
     riccati = general.expression.subs(notation.T, (1 - E) / (1 + E)).subs(notation.Q0, 0)
     logistic = _solution(modes, notation.P0, sp.S.Zero).growth
     gap = riccati.subs(notation.R, root) - logistic.expression.subs(logistic.clock, E)
-    return _evidence(vanishes(gap), "Riccati solution = logistic solution exactly")
+    return Evidence.of(vanishes(gap), "Riccati solution = logistic solution exactly")
 
 
 def _opposite(modes: Drive) -> Evidence:
@@ -85,7 +81,7 @@ def _opposite(modes: Drive) -> Evidence:
     riccati = general.expression.subs(notation.T, (1 - E) / (1 + E)).subs(notation.P0, 0)
     linear = _solution(modes, sp.S.Zero, notation.Q0).growth
     gap = riccati.subs(notation.R, root) - linear.expression.subs(linear.clock, 1 / E)
-    return _evidence(vanishes(gap), "Riccati solution = linear solution exactly, u to 0")
+    return Evidence.of(vanishes(gap), "Riccati solution = linear solution exactly, u to 0")
 
 
 def _zero_mode(modes: Drive) -> Evidence:
@@ -97,7 +93,7 @@ def _zero_mode(modes: Drive) -> Evidence:
     at = sp.cancel(at.subs(notation.s, 0).subs(notation.R, 0).subs(tau, notation.t / 2))
     power = _solution(modes.at(sp.S.Zero), notation.P0, sp.S.Zero).growth
     gap = at - power.expression.subs(power.clock, notation.t)
-    return _evidence(vanishes(gap), "scaled Riccati solution at R = 0 = power law exactly")
+    return Evidence.of(vanishes(gap), "scaled Riccati solution at R = 0 = power law exactly")
 
 
 def high_precision_overlap(modes: Drive) -> Callable[..., mpmath.mpf]:

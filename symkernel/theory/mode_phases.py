@@ -10,6 +10,7 @@ import sympy as sp
 from symkernel import notation
 from symkernel.formula import Formula, Result
 from symkernel.problem.problem import Problem
+from symkernel.problem.scalars import as_sympy
 from symkernel.theory.hyperbolic import ModeSolution
 from symkernel.theory.mode_flow import Drive
 from symkernel.theory.mode_values import ModeValues
@@ -59,7 +60,7 @@ def per_mode(
         values = values_of(index, phase)
         if phase:
             law, before = at(index, phase - 1)
-            duration = sp.sympify(curriculum.phases[phase - 1].duration)
+            duration = as_sympy(curriculum.phases[phase - 1].duration)
             values = ModeValues({**values.entry, **law.at_end(before, duration)})
         here = modes
         if values.are_numbers:
@@ -77,7 +78,7 @@ def per_mode(
 
     def mode(index: int, phase: int) -> Result:
         law, values = at(index, phase)
-        since = {notation.t: notation.t - sp.sympify(curriculum.starts[phase])} if phase else {}
+        since = {notation.t: notation.t - as_sympy(curriculum.starts[phase])} if phase else {}
         found = values.in_result(law.result())
         return Result({name: e.xreplace(since) for name, e in found.items()})
 

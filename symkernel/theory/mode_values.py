@@ -12,6 +12,7 @@ from symkernel.errors import InvalidArgument, OutsideValidity
 from symkernel.formula import Formula, Result
 from symkernel.problem.exact import ExactMoments
 from symkernel.problem.problem import Problem
+from symkernel.problem.scalars import as_sympy
 from symkernel.problem.task import Task
 from symkernel.problem.weights import Amplitudes
 from symkernel.theory.mode_flow import ModeFlow
@@ -111,7 +112,7 @@ def _given(problem: Problem, phase: int) -> list[ModeValues]:
     if len(a) != count or len(b) != count:
         return []
     columns = [_aligned(m.s, m.d, a[k], b[k]) for k, m in enumerate(running or ())]
-    hidden = sp.sympify(problem.network.node("hidden").size)
+    hidden = as_sympy(problem.network.node("hidden").size)
     if not problem.is_numeric:
         if hidden.is_Integer and hidden < count:
             raise InvalidArgument(
@@ -140,7 +141,7 @@ def _of_exact(problem: Problem, exact: ExactMoments, amplitudes: Amplitudes) -> 
         if problem.is_numeric:
             return []
         raise
-    hidden = sp.sympify(problem.network.node("hidden").size)
+    hidden = as_sympy(problem.network.node("hidden").size)
     used = min(int(hidden), len(given)) if hidden.is_Integer else len(given)
     sides = (amplitudes.a, amplitudes.b)
     if exact.free_symbols and any(len(side) > 1 for side in (*sides, given[used - 1 :])):

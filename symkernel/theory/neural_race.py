@@ -23,13 +23,14 @@ from symkernel.problem.problem import Problem
 from symkernel.theory.gated_checks import check_race, race_limits
 from symkernel.theory.gated_draws import draw_race
 from symkernel.theory.gated_modes import CITATION
-from symkernel.theory.gated_trajectory import Amplitudes, gated_trajectory, times_within
+from symkernel.theory.gated_trajectory import Amplitudes, gated_trajectory
 from symkernel.theory.mode_values import as_index
 from symkernel.theory.pathway_numbers import race_numbers
 from symkernel.theory.pathway_state import PathwayState
-from symkernel.theory.pathway_verdicts import BALANCED, ONE_SIDED, pathway_verdicts
+from symkernel.theory.pathway_verdicts import BALANCED, ONE_SIDED, TASKS, pathway_verdicts
 from symkernel.theory.race_clock import THETA, Race, RaceRoutine
 from symkernel.theory.race_time import RaceTime
+from symkernel.theory.two_layer_path import phases_at, within_phases
 from symkernel.trajectory import Trajectory
 
 _NAME = "neural_race"
@@ -90,8 +91,9 @@ def _learning_time(state: PathwayState, race: Race, index: int | None, phase: in
         end = q * notation.s / notation.d if alone else sp.Symbol("u1_q", positive=True)
         return Formula("learning time", _TIME_Q, sp.Integral(1 / race.equation, (mode, start, end)))
     index = as_index(index, state.s.shape[1])
-    begin, d = np.array([state.problem.curriculum.starts[phase]]), state.d[phase, index]
-    modes = _modes_at(state, race, begin)[:, 0, index]
+    curriculum, d = state.problem.curriculum, state.d[phase, index]
+    begin = phases_at(curriculum, [curriculum.starts[phase]])
+    modes = _modes_at(state, race, *begin)[:, 0, index]
     # A mode below 0 is one above 0 with the opposite target.
     sign = state.signs[index]
     target = sp.Tuple(*(sp.Float(float(x)) for x in (sign * state.s[phase, index], d)))
@@ -100,20 +102,16 @@ def _learning_time(state: PathwayState, race: Race, index: int | None, phase: in
     return Formula("learning time", _TIME_Q, RaceTime(q, target, runners))
 
 
-def _modes_at(state: PathwayState, race: Race, clock: np.ndarray) -> np.ndarray:
+def _modes_at(
+    state: PathwayState, race: Race, clock: np.ndarray, position: np.ndarray
+) -> np.ndarray:
     """Return the modes of all pathways at flow times, through all phases."""
-    routine, curriculum = RaceRoutine(race), state.problem.curriculum
-    position = np.array([curriculum.phase_at(time) for time in clock])
+    routine = RaceRoutine(race)
     out = np.empty((len(race.depths), len(clock), state.s.shape[1]))
     start = state.modes * state.signs
-    for phase, begin in enumerate(curriculum.starts):
-        here = position == phase
-        last, duration = phase + 1 == len(curriculum.phases), curriculum.phases[phase].duration
-        local = np.maximum(clock[here] - begin, 0.0)
-        local = local if last else np.append(np.minimum(local, duration), duration)
-        if not local.size:
-            continue
+    for phase, local in within_phases(state.problem.curriculum, clock, position):
         found = routine(local, state.signs * state.s[phase], state.d[phase], start)
+        here = position == phase
         out[:, here] = found[:, : here.sum()]
         start = found[:, -1]
     return out * state.signs
@@ -163,8 +161,8 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
 
 def _trajectory(problem: Problem, times: Any) -> Trajectory:
     state = PathwayState.of(problem)
-    clock = times_within(state, times)
-    modes = _modes_at(state, Race(state.flow), clock)
+    clock, position = phases_at(state.problem.curriculum, times)
+    modes = _modes_at(state, Race(state.flow), clock, position)
     layers = []
     for pathway, before, start, rows in zip(
         state.pathways, state.amplitudes, state.modes, modes, strict=True
@@ -189,9 +187,7 @@ LAW = Law(
     assumptions=(
         "pathways of two or more trained dense layers, gates open or closed for a whole layer, "
         "squared error without weight decay",
-        "contexts are equally frequent",
-        "inputs have one covariance in all contexts, diagonal in the modes",
-        "targets of all contexts have the same input directions and strengths",
+        *TASKS,
         "weights are aligned with the modes, alike in all contexts and balanced, the pathways of "
         "a mode on one side of 0",
     ),

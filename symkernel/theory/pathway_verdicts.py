@@ -31,7 +31,7 @@ class Assumption(NamedTuple):
     tolerance: float = TOLERANCE
 
 
-_ASSUMPTIONS = (
+_OF_TASKS = (
     Assumption(
         "contexts are equally frequent", "uneven", "weight the samples of the contexts alike"
     ),
@@ -45,6 +45,8 @@ _ASSUMPTIONS = (
         "misaligned",
         "simulate",
     ),
+)
+_OF_WEIGHTS = (
     Assumption(
         "weights are diagonal in frames that match from layer to layer",
         "skew",
@@ -54,6 +56,8 @@ _ASSUMPTIONS = (
         "a layer has the same amplitudes in all contexts", "apart", "start all contexts alike"
     ),
 )
+# What every law of gated networks says of its tasks.
+TASKS = tuple(one.words for one in _OF_TASKS)
 BALANCED = Assumption(
     "the layers of each pathway are balanced",
     "unbalanced",
@@ -92,7 +96,7 @@ def pathway_verdicts(
         words = "weights of one layer learn alike, in the same contexts in all phases"
         return (*first, Verdict(law, words, False, np.inf, 0.0, str(error)))
     measured = []
-    for words, name, advice, tolerance in (*_ASSUMPTIONS, *further):
+    for words, name, advice, tolerance in (*_OF_TASKS, *_OF_WEIGHTS, *further):
         far = float(getattr(state, name))
         measured.append(Verdict(law, words, far <= tolerance, far, tolerance, advice))
     return (*first, *measured)

@@ -25,6 +25,7 @@ from symkernel.errors import OutsideValidity
 from symkernel.formula import Evidence
 from symkernel.identities import rational_orthogonal
 from symkernel.numerics import riccati as algorithm
+from symkernel.problem.scalars import as_sympy
 
 _ENTRY = """
 
@@ -66,7 +67,7 @@ class RiccatiFlow(AlgorithmNode):
 
     def __new__(cls, F: sp.MatrixExpr, Q0: sp.MatrixExpr, t: sp.Expr) -> RiccatiFlow:
         """Return the flow of F from Q0 at time t."""
-        return super().__new__(cls, F, Q0, sp.sympify(t))
+        return super().__new__(cls, F, Q0, as_sympy(t))
 
     @property
     def shape(self) -> tuple[sp.Expr, sp.Expr]:

@@ -16,6 +16,7 @@ from symkernel import notation
 from symkernel.errors import NoClosedForm
 from symkernel.formula import Evidence
 from symkernel.identities import vanishes
+from symkernel.problem.scalars import as_sympy
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def solve_autonomous(right_hand_side: sp.Expr, unknown: sp.Symbol, initial: sp.E
     >>> solution = solve_autonomous(k * y * (1 - y), y, sp.Rational(1, 3))
     >>> assert solution.rule == "logistic" and solution.prove().passed
     """
-    right_hand_side = sp.sympify(right_hand_side)
+    right_hand_side = as_sympy(right_hand_side)
     if not right_hand_side.is_polynomial(unknown):
         raise NoClosedForm(
             f"The reduced equation d{unknown}/dt = {right_hand_side} is no polynomial in "

@@ -11,7 +11,7 @@ $C = \delta^2 K/(R + 2\sigma)$. For $w, \sigma \ge 0$ all terms have one sign.
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 
 import sympy as sp
@@ -46,6 +46,49 @@ _FLOOR = sp.Float(1e-280)
 _TINY = sp.Float(1e-290)
 
 
+@dataclass(frozen=True)
+class _Forms:
+    """What is met on the way from the solution for z to the stable form."""
+
+    overlap: sp.Expr
+    solution: sp.Expr
+    scaled: sp.Expr
+    forward: sp.Expr
+    backward: sp.Expr
+    top: sp.Expr
+    named: sp.Expr
+    folded: sp.Expr
+    complement: sp.Expr
+    conjugate: sp.Expr
+
+    @classmethod
+    def derived(cls) -> _Forms:
+        """Return all forms, from the solution of the Riccati equation."""
+        z = notation.z
+        overlap = (_P0 * z - _Q0 / z) / 4
+        solution = solve_autonomous(
+            sp.expand(2 * z * (_SIGMA - _DELTA * overlap)), z, sp.S.One
+        ).expression
+        scaled = rules.scale_clock(solution, _T, _R, _TAU)
+        forward, backward = sp.fraction(scaled)
+        top = sp.expand(_P0 * forward**2 - _Q0 * backward**2)
+        named = rules.name_pairs(top, (_P0, _Q0), _PAIR, {_P0: 2 * (_M + _W), _Q0: 2 * (_M - _W)})
+        folded = rules.use_relation(named, _DELTA**2 * _PAIR, _R**2 - 4 * _SIGMA**2)
+        folded = rules.use_relation(folded, _R**2 * _TAU**2, _T**2)
+        complement = (
+            rules.collect_terms(sp.expand(folded / 4) - _W * (1 - _T**2), (_TAU,))
+            + _W * (1 + _T) * _REST
+        )
+        conjugate = _REST + sp.factor(sp.expand(backward - 1 + 2 * _SIGMA * _TAU) + _LAG * _TAU)
+        return cls(
+            overlap, solution, scaled, forward, backward, top, named, folded, complement, conjugate
+        )
+
+
+_RADICAND = ((_R, 4 * _SIGMA**2 + _DELTA**2 * _P0 * _Q0),)
+_PAIRS = ((_PAIR, _P0 * _Q0), (_M, (_P0 + _Q0) / 4), (_W, (_P0 - _Q0) / 4))
+
+
 @cache
 def stable_form() -> tuple[dict[str, sp.Expr], tuple[Rewriting, ...]]:
     """Return overlap, numerator and denominator of z in stable form, and the rules used.
@@ -54,65 +97,70 @@ def stable_form() -> tuple[dict[str, sp.Expr], tuple[Rewriting, ...]]:
 
     Derived once per process from the solution of the Riccati equation.
     """
-    z, square = notation.z, ((_R, 4 * _SIGMA**2 + _DELTA**2 * _P0 * _Q0),)
-    overlap = (_P0 * z - _Q0 / z) / 4
-    solution = solve_autonomous(
-        sp.expand(2 * z * (_SIGMA - _DELTA * overlap)), z, sp.S.One
-    ).expression
-    scaled = rules.scale_clock(solution, _T, _R, _TAU)
-    forward, backward = sp.fraction(scaled)
-    top = sp.expand(_P0 * forward**2 - _Q0 * backward**2)
-    fraction = top / (4 * forward * backward)
-    named = rules.name_pairs(top, (_P0, _Q0), _PAIR, {_P0: 2 * (_M + _W), _Q0: 2 * (_M - _W)})
-    folded = rules.use_relation(named, _DELTA**2 * _PAIR, _R**2 - 4 * _SIGMA**2)
-    folded = rules.use_relation(folded, _R**2 * _TAU**2, _T**2)
-    complement = (
-        rules.collect_terms(sp.expand(folded / 4) - _W * (1 - _T**2), (_TAU,))
-        + _W * (1 + _T) * _REST
-    )
-    conjugate = _REST + sp.factor(sp.expand(backward - 1 + 2 * _SIGMA * _TAU) + _LAG * _TAU)
-    stable = complement / (_FORWARD * _BACKWARD)
-    plain = (_P0 * _FORWARD**2 - _Q0 * _BACKWARD**2) / (4 * _FORWARD * _BACKWARD)
-    gone = sp.Symbol("E", nonnegative=True)
+    forms = _Forms.derived()
+    parts = {
+        "stable": forms.complement,
+        "plain": (_P0 * (_FORWARD / _BACKWARD) - _Q0 * (_BACKWARD / _FORWARD)) / 4,
+        "forward": rules.collect_terms(forms.forward, (_TAU,)),
+        "backward": forms.conjugate,
+    }
+    return parts, (*_rules_of_the_overlap(forms), *_rules_of_z(forms), *_rules_of_signs(forms))
 
-    names = ((_PAIR, _P0 * _Q0), (_M, (_P0 + _Q0) / 4), (_W, (_P0 - _Q0) / 4))
-    radicand = ((_R, 4 * _SIGMA**2 + _DELTA**2 * _PAIR),)
-    lag = (_LAG, _DELTA**2 * _P0 * _Q0 / (_R + 2 * _SIGMA))
-    parts_of_z = ((_FORWARD, forward), (_BACKWARD, backward))
-    through_z = overlap.subs(z, solution)
-    turned = {_SIGMA: -_SIGMA, _P0: _Q0, _Q0: _P0}
-    log = (
+
+def _rules_of_the_overlap(forms: _Forms) -> tuple[Rewriting, ...]:
+    """Return the rules that leave one division and no difference of large terms."""
+    fraction = forms.top / (4 * forms.forward * forms.backward)
+    return (
         Rewriting(
             "scale the clock",
             "tau = T/R is finite at R = 0 (a balanced zero mode)",
-            solution,
-            scaled,
+            forms.solution,
+            forms.scaled,
             ((_TAU, _T / _R),),
         ),
-        Rewriting("common denominator", "one division", overlap.subs(z, scaled), fraction),
+        Rewriting(
+            "common denominator",
+            "one division",
+            forms.overlap.subs(notation.z, forms.scaled),
+            fraction,
+        ),
         Rewriting(
             "name sums and products",
             "differences of P0 and Q0 cancel where one side is much larger; w = p.q does not",
-            top,
-            named,
-            names,
+            forms.top,
+            forms.named,
+            _PAIRS,
         ),
         Rewriting(
             "fold the radicand",
             "the only negative term left is in 1 - T^2",
-            named,
-            folded,
+            forms.named,
+            forms.folded,
             ((_T, _R * _TAU),),
-            radicand,
+            ((_R, 4 * _SIGMA**2 + _DELTA**2 * _PAIR),),
         ),
-        Rewriting("complement", "1 - T^2 = (1 + T) Z", folded / 4, complement, ((_REST, 1 - _T),)),
+        Rewriting(
+            "complement",
+            "1 - T^2 = (1 + T) Z",
+            forms.folded / 4,
+            forms.complement,
+            ((_REST, 1 - _T),),
+        ),
+    )
+
+
+def _rules_of_z(forms: _Forms) -> tuple[Rewriting, ...]:
+    """Return the rules for the denominator of z and for the clock."""
+    lag = (_LAG, _DELTA**2 * _P0 * _Q0 / (_R + 2 * _SIGMA))
+    gone = sp.Symbol("E", nonnegative=True)
+    return (
         Rewriting(
             "conjugate",
             "1 - 2 sigma tau = Z + (R - 2 sigma) tau, R - 2 sigma = delta^2 K / (R + 2 sigma)",
-            backward,
-            conjugate,
+            forms.backward,
+            forms.conjugate,
             ((_REST, 1 - _R * _TAU), lag),
-            square,
+            _RADICAND,
         ),
         Rewriting(
             "decaying exponential",
@@ -120,34 +168,32 @@ def stable_form() -> tuple[dict[str, sp.Expr], tuple[Rewriting, ...]]:
             1 - (1 - gone) / (1 + gone),
             2 * gone / (1 + gone),
         ),
+    )
+
+
+def _rules_of_signs(forms: _Forms) -> tuple[Rewriting, ...]:
+    """Return the rules for falling modes and for sides that are nearly opposite."""
+    through_z = forms.overlap.subs(notation.z, forms.solution)
+    turned = {_SIGMA: -_SIGMA, _P0: _Q0, _Q0: _P0}
+    opposite = Rewriting(
+        "opposite sides",
+        "w < 0 with 4 P0 < Q0: the plain form in z has the smaller terms",
+        forms.complement / (_FORWARD * _BACKWARD),
+        (_P0 * _FORWARD**2 - _Q0 * _BACKWARD**2) / (4 * _FORWARD * _BACKWARD),
+    )
+    parts_of_z = ((_FORWARD, forms.forward), (_BACKWARD, forms.backward))
+    clock = ((_REST, 1 - _R * _TAU), (_T, _R * _TAU))
+    return (
         Rewriting(
             "reflection",
             "sigma < 0: turn the sign of one side, P0 and Q0 change places",
             through_z,
             -through_z.subs(turned, simultaneous=True),
             (),
-            square,
+            _RADICAND,
         ),
-        Rewriting(
-            "opposite sides",
-            "w < 0 with 4 P0 < Q0: the plain form in z has the smaller terms",
-            stable,
-            plain,
-            (),
-            (),
-        ),
+        _written(opposite, (*parts_of_z, *clock, *_PAIRS), _RADICAND),
     )
-    log = (
-        *log[:-1],
-        _written(log[-1], (*parts_of_z, (_REST, 1 - _R * _TAU), (_T, _R * _TAU), *names), square),
-    )
-    parts = {
-        "stable": complement,
-        "plain": (_P0 * (_FORWARD / _BACKWARD) - _Q0 * (_BACKWARD / _FORWARD)) / 4,
-        "forward": rules.collect_terms(forward, (_TAU,)),
-        "backward": conjugate,
-    }
-    return parts, log
 
 
 def _written(

@@ -173,3 +173,28 @@ def derivative(words: Words, flow: Mapping[str, Words]) -> Words:
                 before, after = Words({word[:i]: coefficient}), Words({word[i + 1 :]: sp.S.One})
                 total = total + before @ inner @ after
     return total
+
+
+def still(candidates: list[Words], rates: list[Words]) -> list[Words]:
+    """Return a basis of the combinations that do not move, each with first coefficient 1.
+
+    Parameters
+    ----------
+    candidates : list of Words
+    rates : list of Words
+        Their time derivatives.
+
+    Examples
+    --------
+    >>> from symkernel.theory.words import Words, still
+    >>> A, B, C = map(Words.of, "ABC")
+    >>> assert still([A, B], [C, -C]) == [A + B]
+    """
+    words = sorted({word for rate in rates for word in rate.terms})
+    table = sp.Matrix([[rate.terms.get(word, sp.S.Zero) for rate in rates] for word in words])
+    found = []
+    for vector in table.nullspace():
+        pivot = next(v for v in vector if v != 0)
+        parts = (c.scaled(v / pivot) for c, v in zip(candidates, vector, strict=True))
+        found.append(sum(parts, Words({})))
+    return found

@@ -80,16 +80,17 @@ def test_public_api_alone(name):
     assert ast.get_docstring(tree)
 
 
-def test_runs_as_a_program():
+def test_the_command_line_judges_one():
     env = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     }
     run = subprocess.run(
-        [sys.executable, "-m", "symkernel.derivations.saxe2014"],
+        [sys.executable, "-m", "symkernel", "check", "saxe2014", "--draws", "3"],
         capture_output=True, text=True, env=env, timeout=300, check=True,
     )  # fmt: skip
     assert "FAILS" not in run.stdout
-    assert run.stdout.rstrip().endswith("all climbed rungs passed")
+    assert "all climbed rungs passed" in run.stdout
+    assert run.stdout.rstrip().splitlines()[-1].strip().startswith("claim: ")
 
 
 def _wrong_claims():

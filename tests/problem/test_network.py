@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from symkernel.errors import InvalidArgument, ShapeMismatch
-from symkernel.nodes import Apply, Bias, Gate, Input, Linear, Parameter, Slice, Sum
+from symkernel.nodes import Apply, Bias, Gate, Input, Linear, Node, Parameter, Slice, Sum
 from symkernel.problem.activation import ACTIVATIONS
 from symkernel.problem.network import Network
 
@@ -210,6 +210,17 @@ def test_a_network_has_one_input_and_names_of_its_own_nodes() -> None:
     ):
         with pytest.raises(InvalidArgument, match=words):
             build()
+
+
+def test_nodes_of_other_classes_are_refused() -> None:
+    """Kernels and simulation would not know what they compute."""
+
+    class Reversed(Node):
+        size = 2
+        children = (Parameter("W", (2, 2)) @ Input(2),)
+
+    with pytest.raises(InvalidArgument, match=r"must be made of the nodes .* not of 'Reversed'"):
+        Network.build(Reversed())
 
 
 def test_one_parameter_used_twice_is_shared() -> None:

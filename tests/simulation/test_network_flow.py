@@ -11,7 +11,7 @@ from symkernel.errors import InvalidArgument
 from symkernel.nodes import Apply, Gate, Input, Parameter, Sum
 from symkernel.problem.problem import Problem
 from symkernel.simulation.flow import _Chain, integrate_flow
-from symkernel.simulation.network_flow import NetworkFlow, is_chain
+from symkernel.simulation.network_flow import NetworkFlow
 from tests.oracles import numpy_descent
 
 TIMES = np.array([0.0, 0.7, 2.0, 6.0])
@@ -102,7 +102,7 @@ def test_phases_have_their_own_gates():
 
 def test_a_chain_is_integrated_alike_by_both():
     net = sk.Network.mlp([3, 4, 2], "linear", rates=[2, 0.5])
-    assert is_chain(net)
+    assert net.is_chain
     stream = np.random.default_rng(5)
     task = sk.Task(stream.standard_normal((6, 3)), stream.standard_normal((6, 2)))
     problem = Problem(net, task_of(task), sk.weights.gaussian(net, seed=6))
@@ -114,8 +114,8 @@ def test_a_chain_is_integrated_alike_by_both():
 def test_what_is_no_chain():
     x, W = Input(2), Parameter("W", (2, 2))
     for output in (W @ (W @ x), Gate("g", W @ x), Sum((W @ x, x)), Apply("tanh", W @ x)):
-        assert not is_chain(sk.Network.build(output))
-    assert not is_chain(sk.Network.build(Parameter("W", (2, 2), trained=False) @ x))
+        assert not sk.Network.build(output).is_chain
+    assert not sk.Network.build(Parameter("W", (2, 2), trained=False) @ x).is_chain
 
 
 def test_moments_are_refused_where_samples_are_needed():

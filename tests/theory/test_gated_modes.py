@@ -14,7 +14,6 @@ from symkernel.nodes import Gate, Input, Parameter, Sum
 from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.problem import Problem
 from symkernel.simulation.flow import integrate_flow
-from symkernel.theory import gated_trajectory
 from symkernel.theory.gated_modes import LAW
 
 BOUND = 1e-8
@@ -155,8 +154,8 @@ def test_observables_are_those_of_the_simulation_at_the_same_weights():
 def test_a_kernel_that_would_not_fit_says_so(monkeypatch):
     net, task, w0 = problem_of()
     found = sk.derive(net, task, w0).compile()(TIMES)
-    monkeypatch.setattr(gated_trajectory, "_MEMORY_LIMIT", 8 * 7 * 12**2 - 1)
-    with pytest.raises(InvalidArgument, match="6 samples, 2 outputs and 7 times"):
+    monkeypatch.setattr("symkernel.errors._MOST_BYTES", 8 * 7 * 12**2 - 1)
+    with pytest.raises(InvalidArgument, match=r"'ntk' of shape \(7, 6, 2, 6, 2\) would take"):
         _ = found.ntk
 
 
