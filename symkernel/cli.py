@@ -149,16 +149,18 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _derive(options: argparse.Namespace) -> int:
-    from symkernel.report.display import where_lines
+    from symkernel.report.display import symbol_lines, where_lines
     from symkernel.report.modes import modes_of
 
     _check_paths(options)
     found = find(options.name)
     derivation = _derived(found, law=options.law, tolerance=options.tolerance)
-    print(f"{derivation}\n{where_lines(derivation)}")
+    print("\n".join(filter(None, (str(derivation), where_lines(derivation)))))
     modes = modes_of(derivation.problem)
     if modes is not None and derivation.derived.mode is not None:
-        print(f"\nModes of the task\n{modes}")
+        what = "Coordinates" if "coordinate" in modes.head else "Modes"
+        print(f"\n{what} of the task\n{modes}")
+    print(f"\nSymbols\n{symbol_lines(derivation)}")
     print("\nSteps")
     for position, step in enumerate(derivation.steps, 1):
         print(f"  {position}. {step.title}: {step.reason}")

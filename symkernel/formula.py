@@ -71,12 +71,19 @@ class Evidence:
 
 @dataclass(frozen=True, repr=False)
 class Step:
-    """One step of a derivation: what follows, why, and the check that it does."""
+    """One step of a derivation: what follows, why, and the check that it does.
+
+    Attributes
+    ----------
+    meanings : tuple of (symbol, str)
+        What symbols of the equations stand for, where notation's table does not say it.
+    """
 
     title: str
     reason: str
     equations: tuple[Any, ...]
     check: Callable[[], Evidence]
+    meanings: tuple[tuple[Any, str], ...] = ()
 
     def __repr__(self) -> str:
         return f"Step({self.title!r})"

@@ -23,13 +23,14 @@ from symkernel.notation import t
 from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.problem import Problem
 from symkernel.problem.scalars import as_sympy
-from symkernel.theory.gradient_flow import rate_of
+from symkernel.problem.task import Task
+from symkernel.theory.gradient_flow import has_rate, rate_of
 
 _BOUND = 1e-9
 # Of rates, which are differences of the trajectory.
 _RATE_BOUND = 1e-6
 _DIGITS = 30
-# Flow times in units of the strongest mode, and where the trajectory is read around each.
+# Flow times in units of the fastest motion, and where the trajectory is read around each.
 _TIMES = (0.1, 1.5)
 _STEP = 0.01
 _OFFSETS = np.arange(-3, 4)
@@ -58,6 +59,13 @@ class _Printed:
         )
         return cls(derived.formulas(), derived.result(), tuple(equations))
 
+    @property
+    def holds_rates(self) -> bool:
+        """Whether it states the rate of anything that has values."""
+        matrices = (*(f.symbol for f in self.formulas), *(eq for _, eq in self.equations))
+        named = any(name.endswith("_rate") for name in self.result)
+        return named or any(has_rate(body) for body in matrices)
+
 
 @dataclass
 class _Comparison:
@@ -77,10 +85,31 @@ class _Comparison:
         self.sizes[name] = max(self.sizes.get(name, 0.0), float(np.abs(true).max()))
         self.bounds[name] = _RATE_BOUND if rate else _BOUND
 
-    @property
-    def worst(self) -> dict[str, float]:
-        """The largest relative error of each name."""
+    def errors(self) -> dict[str, float]:
+        """Return the largest relative error of each name."""
         return {name: gap / (self.sizes[name] or 1.0) for name, gap in self.gaps.items()}
+
+
+@dataclass
+class _Findings:
+    """What was found in all problems together."""
+
+    worst: dict[str, float] = field(default_factory=dict)
+    bounds: dict[str, float] = field(default_factory=dict)
+    unknown: dict[str, None] = field(default_factory=dict)
+    steps: dict[str, None] = field(default_factory=dict)
+    problems: int = 0
+
+    def add(self, comparison: _Comparison) -> None:
+        """Take up what was found in one problem."""
+        self.problems += bool(comparison.gaps)
+        for name, error in comparison.errors().items():
+            known = self.worst.get(name, 0.0)
+            # What is no number stays.
+            self.worst[name] = known if error <= known or not known <= np.inf else error
+        self.bounds |= comparison.bounds
+        self.unknown |= comparison.unknown
+        self.steps |= comparison.steps
 
     def evidence(self) -> Evidence:
         """Say what was compared, what differs and what could not be compared."""
@@ -96,47 +125,82 @@ class _Comparison:
             return Evidence(True, "printed formulas not compared")
         named = [name for name in worst if name not in self.steps]
         left = [name for name in self.unknown if name not in worst and name not in self.steps]
-        words = f"printed = computed to {max(worst.values()):.0e}: {', '.join(named)}"
+        several = f" in {self.problems} problems" if self.problems > 1 else ""
+        words = f"printed = computed to {max(worst.values()):.0e}{several}: {', '.join(named)}"
         if self.steps:
             words += f", {len(worst) - len(named)} of {len(self.steps)} matrix equations"
         return Evidence(True, f"{words}; not compared: {', '.join(left)}" if left else words)
 
 
-def printed_evidence(law: Law, problem: Problem) -> Evidence:
+def printed_evidence(law: Law, *problems: Problem) -> Evidence:
     r"""Compare every formula, result and equation of a law with its trajectory.
 
     Parameters
     ----------
     law : Law
-    problem : Problem
-        With numbers; its first phase is looked at, at two times.
+    *problems : Problem
+        With numbers; their first phases are looked at, at two times.
 
     Returns
     -------
     Evidence
         Its figure names what was compared, and what was not because a symbol has no value.
     """
-    first = problem.curriculum.phases[0].task
-    problem = replace(problem, curriculum=Curriculum([Phase(with_samples(first))]))
-    derived = law.derive(problem)
-    comparison = _Comparison()
-    if derived.numbers is None:
-        return comparison.evidence()
-    strongest = float(np.linalg.norm(first.Syx, 2))
-    step = _STEP / strongest
-    times = (np.array(_TIMES)[:, None] / strongest + step * _OFFSETS).ravel()
+    findings = _Findings()
+    for problem in problems:
+        first = _mixed(with_samples(problem.curriculum.phases[0].task))
+        one = replace(problem, curriculum=Curriculum([Phase(first)]))
+        derived = law.derive(one)
+        if derived.numbers is not None:
+            findings.add(_compared(law, one, derived))
+    return findings.evidence()
+
+
+def _mixed(task: Task) -> Task:
+    """Return a task of the same moments, no two of whose samples are orthogonal."""
+    if task.gates or task.X is None or task.Y is None:
+        return task
+    count = len(task.X) + 1
+    normal = np.arange(1.0, count + 1.0)
+    turn = np.eye(count) - 2 * np.outer(normal, normal) / (normal @ normal)
+    spread = turn[:, :-1] * np.sqrt(count / (count - 1))
+    return Task(spread @ task.X, spread @ task.Y)
+
+
+def _fastest(problem: Problem) -> float:
+    """Return about the fastest rate at which anything moves."""
+    task, layers = problem.curriculum.phases[0].task, problem.network.parameters
+    pull = np.linalg.norm(task.Syx, 2)
+    largest = max(
+        float(np.linalg.norm(problem.weights.arrays[p.name])) for p in layers if p.trained
+    )
+    pull += np.linalg.norm(task.Sxx, 2) * largest**2
+    rate = max(float(p.rate) * max(1.0, float(p.scale) ** 2) for p in layers if p.trained)
+    found = 2 * float(problem.loss.factor) * pull + float(problem.loss.weight_decay)
+    return float(rate * found) or 1.0
+
+
+def _compared(law: Law, problem: Problem, derived: Derived) -> _Comparison:
+    """Compare what a law states for one problem."""
+    assert derived.numbers is not None
+    comparison, printed = _Comparison(), _Printed.of(derived)
+    offsets = _OFFSETS if printed.holds_rates else np.zeros(1)
+    fastest = _fastest(problem)
+    step = _STEP / fastest
+    times = (np.array(_TIMES)[:, None] / fastest + step * offsets).ravel()
     seen = law.trajectory(problem, times)
-    printed, middle = _Printed.of(derived), len(_OFFSETS) // 2
     for k in range(len(_TIMES)):
-        places = k * len(_OFFSETS) + np.arange(len(_OFFSETS))
+        places = k * len(offsets) + np.arange(len(offsets))
         around = [derived.numbers(problem, seen, int(place)) for place in places]
         for rows in zip(*around, strict=True):
             full = [
                 _with_abbreviations(printed, row, times[place])
                 for row, place in zip(rows, places, strict=True)
             ]
-            _compare(printed, full[middle], _rates(full, step), times[places[middle]], comparison)
-    return comparison.evidence()
+            rates = _rates(full, step) if printed.holds_rates else {}
+            middle = len(offsets) // 2
+            _compare(printed, full[middle], rates, times[places[middle]], comparison)
+    return comparison
 
 
 def _compare(

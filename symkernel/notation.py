@@ -6,13 +6,15 @@ alone keeps that from happening. The LaTeX name is kept apart from the identifie
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import sympy as sp
 from sympy.core.function import AppliedUndef
-from sympy.printing.latex import LatexPrinter
+from sympy.printing.latex import LatexPrinter, translate
+from sympy.printing.precedence import PRECEDENCE
 
 from symkernel.errors import InvalidArgument
 
@@ -31,6 +33,11 @@ _TABLE: dict[str, Entry] = {}
 _MOVING = frozenset({"t", "z", "T", "u", "a", "b", "phi", "p", "q_out", "E", "F", "t_phase"})
 # LaTeX of functions of time whose identifier in the table is that of their initial value.
 _FUNCTIONS = {"w": "w"}
+# Letters and a number, then parts after underscores; weights of a pathway have its letter too.
+_LETTERS = r"(?P<weight>W)(?P<pathway>[b-h])|(?P<letters>[A-Za-z]+)"
+_IDENTIFIER = re.compile(rf"(?:{_LETTERS})(?P<number>\d*)")
+_SIGNS = {"plus": "+", "minus": "-"}
+_TIMES = PRECEDENCE["Mul"]
 
 
 def _scalar(identifier: str, latex: str, meaning: str, **assumptions: bool) -> sp.Symbol:
@@ -60,18 +67,36 @@ fraction = _scalar("q_final", r"\rho", "fraction of the final value", positive=T
 _scalar("t_q", r"t_{\rho}", "time at which the mode reaches that fraction", positive=True)
 B = _scalar("B", "B", "branching of the tree", integer=True, positive=True)
 L = _scalar("L", "L", "depth of the tree", integer=True, positive=True)
-for _name, _latex, _meaning in (
-    ("Sxx", r"\Sigma_{xx}", "second moment <x x^T> of the inputs"),
-    ("Syx", r"\Sigma_{yx}", "cross moment <y x^T> of targets and inputs"),
-    ("Syy", r"\Sigma_{yy}", "second moment <y y^T> of the targets"),
-):
-    _scalar(_name, _latex, _meaning)
+# Of matrices whose letter stands for the same in most laws; a step may say something else.
+_MATRICES = {
+    "Sxx": "second moment <x x^T> of the inputs",
+    "Syx": "cross moment <y x^T> of targets and inputs",
+    "Syy": "second moment <y y^T> of the targets",
+    "V": "input directions of the modes, as columns",
+    "U": "output directions of the modes, as columns",
+    "S": "diagonal matrix of the strengths s",
+    "D": "diagonal matrix of the input variances d",
+    "x": "an input",
+    "x'": "another input",
+    "f": "the network's output at x",
+    "h": "hidden activity at x",
+    "K_f": "neural tangent kernel of x and x'",
+    "K_h": "pseudo-kernel of x and x'",
+}
+for _name in ("Sxx", "Syx", "Syy"):
+    _scalar(_name, rf"\Sigma_{{{_name[1:]}}}", _MATRICES[_name])
 n = _scalar("n", "n", "number of samples", integer=True, positive=True)
 
 
 def entry(identifier: str) -> Entry | None:
     """Return what the table holds under an identifier, if anything."""
     return _TABLE.get(identifier)
+
+
+def meanings() -> dict[tuple[str, bool], str]:
+    """Return what symbols stand for, by identifier and whether it is that of a matrix."""
+    found = {(name, True): meaning for name, meaning in _MATRICES.items()}
+    return found | {(name, False): entry.meaning for name, entry in _TABLE.items()}
 
 
 def register(symbol: sp.Symbol, latex: str, meaning: str) -> sp.Symbol:
@@ -100,6 +125,34 @@ def register(symbol: sp.Symbol, latex: str, meaning: str) -> sp.Symbol:
             f"{latex}, '{meaning}', too; give yours another identifier."
         )
     return symbol
+
+
+def name_latex(identifier: str) -> str:
+    r"""Return LaTeX of an identifier that is not in the table; words are set upright.
+
+    Examples
+    --------
+    >>> from symkernel.notation import name_latex
+    >>> assert name_latex("W2_0") == "W_{2,0}" and name_latex("w_plus") == "w_{+}"
+    >>> assert name_latex("Wb1_0") == "W_{b1,0}"  # layer 1 of pathway b, context 0
+    >>> assert name_latex("minus_ones") == r"\mathrm{minus\,ones}"
+    """
+    head, *parts = identifier.split("_")
+    found, plain = _IDENTIFIER.fullmatch(head), "".join(parts)
+    if found is None or not (plain or "0").isalnum() or not plain.isascii():
+        return sp.latex(sp.Symbol(identifier))
+    letters = found["weight"] or found["letters"]
+    if len(letters) > 1 and translate(letters) == letters:
+        return rf"\mathrm{{{identifier}}}".replace("_", r"\,")
+    below = [(found["pathway"] or "") + found["number"], *map(_index, parts)]
+    below = [part for part in below if part]
+    return translate(letters) + (f"_{{{','.join(below)}}}" if below else "")
+
+
+def _index(part: str) -> str:
+    """Return LaTeX of one part of an index; words have three letters or more."""
+    name = _SIGNS.get(part, translate(part))
+    return rf"\mathrm{{{part}}}" if name == part and len(part) > 2 and part.isalpha() else name
 
 
 class _Printer(LatexPrinter):
@@ -150,7 +203,7 @@ class _Printer(LatexPrinter):
         factors = expr.as_ordered_factors() if isinstance(expr, sp.Mul) else [expr]
         negative, above, below = _parts(factors)
         # Fractions inside fractions are hard to read: they stand beside the line.
-        tall = [factor for factor in above if below and r"\frac" in self._print(factor)]
+        tall = [factor for factor in above if below and r"\frac" in self._print(_base(factor))]
         parts = self._set(tuple(factor for factor in above if factor not in tall))
         if below:
             above_line, below_line = side_by_side(parts), side_by_side(self._set(tuple(below)))
@@ -195,12 +248,23 @@ class _Printer(LatexPrinter):
         name = function.func.__name__
         known = _FUNCTIONS.get(name, _TABLE[name].latex if name in _TABLE else None)
         return self._settings["symbol_names"].get(
-            sp.Symbol(name), known if known is not None else sp.latex(sp.Symbol(name))
+            sp.Symbol(name), known if known is not None else name_latex(name)
         )
 
+    def _print_Symbol(self, expr: sp.Symbol, style: str = "plain") -> str:
+        return self._settings["symbol_names"].get(expr) or name_latex(expr.name)
+
     def _print_MatrixSymbol(self, expr: sp.MatrixSymbol) -> str:
-        chosen = self._settings["symbol_names"].get(sp.Symbol(expr.name))
-        return chosen if chosen is not None else sp.latex(sp.Symbol(expr.name))
+        return self._settings["symbol_names"].get(sp.Symbol(expr.name)) or name_latex(expr.name)
+
+    def _print_MatMul(self, expr: sp.MatMul) -> str:
+        number, product = expr.as_coeff_mmul()
+        if not number.is_Rational or number.is_Integer:
+            return super()._print_MatMul(expr)
+        # SymPy puts a positive fraction, and no negative one, into brackets.
+        sign, several = "- " if number < 0 else "", isinstance(product, sp.MatMul)
+        matrices = super()._print_MatMul(product) if several else self.parenthesize(product, _TIMES)
+        return f"{sign}{self._print(abs(number))} {matrices}"
 
     def _hprint_Function(self, func: str) -> str:
         known = _TABLE.get(func)
@@ -233,6 +297,10 @@ def _parts(factors: list[sp.Expr]) -> tuple[bool, list[sp.Expr], list[sp.Expr]]:
     return negative, above, below
 
 
+def _base(factor: sp.Expr) -> sp.Expr:
+    return factor.base if factor.is_Pow else factor
+
+
 def _mostly_negative(base: sp.Expr) -> bool:
     """Whether a sum has more negative terms than positive ones."""
     if not isinstance(base, sp.Add):
@@ -258,7 +326,7 @@ def _moves(expression: sp.Basic) -> bool:
 
 
 def _place_of_factor(factor: sp.Expr) -> int:
-    base = factor.base if factor.is_Pow else factor
+    base = _base(factor)
     simple = base.is_Symbol or isinstance(base, (AppliedUndef, sp.Derivative))
     if not factor.free_symbols:
         return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import re
 from dataclasses import replace
 from types import ModuleType
 from typing import Any
@@ -18,6 +19,7 @@ from symkernel import ladder, ladder_printed
 from symkernel.codegen.algorithms import at_precision
 from symkernel.errors import Unlowerable
 from symkernel.ladder_printed import printed_evidence
+from symkernel.problem.problem import Problem
 from symkernel.theory import LAWS
 
 _LAWS = {law.name: law for law in LAWS}
@@ -40,6 +42,69 @@ def test_every_law_prints_what_it_computes(name: str) -> None:
     assert "printed = computed" in found.figure
     for what in ("output", "loss"):
         assert what in found.figure.partition("not compared")[0]
+
+
+def drawn(name: str, count: int) -> list[Problem]:
+    """Return drawn problems whose first task has targets, and formulas that have values."""
+    law, found, seed = _LAWS[name], [], 1000
+    while len(found) < count:
+        problem = law.draw(np.random.default_rng(seed))
+        seed += 1
+        task = problem.curriculum.phases[0].task
+        one_mode = np.linalg.matrix_rank(task.Syx) == 1
+        if task.Syx.any() and (one_mode or name != "single_unit"):
+            found.append(problem)
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(_LAWS))
+def test_every_law_prints_what_it_computes_on_drawn_problems(name: str) -> None:
+    found = printed_evidence(_LAWS[name], *drawn(name, 3))
+    assert found.passed, found.figure
+    assert " in 3 problems: " in found.figure
+
+
+@pytest.mark.parametrize(("name", "seed"), [("memoryless_gram", 1011), ("reduced_flow", 1000)])
+def test_the_printed_loss_holds_weight_decay(
+    name: str, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    law = _LAWS[name]
+    problem = law.draw(np.random.default_rng(seed))
+    assert problem.loss.weight_decay > 0
+    found = printed_evidence(law, problem)
+    assert found.passed, found.figure
+    module = importlib.import_module(f"symkernel.theory.{name}")
+    origin = importlib.import_module("symkernel.theory.gram_observables")
+    slip = _with_slip(origin, "loss += decay / 2 * squares", "loss += decay * squares")
+    monkeypatch.setattr(module, "gram_result", slip["gram_result"])
+    assert "loss differs" in printed_evidence(law, problem).figure
+
+
+def test_the_worst_of_several_problems_is_told() -> None:
+    law = _LAWS["reduced_flow"]
+    one, two = drawn("reduced_flow", 2)
+    together = printed_evidence(law, one, two).figure
+    each = [float(re.findall(r"computed to (\S+?)[: ]", printed_evidence(law, p).figure)[0])
+            for p in (one, two)]  # fmt: skip
+    assert f"{max(each):.0e} in 2 problems" in together
+
+
+def test_samples_are_not_orthogonal_and_keep_their_moments() -> None:
+    for size in (1, 2, 5):
+        task = sk.Task(np.eye(size), np.arange(1.0, size + 1.0)[:, None])
+        mixed = ladder_printed._mixed(task)
+        np.testing.assert_allclose(mixed.Sxx, task.Sxx, atol=1e-14)
+        np.testing.assert_allclose(mixed.Syx, task.Syx, atol=1e-14)
+        assert abs(mixed.X[0] @ mixed.X[-1]) > 1e-3
+
+
+def test_small_parts_of_a_scalar_are_no_rounding() -> None:
+    x = sp.Symbol("x", positive=True)
+    found = at_precision((sp.Integer(10) ** 60 * x + 1) / sp.Integer(10) ** 60 - x, {x: 1}, 0.0, 90)
+    assert abs(found * mpmath.mpf(10) ** 60 - 1) < 1e-10
+    with pytest.raises(Unlowerable, match="no real value"):
+        at_precision(sp.sqrt(x - 2), {x: 1}, 0.0, 30)
 
 
 # Module, what stands there, what would be wrong.

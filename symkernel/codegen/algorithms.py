@@ -283,6 +283,10 @@ def _kronecker(left: mpmath.matrix, right: mpmath.matrix) -> mpmath.matrix:
     return _stacked([[left[i, j] * right for j in range(left.cols)] for i in range(left.rows)])
 
 
+# Numerators and denominators up to here are exact at high precision.
+_LONGEST = 10**6
+
+
 def _number(scalar: sp.Expr, values: Mapping[Any, Any], t: mpmath.mpf) -> mpmath.mpf:
     """Return a scalar, in which traces and symbols with values have these in their place."""
     entry = {q: values[q] for q in scalar.atoms(sp.Symbol) if q in values}
@@ -291,8 +295,16 @@ def _number(scalar: sp.Expr, values: Mapping[Any, Any], t: mpmath.mpf) -> mpmath
         entry[trace] = mpmath.fsum(matrix[i, i] for i in range(matrix.rows))
     digits = mpmath.mp.dps
     known = {q: sp.Float(value, digits) for q, value in entry.items()}
-    found = sp.N(scalar.xreplace(known), digits, chop=True)
-    if not found.is_Float and not found.is_Integer:
+    # Exact arithmetic with long fractions, of decimals that were given, is slow.
+    long = (q for q in scalar.atoms(sp.Rational) if max(abs(q.p), q.q) > _LONGEST)
+    known |= {q: sp.Float(q, 2 * digits) for q in long}
+    # Nothing is chopped: small parts of a formula with large coefficients are not rounding.
+    found, turned = sp.N(scalar.xreplace(known), digits).as_real_imag()
+    if (
+        not found.is_Number
+        or not found.is_finite
+        or abs(turned) > abs(found) * 10 ** -(digits // 2)
+    ):
         raise Unlowerable(f"The scalar {scalar} has no real value.")
     return mpmath.mpf(str(found))
 

@@ -115,6 +115,22 @@ def split(sum_, start, rate, power, u):
 
 
 @_jit
+def haste(rate, power, u):
+    """Return how many times faster than all together the fastest pathway changes, at least 1.
+
+    A deep pathway may fall or rise by its own size while the sum hardly moves.
+    """
+    sum_, gain, fastest = 0.0, 0.0, 0.0
+    for j in range(u.size):
+        if u[j] > 0.0:
+            own = rate[j] * u[j] ** -power[j]
+            fastest = max(fastest, own)
+            gain += own * u[j]
+            sum_ += u[j]
+    return max(1.0, fastest * sum_ / gain) if gain > 0.0 else 1.0
+
+
+@_jit
 def speed(z, below, final, strength, start, rate, power, u):
     """Return dz/dt; `u` is written."""
     sum_ = total(z, final, below)
@@ -182,6 +198,8 @@ def race(times, strength, variance, start, rate, power, out):
             i += 1
             continue
         width = _PANEL if below or final == 0.0 else _PANEL * min(1.0, abs(z))
+        split(total(z, final, below), start, rate, power, u)
+        width /= haste(rate, power, u)
         ahead = z + forward * width
         span = elapsed(z, ahead, below, final, push, start, rate, power, u) / unit
         if at + span < times[i]:

@@ -15,7 +15,7 @@ def as_gates(value: object, X: np.ndarray | None) -> Mapping[str, np.ndarray]:
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):
         raise InvalidArgument(
             f"Argument 'gates' must map names of gates to arrays with one row for each sample, "
-            f"not {value!r}."
+            f"as {{'context0': ...}}, not {_kind(value)}."
         )
     if value and X is None:
         raise InvalidArgument(
@@ -24,6 +24,7 @@ def as_gates(value: object, X: np.ndarray | None) -> Mapping[str, np.ndarray]:
         )
     found = {}
     for name, given in value.items():
+        _check_shape(name, given, "n_samples" if X is None else str(len(X)))
         gate = np.array(as_real_array(given, f"gates[{name!r}]", 2))
         if X is not None and len(gate) != len(X):
             raise ShapeMismatch(
@@ -33,3 +34,24 @@ def as_gates(value: object, X: np.ndarray | None) -> Mapping[str, np.ndarray]:
         gate.setflags(write=False)
         found[name] = gate
     return MappingProxyType(found)
+
+
+def _check_shape(name: str, given: object, rows: str) -> None:
+    """Refuse a gate that is no table; what is no array of numbers is refused elsewhere."""
+    try:
+        shape = np.asarray(given).shape
+    except ValueError:
+        return
+    if given is not None and len(shape) != 2:
+        advice = "; give gate[:, None]" if len(shape) == 1 else ""
+        raise ShapeMismatch(
+            f"Gate '{name}' must be 2-dimensional, of shape ({rows}, 1) with one value per sample "
+            f"for the whole layer or ({rows}, n_units), not {shape}{advice}."
+        )
+
+
+def _kind(value: object) -> str:
+    """Say what was given, in short: an array may be long."""
+    if isinstance(value, np.ndarray):
+        return f"an array of shape {value.shape}"
+    return f"the names {list(value)!r}" if isinstance(value, Mapping) else repr(value)

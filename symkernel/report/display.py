@@ -15,6 +15,7 @@ from symkernel import notation
 from symkernel.equations import LINE, width
 from symkernel.errors import InvalidArgument, MissingValues, OutsideValidity, as_times
 from symkernel.formula import Formula, Step
+from symkernel.report.glossary import glossary
 
 if TYPE_CHECKING:
     from symkernel.derivation import Derivation
@@ -40,6 +41,7 @@ def html(derivation: Derivation) -> str:
     return (
         f"<div><p><b>{_safe(law.title)}</b> ({_safe(derivation.rank)}); {derivation.status}</p>"
         f"{caveat}{derivation.assumptions._repr_html_()}{formulas}"
+        f"<p>{_safe(_symbols(derivation))}</p>"
         f"<details><summary>{len(derivation.steps)} steps</summary><ol>{steps}</ol></details>"
         f"</div>"
     )
@@ -53,6 +55,7 @@ def markdown(derivation: Derivation) -> str:
     lines.append(derivation.assumptions._repr_markdown_())
     for text in _formulas(derivation, "$$\n{}\n$$"):
         lines += ["", text]
+    lines += ["", _symbols(derivation)]
     lines += ["", f"{len(derivation.steps)} steps:", ""]
     lines += [f"{k}. {step.title}" for k, step in enumerate(derivation.steps, 1)]
     return "\n".join(lines)
@@ -66,6 +69,12 @@ def _formulas(derivation: Derivation, display: str) -> Iterator[str]:
         yield display.replace("{}", text) if len(text) <= _LONGEST else long
 
 
+def _symbols(derivation: Derivation) -> str:
+    """Return what the symbols of the formulas stand for, as a sentence."""
+    pairs = glossary(derivation, derivation.formulas)
+    return "; ".join(f"${notation.latex(q)}$: {meaning}" for q, meaning in pairs)
+
+
 def _trimmed(text: str) -> str:
     return textwrap.shorten(text, _REASON, placeholder=" ...")
 
@@ -73,8 +82,22 @@ def _trimmed(text: str) -> str:
 def where_lines(derivation: Derivation) -> str:
     """Return what the abbreviations of the formulas stand for, as text, a line for each."""
     pairs = dict(pair for formula in derivation.formulas for pair in formula.where)
-    lines = [f"{symbol} = {meaning}" for symbol, meaning in pairs.items()]
+    lines = [f"{symbol} = {_in_line(meaning)}" for symbol, meaning in pairs.items()]
     return "\n".join(("  where " if k == 0 else "        ") + s for k, s in enumerate(lines))
+
+
+def _in_line(expression: Any) -> str:
+    """Return text on one line, block matrices as rows in brackets."""
+    if isinstance(expression, sp.BlockMatrix):
+        return str(expression.blocks.tolist())
+    return str(expression)
+
+
+def symbol_lines(derivation: Derivation) -> str:
+    """Return what the symbols of the formulas stand for, as text, a line for each."""
+    pairs = glossary(derivation, derivation.formulas)
+    width = max((len(symbol.name) for symbol, _ in pairs), default=0)
+    return "\n".join(f"  {symbol.name:<{width}}  {meaning}" for symbol, meaning in pairs)
 
 
 def step_markdown(step: Step) -> str:

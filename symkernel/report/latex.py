@@ -13,9 +13,9 @@ import subprocess
 import tempfile
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import chain, groupby
+from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sympy as sp
 
@@ -23,6 +23,7 @@ from symkernel import __version__, equations, notation
 from symkernel.errors import InvalidArgument, SymkernelError
 from symkernel.formula import CheckReport, Citation, Formula, Step
 from symkernel.report.files import checked_path, save, write_atomically
+from symkernel.report.glossary import Glossary, glossaries, glossary
 from symkernel.report.latex_blocks import displayed, items, section, table
 from symkernel.report.latex_problem import assumptions_block, problem_blocks
 from symkernel.report.prose import escape, prose
@@ -159,13 +160,15 @@ def check_table(report: CheckReport, names: Mapping[str, str] | None = None) -> 
 
 
 def _steps(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable[str]:
-    for position, step in enumerate(derivation.steps, 1):
+    new = glossaries(derivation)
+    for position, (step, meanings) in enumerate(zip(derivation.steps, new, strict=True), 1):
         title, reason = prose(step.title, names), _capital(prose(step.reason, names))
         head = f"\\textbf{{{position}. {title}.}} {reason}."
         # No empty line before or after: a page may not break between text and display.
         lines = [head, displayed(step.latex(names))]
+        lines += [rf"{{\small {_here(meanings, names)}}}"] if meanings else []
         if derivation.report is not None:
-            lines.append(_outcome(step, names))
+            lines += ["", _outcome(step, names)] if meanings else [_outcome(step, names)]
         yield "\n".join(lines)
 
 
@@ -183,16 +186,19 @@ def _result(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable
     formulas = derivation.formulas
     for _, group in groupby(formulas, key=lambda formula: formula.where):
         yield displayed(_together(tuple(group), names))
-    if derivation.derived.learning_time is None:
-        return
-    time = derivation.derived.learning_time(None, 0, False)
+    time = derivation.derived.learning_time
+    if time is not None:
+        formulas = (*formulas, time(None, 0, False))
+        yield _learning_time(formulas[-1], names)
+    yield _here(glossary(derivation, formulas), names)
+
+
+def _learning_time(time: Formula, names: Mapping[str, str] | None) -> str:
     if time.expression == sp.oo:
-        yield "A mode that starts like this falls to the saddle at 0 and is never learned."
-    else:
-        share = f"${notation.latex(notation.fraction, names)}$"
-        lead = f"Flow time at which a mode reaches the fraction {share} of its final value:"
-        yield f"{lead}\n{displayed(time.latex(names))}"
-    yield _meanings((*formulas, time), names)
+        return "A mode that starts like this falls to the saddle at 0 and is never learned."
+    share = f"${notation.latex(notation.fraction, names)}$"
+    lead = f"Flow time at which a mode reaches the fraction {share} of its final value:"
+    return f"{lead}\n{displayed(time.latex(names))}"
 
 
 def _together(formulas: tuple[Formula, ...], names: Mapping[str, str] | None) -> str:
@@ -200,18 +206,9 @@ def _together(formulas: tuple[Formula, ...], names: Mapping[str, str] | None) ->
     return equations.block([(f.symbol, f.expression) for f in formulas], formulas[0].where, names)
 
 
-def _meanings(formulas: Sequence[Formula], names: Mapping[str, str] | None) -> str:
-    """Return what the symbols of the formulas stand for, where the table knows."""
-    symbols: dict[str, Any] = {}
-    for formula in formulas:
-        for part in (formula.symbol, formula.expression, *chain.from_iterable(formula.where)):
-            symbols |= {symbol.name: symbol for symbol in part.free_symbols}
-    entries = [(name, notation.entry(name)) for name in sorted(symbols, key=str.casefold)]
-    texts = [
-        f"${notation.latex(symbols[name], names)}$: {prose(entry.meaning, names)}"
-        for name, entry in entries
-        if entry is not None
-    ]
+def _here(meanings: Glossary, names: Mapping[str, str] | None) -> str:
+    """Return what symbols stand for as a sentence; nothing for none."""
+    texts = [f"${notation.latex(q, names)}$: {prose(text, names)}" for q, text in meanings]
     return f"Here {'; '.join(texts)}." if texts else ""
 
 

@@ -57,6 +57,11 @@ def _modes(modes: Modes, names: Mapping[str, str] | None) -> str:
     head = [prose(word, names) for word in modes.head]
     body = table(widths, head, [[_cell(value, names) for value in row] for row in modes.rows])
     lead = "Modes of the task: strength s, input variance d"
+    if "coordinate" in modes.head:
+        lead = (
+            "Coordinates of the task: cross moment s of target and input, second moment d of the "
+            "input, weights at the start"
+        )
     if "|p|" in modes.head:
         lead += ", lengths |p| and |q| of the input side and the output side at the start"
     elif "a0" in modes.head:

@@ -1,4 +1,4 @@
-"""The modes of a problem: strengths, input variances, and what the weights start from."""
+"""The modes of a problem, or its coordinates: strengths, variances, what the weights start from."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from symkernel.problem.problem import Problem
 from symkernel.tables import as_text
 
 _MOST = 12
+# An overlap below this share of the lengths is rounding, and shown as 0.
+_ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)
 class Modes:
-    """A table of modes, a row for each mode in each phase.
+    """A table of modes, a row for each mode in each phase; of coordinates in a diagonal network.
 
     Attributes
     ----------
     head : tuple of str
-        "phase" (of several), "mode", "s", "d", and what is known of multiplicities and sides.
+        "phase" (of several), "mode", "s", "d", and what is known of multiplicities and sides; or
+        "coordinate", "s", "d" and the trained weights at the start.
     rows : tuple of rows
         Integers, floating-point numbers or SymPy expressions.
     more : int
@@ -50,7 +53,8 @@ def modes_of(problem: Problem) -> Modes | None:
     if problem.network.gates:
         return None
     if problem.is_numeric_but_for_durations:
-        return _measured(problem)
+        diagonal = any(p.kind == "diagonal" for p in problem.network.parameters)
+        return _coordinates(problem) if diagonal else _measured(problem)
     return _given(problem)
 
 
@@ -97,13 +101,31 @@ def _measured(problem: Problem) -> Modes | None:
         p, q = arrays[0] @ basis.V[:, :r], arrays[-1].T @ basis.U[:, :r]
         columns = {"|p|": np.linalg.norm(p, axis=0), "|q|": np.linalg.norm(q, axis=0)}
         if len(arrays) == 2:
-            columns["p.q"] = (p * q).sum(0)
+            overlap = (p * q).sum(0)
+            aside = np.abs(overlap) <= _ROUNDING * columns["|p|"] * columns["|q|"]
+            columns["p.q"] = np.where(aside, 0.0, overlap)
     rows = [
         (position, k, *(float(column[k]) for column in (s, d, *columns.values())))
         for position, (s, d) in enumerate(zip(basis.s, basis.d, strict=True))
         for k in range(min(r, _MOST))
     ]
     return _cut(("phase", "mode", "s", "d", *columns), rows, r, len(phases))
+
+
+def _coordinates(problem: Problem) -> Modes | None:
+    """Return what the law of one coordinate of a diagonal network is written in."""
+    phases, count = problem.curriculum.phases, int(problem.network.inputs)
+    moments = [(phase.task.Syx, phase.task.Sxx) for phase in phases]
+    if any(syx is None or len(syx) != 1 for syx, _ in moments):
+        return None
+    trained = [p.name for p in problem.network.parameters if p.kind == "diagonal" and p.trained]
+    starts = [problem.weights.arrays[name] for name in trained]
+    rows = [
+        (position, j, *map(float, (syx[0, j], sxx[j, j], *(start[j] for start in starts))))
+        for position, (syx, sxx) in enumerate(moments)
+        for j in range(min(count, _MOST))
+    ]
+    return _cut(("phase", "coordinate", "s", "d", *trained), rows, count, len(phases))
 
 
 def _cut(head: tuple[str, ...], rows: list[tuple[Any, ...]], count: int, phases: int) -> Modes:

@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
+from symkernel.notation import name_latex
+
 _ESCAPES = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#",
     "%": r"\%", "_": r"\_", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}",
@@ -31,11 +33,15 @@ _SIGNS = {
 # Latin letters with accents and common punctuation, which LaTeX's own input encoding knows.
 _KNOWN_TO_LATEX = re.compile("[\u00a1-\u017e\u2013\u2014\u2018\u2019\u201c\u201d\u2026]")
 
-_GREEK = re.compile(r"\b(alpha|beta|delta|sigma|tau|phi|lambda|rho)\b")
-_NAME = r"(?:[A-Za-z]|alpha|beta|delta|sigma|tau|phi|lambda|rho)(?:\d|_\w)?(?:\^\w)?'?"
+_GREEK_NAMES = "alpha|beta|gamma|delta|theta|kappa|lambda|rho|sigma|tau|phi|omega"
+_GREEK = re.compile(rf"\b({_GREEK_NAMES})\b")
+_NAME = rf"(?:[A-Za-z]|{_GREEK_NAMES})(?:\d|_\w)?(?:\^\w)?'?"
 _NAMES = re.compile(rf"{_NAME}(?:/{_NAME})?")
 _PIECE = re.compile(
-    r"(?P<function>\b(?:exp|tanh|cosh|sinh|erf|max|min|flow)\([^()]*\))"
+    r"(?P<function>\b(?:exp|tanh|cosh|sinh|sqrt|erf|max|min|flow)\([^()]*\))"
+    rf"|(?P<call>\b(?:[A-Za-z]|{_GREEK_NAMES})(?:_\w)?\({_NAME}(?:, {_NAME})*\))"
+    rf"|(?P<quotient>\b{_NAME}/\({_NAME}(?: [+-] {_NAME})*\))"
+    r"|(?P<power>\([A-Z]{2}\)\^\d)"
     r"|(?P<mean><[a-z] [a-z]\^T>)"
     r"|(?P<length>\|[A-Za-z](?: [+-] [A-Za-z])?\|(?:\^2)?)"
     rf"|(?P<value>\b{_NAME}=-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w))"
@@ -46,6 +52,10 @@ _PIECE = re.compile(
 _INDEX = re.compile(r"\b([A-Za-z])(\d)")
 _IDENTIFIER = re.compile(r"(?<![A-Za-z\\])[A-Za-z]+\d*(?![A-Za-z\d])")
 _PRODUCT = re.compile(r"(?!e\.g|i\.e)[a-z]\.[a-z]")
+# A letter with a word for its index, such as a number of samples.
+_WORDED = re.compile(r"[A-Za-z](?:_[a-z]{3,})(?:_\d)?")
+# Two matrices side by side; beside an operator alone, for it may be an abbreviation.
+_MATRICES = re.compile(r"[A-Z]{2}")
 _NUMBER = re.compile(r"\d+(?:\.\d+)?")
 _OPERATORS = {
     "=": "=", "+": "+", "-": "-", "/": "/", "<": "<", ">": ">",
@@ -141,11 +151,13 @@ def _mathematics(kind: str, plain: str, names: Mapping[str, str]) -> str | None:
     """Return the mathematics that a piece of text stands for, None for a word."""
     if kind == "function":
         name, _, inside = plain.partition("(")
+        if name == "sqrt":
+            return rf"\sqrt{{{_letters(inside[:-1], names)}}}"
         head = rf"\operatorname{{{name}}}" if _UPRIGHT.match(name) else rf"\{name}"
         return f"{head}({_letters(inside, names)}"
     if kind == "mean":
         return rf"\langle {_letters(plain[1:-1], names)} \rangle"
-    if kind == "length":
+    if kind in ("length", "call", "quotient", "power"):
         return _letters(plain, names)
     if kind == "value":
         name, _, value = plain.partition("=")
@@ -156,6 +168,10 @@ def _mathematics(kind: str, plain: str, names: Mapping[str, str]) -> str | None:
         return _OPERATORS[plain]
     if _PRODUCT.fullmatch(plain):
         return rf"{_letters(plain[0], names)} \cdot {_letters(plain[2], names)}"
+    if _WORDED.fullmatch(plain) and plain not in names:
+        return name_latex(plain)
+    if _MATRICES.fullmatch(plain):
+        return plain
     named = _NAMES.fullmatch(plain) or _NUMBER.fullmatch(plain) or plain in names
     return _letters(plain, names) if named else None
 
@@ -184,6 +200,8 @@ def _settle(before: _Piece | None, piece: _Piece, after: _Piece | None) -> None:
     if piece.plain in ("a", "A", "I") and not operator and not letters:
         if after is not None and after.kind == "word" and after.plain not in ("and", "or"):
             piece.tex = None
+    elif _MATRICES.fullmatch(piece.plain) and not operator:
+        piece.tex = None
     elif piece.plain == "x" and len(beside) == 2 and not operator:
         words = [p for p in beside if p.kind == "word" and p.tex is None and len(p.plain) > 3]
         if len(words) == 2:

@@ -145,7 +145,7 @@ class _Derivation:
         drive = self.modes.sigma - self.modes.delta * ratio * a * b
         return Step(
             "Mode equation",
-            f"aligned sides p = a r, q = {'' if ratio == 1 else 'rho '}b r along one hidden "
+            f"aligned sides p = a r, q = {'' if ratio == 1 else f'{ratio} '}b r along one hidden "
             f"direction r; |p|^2 - |q|^2 is what is left of the conserved matrix",
             (
                 sp.Eq(a.diff(_TIME), ratio * b * drive, evaluate=False),

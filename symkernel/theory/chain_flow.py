@@ -89,9 +89,16 @@ class ChainFlow:
         return Step(
             "Singular basis of the task",
             "aligned layers carry each mode along one direction, and balanced ones with one "
-            "amplitude; A is diagonal and the same in all layers",
+            "amplitude, so that the diagonal matrix A is that of all layers",
             tuple(eqs),
             lambda: check_projection(self),
+            (
+                (A, "diagonal matrix of the amplitudes a"),
+                *(
+                    (frame, f"directions of the modes in hidden layer {k}, as columns")
+                    for k, frame in enumerate(R[1:-1], 1)
+                ),
+            ),
         )
 
 

@@ -100,8 +100,7 @@ class ContextFlow(GradientFlow):
         """Pathways, gradient flow and conserved quantities, each with its check."""
         f = [sp.Symbol(f"f_{k}") for k in range(len(self.contexts))]
         for k in range(len(f)):
-            words = f"cross moment <y x^T> in context {k}"
-            notation.register(sp.Symbol(f"Syx{k}"), rf"\Sigma_{{yx,{k}}}", words)
+            notation.register(sp.Symbol(f"Syx{k}"), rf"\Sigma_{{yx,{k}}}", self._moment(k))
         outputs = tuple(
             sp.Eq(name, words.matrix(self.shapes), evaluate=False)
             for name, words in zip(f, self.outputs, strict=True)
@@ -112,6 +111,7 @@ class ContextFlow(GradientFlow):
             + "; ".join(map(str, self.pathways)),
             outputs,
             lambda: check_outputs(self),
+            tuple((name, f"output in context {k}") for k, name in enumerate(f)),
         )
         # The other contexts read alike.
         shown = {name for pathway in self.pathways for name in pathway.path(0)}
@@ -123,6 +123,10 @@ class ContextFlow(GradientFlow):
             "which it is open; shown for the weights of context 0",
             tuple(eq for name, eq in zip(names, rates, strict=True) if name in shown),
             lambda: check_context_gradients(self),
+            tuple(
+                (sp.MatrixSymbol(f"Syx{k}", *self.shapes[f"Syx{k}"]), self._moment(k))
+                for k in range(len(self.contexts))
+            ),
         )
         used = [{part for word in words.terms for part, _ in word} for words in self.conserved]
         balance = Step(
@@ -133,6 +137,10 @@ class ContextFlow(GradientFlow):
             lambda: check_kept(self),
         )
         return first, flow, balance
+
+    @staticmethod
+    def _moment(context: int) -> str:
+        return f"cross moment <y x^T> in context {context}"
 
 
 def _words(paths: Mapping[Path, sp.Expr]) -> Words:

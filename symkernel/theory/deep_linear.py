@@ -38,7 +38,7 @@ def _mode_step(flow: ChainFlow, mode: DeepMode) -> Step:
     drive = flow.sigma - flow.delta * amplitude**D
     return Step(
         "Mode equation",
-        "every layer gives the same equation for the amplitude a of the mode; the end-to-end mode "
+        "every layer gives the same equation for a, the amplitude of the mode; the end-to-end mode "
         "is its power",
         (
             sp.Eq(amplitude.diff(_TIME), amplitude ** (D - 1) * drive, evaluate=False),
@@ -46,6 +46,7 @@ def _mode_step(flow: ChainFlow, mode: DeepMode) -> Step:
             mode.equation,
         ),
         lambda: _check_mode(flow, mode),
+        ((_A, "amplitude of the mode, the same in every layer"),),
     )
 
 
@@ -104,6 +105,11 @@ def _observable_step(flow: ChainFlow) -> Step:
         "(a sum over layers, all with the same term), and its part of the loss",
         eqs,
         lambda: check_observables(flow),
+        (
+            (sp.Symbol("h_1"), "activity of the first hidden layer"),
+            (sp.Symbol("K"), "neural tangent kernel"),
+            (sp.Symbol("L_mode"), "part of the loss"),
+        ),
     )
 
 

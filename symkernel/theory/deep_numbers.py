@@ -11,7 +11,7 @@ from symkernel import notation
 from symkernel.problem.problem import Problem
 from symkernel.theory.chain_state import ChainState
 from symkernel.theory.deep_mode import U0
-from symkernel.theory.diagonal_flow import diagonal_flow, read_outs
+from symkernel.theory.diagonal_flow import BETA, diagonal_flow, read_outs
 from symkernel.trajectory import Trajectory
 
 
@@ -67,13 +67,13 @@ def diagonal_numbers(problem: Problem, seen: Trajectory, k: int) -> tuple[dict[A
         mode = seen.end_to_end[k, 0, j]
         moving = {name: seen.weights[name][k, j] for name in flow.names}
         starts = {
-            sp.Symbol(f"{name}_0", real=True): problem.weights.arrays[name][j]
-            for name in flow.names
+            q: problem.weights.arrays[name][j]
+            for q, name in zip(flow.starts, flow.names, strict=True)
         }
         rows.append({
             notation.s: s,
             notation.d: d,
-            notation.u: mode,
+            BETA: mode,
             "output": mode,
             "ntk": shares[j] @ seen.ntk[k, :, 0, :, 0] @ shares[j],
             "loss": float(problem.loss.factor) * (s - d * mode) ** 2 / d,

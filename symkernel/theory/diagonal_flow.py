@@ -28,7 +28,7 @@ from symkernel.problem.problem import Problem
 from symkernel.theory.mode_flow import Drive, exact_factors, exact_loss
 
 _TIME = notation.t
-_BETA = notation.register(sp.Symbol("beta_j", real=True), r"\beta", "coefficient of the coordinate")
+BETA = notation.register(sp.Symbol("beta_j", real=True), r"\beta", "coefficient of the coordinate")
 # A coefficient of each input, or the output: the sum over all of them.
 _EACH, _SUMMED = "each", "summed"
 
@@ -68,6 +68,11 @@ class DiagonalFlow(Drive):
     def symbols(self) -> tuple[sp.Symbol, ...]:
         """Symbols of the parameters' entries."""
         return tuple(map(weight, self.names))
+
+    @property
+    def starts(self) -> tuple[sp.Symbol, ...]:
+        """Symbols of the entries at the start."""
+        return tuple(sp.Symbol(f"{name}_0", real=True) for name in self.names)
 
     def at_weights(self, values: Sequence[sp.Expr]) -> sp.Expr:
         r"""Return $\beta$ at given weights."""
@@ -190,27 +195,33 @@ def diagonal_steps(flow: DiagonalFlow) -> tuple[Step, ...]:
         "inputs are uncorrelated, so that the loss is a sum over coordinates; each weight follows "
         "minus its gradient",
         (
-            sp.Eq(_BETA, flow.form, evaluate=False),
+            sp.Eq(BETA, flow.form, evaluate=False),
             *(
                 sp.Eq(q.diff(_TIME), rate.subs(moving), evaluate=False)
                 for q, rate in zip(clock, gradient, strict=True)
             ),
         ),
         lambda: check_gradient(flow, loss),
+        (
+            (notation.s, "cross moment <y x> of target and input at the coordinate"),
+            (notation.d, "second moment <x x> of the input at the coordinate"),
+            *((q, "weight of the coordinate") for q in flow.symbols),
+        ),
     )
     angle = sp.Function("phi")(_TIME)
     second = Step(
         "Growing and decaying weights",
         "the flow is one drive times a matrix whose square is a multiple of the identity: one "
-        "combination of the weights grows by exp(phi), the other one decays by it",
+        "combination of the weights at t = 0 grows by exp(phi), the other one decays by it",
         (
-            sp.Eq(angle.diff(_TIME), flow.sigma - flow.delta * _BETA, evaluate=False),
+            sp.Eq(angle.diff(_TIME), flow.sigma - flow.delta * BETA, evaluate=False),
             *(
                 sp.Eq(q, value, evaluate=False)
-                for q, value in zip(clock, _turned(flow, flow.symbols, angle), strict=True)
+                for q, value in zip(clock, _turned(flow, flow.starts, angle), strict=True)
             ),
         ),
         lambda: check_turn(flow),
+        tuple((q, "that weight at t = 0") for q in flow.starts),
     )
     return first, second
 

@@ -8,7 +8,7 @@ On correlated inputs the coordinates do not decouple, and there is no closed for
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -26,6 +26,7 @@ from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.theory.deep_numbers import diagonal_numbers
 from symkernel.theory.diagonal_flow import (
+    BETA,
     DiagonalFlow,
     diagonal_flow,
     diagonal_steps,
@@ -100,13 +101,9 @@ class _Law:
         where = (*growth.where, (notation.z, growth.expression))
         pairs = zip(self.flow.symbols, self.weights, strict=True)
         return (
-            Formula("coefficient", notation.u, self.solution.overlap, where),
+            Formula("coefficient", BETA, self.solution.overlap, where),
             *(Formula(f"weight {symbol}", symbol, law, where) for symbol, law in pairs),
         )
-
-
-def _starts(flow: DiagonalFlow) -> tuple[sp.Symbol, ...]:
-    return tuple(sp.Symbol(f"{name}_0", real=True) for name in flow.names)
 
 
 def _later(flow: DiagonalFlow, word: str) -> tuple[sp.Symbol, ...]:
@@ -118,25 +115,34 @@ def _fitting(flow: DiagonalFlow, values: ModeValues) -> _Law:
     if later[0][0] in values.entry:
         plus, minus = (tuple(values[q] for q in side) for side in later)
         return _Law(flow, plus, minus)
-    return _Law.from_weights(flow, [values[q] for q in _starts(flow)])
+    return _Law.from_weights(flow, [values[q] for q in flow.starts])
+
+
+def _of_coefficient(reduced: Step) -> Step:
+    """Return the reduced equation of a mode with the coefficient for the overlap."""
+    overlap, coefficient = (sp.Function(name)(_TIME) for name in ("w", BETA.name))
+    equations = tuple(equation.xreplace({overlap: coefficient}) for equation in reduced.equations)
+    reason = "the coefficient in terms of z = exp(2 phi), put into the drive"
+    return replace(reduced, reason=reason, equations=equations)
 
 
 def _derive(problem: Problem) -> Derived:
     flow = _flow_of(problem)
-    law = _Law.from_weights(flow, _starts(flow))
+    law = _Law.from_weights(flow, flow.starts)
 
     def values_of(index: int, phase: int) -> ModeValues:
         task = problem.curriculum.phases[phase].task
         k = as_index(index, int(problem.network.inputs))
         entry = {notation.s: task.Syx[0, k], notation.d: task.Sxx[k, k]}
         arrays = problem.weights.arrays
-        entry |= {q: arrays[n][k] for q, n in zip(_starts(flow), flow.names, strict=True)}
+        entry |= {q: arrays[n][k] for q, n in zip(flow.starts, flow.names, strict=True)}
         return ModeValues({q: sp.Float(float(value)) for q, value in entry.items()})
 
     bound = per_mode(problem, flow, law, values_of, _fitting)
 
     def steps() -> tuple[Step, ...]:
-        return (*diagonal_steps(flow), *law.solution.steps()[1:])
+        _, reduced, solved = law.solution.steps()
+        return (*diagonal_steps(flow), _of_coefficient(reduced), solved)
 
     return Derived(
         steps=steps,

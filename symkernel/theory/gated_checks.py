@@ -22,6 +22,8 @@ from symkernel.theory.race_clock import THETA, Race, RaceRoutine
 from symkernel.theory.race_time import integral
 
 _DIGITS = 40
+# Share of the target below which what is left of it has no digits in a double.
+_LEFT = 1e-11
 _BOUND = 1e-12
 Limits = tuple[tuple[str, Callable[[], Evidence]], ...]
 
@@ -122,12 +124,33 @@ class _Exact:
         """Return the rate of the clock."""
         return self.s - self.d * mpmath.fsum(self.modes(clock))
 
+    def _near_end(self, clock: mpmath.mpf, t: float) -> mpmath.mpf:
+        """Return the clock where doubles do not hold what is left: an exponential approach."""
+        end = mpmath.re(mpmath.findroot(self.drive, clock))
+        before = end * (1 - mpmath.mpf(_LEFT))
+        speed = -mpmath.diff(self.drive, end)
+        rest = mpmath.mpf(float(t)) - integral(lambda theta: 1 / self.drive(theta), before)
+        return end - (end - before) * mpmath.exp(-speed * rest)
+
+    def _room(self, clock: mpmath.mpf) -> mpmath.mpf:
+        """Return a distance within which the race does not end: below the clock's own end.
+
+        A pathway alone has the target later than all together, and one of them has its share of it
+        before.
+        """
+        rising = clock > 0
+        share = self.s / self.d / (len(self.start) if rising else 1)
+        end = min(reading(share, *self.start) for reading in self.readings)
+        return max(mpmath.mpf(0), end - clock if rising else clock - end)
+
     def clock_after(self, t: float, guess: np.ndarray) -> mpmath.mpf:
         """Return the clock at a time, from modes that are nearly those there."""
         lead = int(np.argmax(guess))
         clock = self.readings[lead](mpmath.mpf(float(guess[lead])), *self.start)
+        if abs(self.drive(clock)) <= _LEFT * self.s:
+            return self._near_end(clock, t)
         # The guess has the digits of a double, one step of Newton's method has twice as many.
-        time = integral(lambda theta: 1 / self.drive(theta), clock)
+        time = integral(lambda theta: 1 / self.drive(theta), clock, self._room(clock))
         clock += (mpmath.mpf(float(t)) - time) * self.drive(clock)
         return clock
 

@@ -39,7 +39,7 @@ from symkernel.theory.mode_values import ModeValues, as_index
 from symkernel.theory.pathway_flow import PathwayFlow, equal_sides
 from symkernel.theory.pathway_numbers import gated_numbers
 from symkernel.theory.pathway_state import PathwayState
-from symkernel.theory.pathway_verdicts import TASKS, pathway_verdicts
+from symkernel.theory.pathway_verdicts import ONE_CONTEXT, TASKS, pathway_verdicts
 from symkernel.theory.solutions import solve_autonomous, written_out
 from symkernel.theory.stable_modes import lower_modes
 from symkernel.trajectory import Trajectory
@@ -299,10 +299,10 @@ def _derive(problem: Problem) -> Derived:
 
 
 def _structure(found: tuple[Pathway, ...]) -> str:
+    if len(found) == 1 and len(found[0].layers[0]) == 1:
+        return ONE_CONTEXT
     if len(found) != 1 or found[0].depth != 2:
         return "this law is of one pathway of two layers; see the law 'neural_race'"
-    if len(found[0].layers[0]) == 1:
-        return "there is one context only; laws of networks without gates cover that"
     return ""
 
 

@@ -172,6 +172,16 @@ def rate_of(name: str, shapes: Mapping[str, tuple[sp.Expr, sp.Expr]]) -> sp.Matr
     return _Rate(sp.MatrixSymbol(name, *shapes[name]))
 
 
+def rate_of_expression(body: sp.MatrixExpr) -> sp.MatrixExpr:
+    """Return the time derivative of a matrix expression, for display."""
+    return _Rate(body)
+
+
+def has_rate(body: sp.Basic) -> bool:
+    """Whether the time derivative of a matrix is written in an expression."""
+    return bool(body.has(_Rate))
+
+
 def _shape_of(words: Words, flow: GradientFlow) -> tuple[sp.Expr, sp.Expr]:
     return words.matrix(flow.shapes).shape
 

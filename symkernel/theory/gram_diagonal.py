@@ -164,6 +164,11 @@ def _invariance_step(modes: ModeFlow) -> Step:
         "the rates of the overlaps between two modes are linear in these overlaps, so they stay 0",
         tuple(sp.Eq(pair.diff(_TIME), moved(pair), evaluate=False) for pair in pairs[:2]),
         check,
+        tuple(
+            (sp.Symbol(f"{letter}_{k}"), f"{words} of mode {k}")
+            for k in "ij"
+            for letter, words in (("p", "input side"), ("q", "output side"), ("g", "drive"))
+        ),
     )
 
 

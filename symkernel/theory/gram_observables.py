@@ -66,6 +66,10 @@ def gram_result(form: TwoLayer, gram: sp.MatrixExpr) -> Result:
     W = seen["output"]
     errors = moments["Syy"] - 2 * W * moments["Syx"].T + W * moments["Sxx"] * W.T
     loss = form.system.loss.factor * sp.Trace(errors)
+    decay = form.system.loss.weight_decay
+    if decay != 0:
+        squares = sp.Trace(seen["input_gram"]) + sp.Trace(seen["readout_gram"])
+        loss += decay / 2 * squares
     found = {"gram": gram, **seen, "hidden_gram": similar, "ntk": kernel, "loss": loss}
     return Result(found)
 
@@ -107,6 +111,23 @@ def gram_step(form: TwoLayer) -> Step:
             *(sp.Eq(f.symbol, f.expression, evaluate=False) for f in gram_formulas(form)),
         ),
         lambda: check_observables(form),
+        gram_meanings(form),
+    )
+
+
+def gram_meanings(form: TwoLayer) -> tuple[tuple[sp.MatrixSymbol, str], ...]:
+    """Return what the matrices of the products stand for."""
+    m, (A, W, B) = stacked(form), block_symbols(form)
+    start = sp.MatrixSymbol("G_0", *m["G"].shape)
+    return (
+        (A, "products w_1^T w_1 on the inputs"),
+        (W, "end-to-end map w_2 w_1"),
+        (B, "products w_2 w_2^T on the outputs"),
+        (m["G"], "products Q Q^T of the stacked weights, in blocks A, W and B"),
+        (m["Q"], "weights w_1^T above w_2"),
+        (m["Q_0"], "the stacked weights Q at t = 0"),
+        (start, "G at t = 0"),
+        (sp.MatrixSymbol("k_h", 1, 1), "similarity h(x)^T h(x') of the hidden activities"),
     )
 
 

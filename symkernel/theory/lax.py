@@ -13,7 +13,7 @@ import sympy as sp
 from symkernel import notation
 from symkernel.formula import Evidence, Step
 from symkernel.theory import block_words as blocks
-from symkernel.theory.gradient_flow import rate_of
+from symkernel.theory.gradient_flow import rate_of_expression
 from symkernel.theory.gram_observables import sizes, stacked
 from symkernel.theory.two_layer import TwoLayer
 from symkernel.theory.words import Words
@@ -90,12 +90,12 @@ def lax_step(form: TwoLayer) -> Step:
 
     return Step(
         "Lax pair",
-        "with any residual E, of any loss and any data, GJ changes by a similarity; its two "
+        "with any residual E, of any loss and any data, G J changes by a similarity; its two "
         "eigenvalues at the start remain its eigenvalues, and the quadratic identity is kept",
         (
             sp.Eq(J, signature(form), evaluate=False),
             sp.Eq(Gamma, sp.BlockMatrix([[zeros[0], E.T], [E, zeros[1]]]), evaluate=False),
-            sp.Eq(rate_of(r"(GJ)", {r"(GJ)": G.shape}), commutator, evaluate=False),
+            sp.Eq(rate_of_expression(G * J), commutator, evaluate=False),
             sp.Eq(
                 sp.MatAdd((G * J) ** 2, lam * G * J, evaluate=False),
                 c2 * sp.Identity(G.shape[0]),
@@ -103,6 +103,10 @@ def lax_step(form: TwoLayer) -> Step:
             ),
         ),
         lambda: check_lax(form.decay),
+        (
+            (E, "residual: minus the gradient of the loss by the end-to-end map"),
+            (G, "products Q Q^T of the stacked weights Q, w_1^T above w_2"),
+        ),
     )
 
 

@@ -159,6 +159,7 @@ class _Derivation:
                 sp.Eq(E, self.error, evaluate=False),
             ),
             self._check_any_loss,
+            ((W, "end-to-end map w_2 w_1"), (E, "what remains to be learned")),
         )
         solved = Step(
             "Products from the end-to-end map",

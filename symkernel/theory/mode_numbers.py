@@ -14,6 +14,8 @@ from symkernel.trajectory import Trajectory
 
 # Weaker modes are left out: their strength is rounding.
 _WEAK = 1e-9
+# Share of the hidden activity by which it must have moved for the movement to be a number.
+_RESOLVED = 1e-5
 
 
 def mode_numbers(problem: Problem, seen: Trajectory, k: int) -> tuple[dict[Any, Any], ...]:
@@ -51,7 +53,12 @@ def _one_mode(
     missed = u @ (task.Syx - seen.end_to_end[k] @ task.Sxx) @ v
     d = v @ task.Sxx @ v
     real = {n: sp.Symbol(n, real=True) for n in ("p", "q_out", "p0", "q0")}
+    hidden = share @ seen.hidden[k] @ r
+    moved = hidden - inner * (p0 @ r)
+    # What is left of a difference of nearly equal numbers is no measure of the law.
+    resolved = {"path_integral": moved} if abs(moved) > _RESOLVED * abs(hidden) else {}
     return {
+        **resolved,
         notation.s: u @ task.Syx @ v,
         notation.d: d,
         notation.a0: p0 @ r,
@@ -73,12 +80,11 @@ def _one_mode(
         "output_side": q @ r,
         "even": even,
         "odd": odd,
-        "hidden": share @ seen.hidden[k] @ r,
+        "hidden": hidden,
         "hidden_gram": share @ seen.hidden_gram[k] @ share,
         "readout_gram": u @ seen.readout_gram[k] @ u,
         "ntk": np.einsum("i,a,iajb,j,b", share, u, seen.ntk[k], share, u),
         "pseudo_kernel": float(first.rate) * inner**2 * outer * (q @ r),
-        "path_integral": share @ seen.hidden[k] @ r - inner * (p0 @ r),
         "loss": float(problem.loss.factor) * missed**2 / d,
     }
 
@@ -88,5 +94,11 @@ def _rest(weights: np.ndarray, along: np.ndarray) -> float:
 
 
 def unit_numbers(problem: Problem, seen: Trajectory, k: int) -> tuple[dict[Any, Any], ...]:
-    """Return the same for one hidden unit, whose loss is that of all directions."""
+    """Return the same for one hidden unit, whose loss is that of all directions.
+
+    Its formulas are those of a task of one mode: there are no values for others.
+    """
+    first = problem.curriculum.phases[0].task
+    if np.linalg.matrix_rank(first.Syx) > 1:
+        return ()
     return tuple({**row, "loss": seen.loss[k]} for row in mode_numbers(problem, seen, k))

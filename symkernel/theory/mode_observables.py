@@ -72,17 +72,24 @@ def observable_step(modes: ModeFlow, *, aligned: bool = True) -> Step:
     V, U = sp.MatrixSymbol("V", i, r), sp.MatrixSymbol("U", o, r)
     f, hid = sp.MatrixSymbol("f", o, 1), sp.MatrixSymbol("h", h, 1)
     K, Kh = sp.MatrixSymbol("K_f", o, o), sp.MatrixSymbol("K_h", h, o)
+    meanings: tuple[tuple[sp.MatrixSymbol, str], ...]
     if aligned:
         M = sp.MatrixSymbol("M", h, r)
         A, B = sp.MatrixSymbol("A", r, r), sp.MatrixSymbol("B", r, r)
         first, second, overlap, gram, readout = M * A, M * B, A * B, A**2, B**2
         words = "A and B are the diagonal matrices of a and b, M holds the hidden directions"
+        meanings = (
+            (A, "diagonal matrix of the amplitudes a"),
+            (B, "diagonal matrix of the amplitudes b"),
+            (M, "hidden directions of the modes, as columns"),
+        )
     else:
         first, side = sp.MatrixSymbol("P", h, r), sp.MatrixSymbol("Q", h, r)
         second = side / modes.ratio
         overlap, gram = side.T * first / modes.ratio, first.T * first
         readout = side.T * side / modes.ratio**2
         words = "P and Q hold the two sides of the modes as columns; their products are diagonal"
+        meanings = ()
     shared = x.T * V * gram * V.T * y
     kernel = fast * inner**2 * outer**2 * _PRODUCT * U * readout * U.T
     kernel += slow * outer**2 * _GRAM * sp.Identity(o)
@@ -99,6 +106,7 @@ def observable_step(modes: ModeFlow, *, aligned: bool = True) -> Step:
         f"activity at x",
         eqs,
         lambda: check_observables(modes),
+        meanings,
     )
 
 

@@ -27,14 +27,25 @@ from symkernel.theory.gated_trajectory import Amplitudes, gated_trajectory
 from symkernel.theory.mode_values import as_index
 from symkernel.theory.pathway_numbers import race_numbers
 from symkernel.theory.pathway_state import PathwayState
-from symkernel.theory.pathway_verdicts import BALANCED, ONE_SIDED, TASKS, pathway_verdicts
-from symkernel.theory.race_clock import THETA, Race, RaceRoutine
+from symkernel.theory.pathway_verdicts import (
+    BALANCED,
+    ONE_CONTEXT,
+    ONE_SIDED,
+    TASKS,
+    pathway_verdicts,
+)
+from symkernel.theory.race_clock import RUNNING, THETA, Race, RaceRoutine
 from symkernel.theory.race_time import RaceTime
 from symkernel.theory.two_layer_path import phases_at, within_phases
 from symkernel.trajectory import Trajectory
 
 _NAME = "neural_race"
 _TIME_Q = sp.Symbol("t_q", positive=True)
+_PART = notation.register(
+    sp.Symbol("u1_q", positive=True),
+    r"u_{1,\rho}",
+    "what the first pathway has when all together have that fraction of the final value",
+)
 
 
 def _steps(race: Race) -> tuple[Step, ...]:
@@ -75,9 +86,8 @@ def _formulas(race: Race) -> tuple[Formula, ...]:
         for j, (mode, _) in enumerate(race.symbols)
     ]
     modes = {mode: race.of_clock(j) for j, (mode, _) in enumerate(race.symbols)}
-    variable = sp.Symbol("vartheta", real=True)
-    inverse = 1 / race.drive.xreplace(modes).xreplace({THETA: variable})
-    time = sp.Integral(inverse, (variable, 0, THETA))
+    inverse = 1 / race.drive.xreplace(modes).xreplace({THETA: RUNNING})
+    time = sp.Integral(inverse, (RUNNING, 0, THETA))
     return (*found, Formula("flow time of the clock", notation.t, time))
 
 
@@ -88,7 +98,7 @@ def _learning_time(state: PathwayState, race: Race, index: int | None, phase: in
         mode, start = race.symbols[0]
         # Of several pathways, where they have the fraction together: the first one's part of it.
         alone = len(race.depths) == 1
-        end = q * notation.s / notation.d if alone else sp.Symbol("u1_q", positive=True)
+        end = q * notation.s / notation.d if alone else _PART
         return Formula("learning time", _TIME_Q, sp.Integral(1 / race.equation, (mode, start, end)))
     index = as_index(index, state.s.shape[1])
     curriculum, d = state.problem.curriculum, state.d[phase, index]
@@ -148,10 +158,10 @@ def _derive(problem: Problem) -> Derived:
 def _structure(found: tuple[Pathway, ...]) -> str:
     if any(pathway.depth < 2 for pathway in found):
         return "every pathway must have two layers of weights or more"
+    if len(found) == 1 and len(found[0].layers[0]) == 1:
+        return ONE_CONTEXT
     if len(found) == 1 and found[0].depth == 2:
         return "one pathway of two layers has an explicit law, 'gated_modes'"
-    if len(found) == 1 and len(found[0].layers[0]) == 1:
-        return "one pathway in one context is a deep network without gates"
     return ""
 
 

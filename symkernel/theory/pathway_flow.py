@@ -35,7 +35,7 @@ _TIME = notation.t
 def _amplitude(pathway: int, layer: int) -> sp.Symbol:
     name = f"{'abcdefgh'[pathway]}{layer + 1}"
     latex = rf"{name[0]}_{{{layer + 1}}}"
-    meaning = f"amplitude of layer {layer + 1} of pathway {pathway}"
+    meaning = f"amplitude of layer {layer + 1} of pathway {name[0]}"
     return notation.register(sp.Symbol(name, real=True), latex, meaning)
 
 
@@ -115,6 +115,14 @@ class PathwayFlow:
             "L of one layer being R of the next; V at the input, U_k at the output of context k",
             tuple(eqs),
             lambda: check_amplitudes(self),
+            (
+                (cross, "cross moment <y x^T> in context k"),
+                (m["U_k"], "output directions of the modes in context k"),
+                (weight, "a weight of any layer"),
+                (m["L"], "frame of a layer's outputs"),
+                (m["R"], "frame of a layer's inputs"),
+                (a, "diagonal matrix of the amplitudes of the layer"),
+            ),
         )
 
     def balance_step(self) -> Step:

@@ -64,6 +64,8 @@ def race_numbers(problem: Problem, seen: Trajectory, k: int) -> tuple[dict[Any, 
     )
     found = []
     for i in range(modes.shape[1]):
+        if state.modes[0, i] == 0:
+            continue  # A pathway that does not move has no clock to be read.
         own = _common(problem, state, modes[:, i].sum(), i)
         for j in range(len(modes)):
             mode, start = pathway_symbols(j)

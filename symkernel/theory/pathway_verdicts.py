@@ -72,6 +72,12 @@ ONE_SIDED = Assumption(
 )
 
 
+ONE_CONTEXT = (
+    "one pathway in one context is a network without gates: build the same layers by "
+    "sk.Network.two_layer(...) or sk.Network.mlp(...), and leave the gates out of the task"
+)
+
+
 def pathway_verdicts(
     law: str,
     problem: Problem,

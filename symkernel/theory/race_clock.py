@@ -18,19 +18,27 @@ _TIME, _S, _D = notation.t, notation.s, notation.d
 THETA = notation.register(
     sp.Symbol("theta", real=True), r"\theta", "clock of the race, the integral of s - d U"
 )
+RUNNING = notation.register(
+    sp.Symbol("vartheta", real=True), r"\vartheta", "variable of integration"
+)
+_TOTAL = notation.register(
+    sp.Symbol("U_race", positive=True), "U", "mode of the end-to-end map, the sum of the pathways"
+)
+_ODDS = notation.register(
+    sp.Symbol("zeta", real=True), r"\zeta", "logarithm of what is learned over what is left"
+)
 _Y = sp.Symbol("y", positive=True)
+_ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
 
 
 def pathway_symbols(pathway: int) -> tuple[sp.Symbol, sp.Symbol]:
     """Return the mode of a pathway and its initial value."""
-    name = f"u{pathway + 1}"
-    mode = notation.register(
-        sp.Symbol(name, positive=True), f"u_{{{pathway + 1}}}", f"mode of pathway {pathway}"
-    )
+    name, words = f"u{pathway + 1}", f"mode of the {_ORDINALS[pathway]} pathway"
+    mode = notation.register(sp.Symbol(name, positive=True), f"u_{{{pathway + 1}}}", words)
     start = notation.register(
         sp.Symbol(f"{name}_0", positive=True),
         f"u_{{{pathway + 1},0}}",
-        f"mode of pathway {pathway} at t = 0",
+        f"{words} at t = 0",
     )
     return mode, start
 
@@ -242,28 +250,43 @@ class Race:
     def _time_step(self) -> Step:
         drive = self.drive.xreplace({m: self.of_clock(j) for j, (m, _) in enumerate(self.symbols)})
         upper = sp.Function("theta")(_TIME)
-        variable = sp.Symbol("vartheta", real=True)
-        integral = sp.Integral(1 / drive.xreplace({THETA: variable}), (variable, 0, upper))
+        integral = sp.Integral(1 / drive.xreplace({THETA: RUNNING}), (RUNNING, 0, upper))
+        total, moved = self._speed
 
         def check() -> Evidence:
             slope = sp.diff(integral, _TIME) / upper.diff(_TIME)
             if sp.expand(1 / slope - drive.xreplace({THETA: upper})) != 0:
                 return Evidence(False, "the integral is not the time")
-            together = sp.Symbol("U", positive=True)
-            moved = sp.Add(*(self.gain(j) for j in range(len(self.depths))))
-            drive_of = _S - _D * together
-            z_rate = sp.diff(sp.log(together * _D / (_S - _D * together)), together) * moved
-            speed = _S * moved / together
-            same = sp.cancel(z_rate * drive_of - speed) == 0
-            return Evidence(same, "derivative of the time by the clock; speed of z: exactly 0")
+            # The logarithm of a size has the derivative of the logarithm.
+            odds = self.odds.replace(sp.Abs, lambda size: size)
+            chained = sp.diff(odds, _TOTAL) * total * (_S - _D * _TOTAL)
+            same = sp.cancel(chained - moved) == 0
+            return Evidence(same, "derivative of the time by the clock; speed of zeta: exactly 0")
 
+        zeta = sp.Function("zeta")(_TIME)
         return Step(
             "Time",
-            "a quadrature; it is computed in z = log|U/(s/d - U)|, whose speed s sum_j rho_j "
-            "u_j^(2-2/D_j) / U is smooth up to the end",
-            (sp.Eq(_TIME, integral, evaluate=False),),
+            "a quadrature over the clock; it is computed over zeta, whose speed is smooth up to "
+            "the end",
+            (
+                sp.Eq(_TIME, integral, evaluate=False),
+                sp.Eq(_TOTAL, sp.Add(*(mode for mode, _ in self.symbols)), evaluate=False),
+                sp.Eq(_ODDS, self.odds, evaluate=False),
+                sp.Eq(zeta.diff(_TIME), moved, evaluate=False),
+            ),
             check,
         )
+
+    @property
+    def odds(self) -> sp.Expr:
+        """The variable of the compiled quadrature, as a function of all pathways together."""
+        return sp.log(_D * _TOTAL) - sp.log(sp.Abs(_S - _D * _TOTAL))
+
+    @property
+    def _speed(self) -> tuple[sp.Expr, sp.Expr]:
+        """Rates of all pathways together by the clock, and of the odds by the time."""
+        total = sp.Add(*(self.gain(j) for j in range(len(self.depths))))
+        return total, _S * total / _TOTAL
 
 
 def _general_rate(depth: int) -> bool:

@@ -22,12 +22,19 @@ def _nodes(precision: int) -> Any:
     return GaussLegendre(mpmath.mp).calc_nodes(_DEGREE, precision)
 
 
-def integral(function: Callable[[Any], Any], end: Any) -> Any:
-    """Return the integral from 0 of a function with a pole beyond the end."""
+def integral(function: Callable[[Any], Any], end: Any, beyond: Any = 0) -> Any:
+    """Return the integral from 0 of a function with a pole beyond the end.
+
+    Parameters
+    ----------
+    beyond : number
+        A distance from the end within which there is no pole.
+    """
     nodes = _nodes(mpmath.mp.prec)
     total, begin, left = mpmath.mpf(0), mpmath.mpf(0), mpmath.mpf(1)
+    last = max(_SMALLEST, abs(beyond / end)) if end else 1
     while left > 0:
-        left = left * _SHRINK if left > _SMALLEST else mpmath.mpf(0)
+        left = left * _SHRINK if left > last else mpmath.mpf(0)
         stop = end * (1 - left)
         half, middle = (stop - begin) / 2, (stop + begin) / 2
         total += half * mpmath.fsum(w * function(middle + half * x) for x, w in nodes)

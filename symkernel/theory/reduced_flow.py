@@ -159,6 +159,7 @@ class _Derivation:
                 *(sp.Eq(left, right, evaluate=False) for left, right in self.products),
             ),
             self._check_products,
+            ((self.error[0], "what remains to be learned"),),
         )  # fmt: skip
         width = Step(
             "Width",
@@ -171,6 +172,11 @@ class _Derivation:
                 *(sp.Eq(left, right, evaluate=False) for left, right in self._rates(narrow)),
             ),
             self._check_width,
+            (
+                (R, "matrix with orthonormal columns"),
+                (x1, "first weight of the narrow network"),
+                (x2, "second weight of the narrow network"),
+            ),
         )
         integrated = Step(
             "Integration",

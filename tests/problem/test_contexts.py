@@ -249,3 +249,26 @@ def test_weights_for_other_things_are_refused():
     ajar = sk.Task(task.X, task.Y, gates={name: gate / 2 for name, gate in task.gates.items()})
     with pytest.raises(InvalidArgument, match="0 or 1"):
         sk.pathways.aligned(net, ajar, u=0.1)
+
+
+def test_a_gate_without_rows_is_told_its_shape():
+    with pytest.raises(
+        InvalidArgument, match=r"shape \(4, 1\) .* not \(4,\); give gate\[:, None\]"
+    ):
+        sk.Task(X, Y, gates={"g": np.ones(len(X))})
+    with pytest.raises(InvalidArgument, match=r"not an array of shape \(4,\)"):
+        sk.Task(X, Y, gates=np.ones(len(X)))
+
+
+def test_one_context_is_a_network_without_gates():
+    task = sk.environments.contexts(1, [2.0, 1.0], inputs=3, outputs=2)
+    net = sk.pathways.network(3, 4, 2, contexts=1, sharing=(1, 1))
+    w0 = sk.pathways.aligned(net, task, u=0.1)
+    with pytest.raises(NoClosedForm) as refusal:
+        sk.derive(net, task, w0)
+    words = str(refusal.value)
+    assert "gated_modes, neural_race: one pathway in one context is a network without" in words
+    assert "has an explicit law, 'gated_modes'" not in words
+    plain = sk.Network.two_layer(inputs=3, hidden=4, outputs=2)
+    same = sk.weights.from_arrays(plain, [w0.arrays["W1"], w0.arrays["W2"]])
+    assert sk.derive(plain, sk.Task(task.X, task.Y), same).law.name == "aligned_modes"

@@ -281,7 +281,7 @@ def test_other_networks_and_tasks_are_named():
         sk.derive(race, task, sk.pathways.aligned(race, task, u=0.1), law="gated_modes")
     one = sk.environments.contexts(1, [2.0, 1.0], inputs=3)
     single = sk.pathways.network(3, 4, 2, contexts=1)
-    words = "gates or parallel pathways|one context only"
+    words = "one pathway in one context is a network without gates"
     with pytest.raises(NoClosedForm, match=words):
         sk.derive(single, one, sk.pathways.aligned(single, one, u=0.1), law="gated_modes")
 
