@@ -247,21 +247,31 @@ def restart(core, X, head, second, frame, tail):
 
 
 @_njit
-def assemble(core, E, X, head, second, frame, tail, out):
-    r"""Write G in the original coordinates, from what `advance` returned."""
-    main = np.dot(np.ascontiguousarray(E[:, :core]), head)
-    if X.shape[0] == 0:
-        out[:] = np.dot(main, main.T)
+def assemble(lead, rest, head, second, frame, tail, out):
+    r"""Write G in the original coordinates, from what `advance` returned.
+
+    Parameters
+    ----------
+    lead : ndarray, shape (n, core)
+        Eigenvectors of the first rows.
+    rest : ndarray, shape (n, r)
+        Those of the last rows, times X of `split_factor`.
+    """
+    main = np.dot(lead, head)
+    r = rest.shape[1]
+    if r == 0:
+        np.dot(main, main.T, out)
         return
-    r = X.shape[1]
-    base = np.dot(np.ascontiguousarray(E[:, core:]), X)
+    base = np.empty(rest.shape)
     for i in range(base.shape[0]):
         for j in range(r):
-            base[i, j] *= tail[j]
+            base[i, j] = rest[i, j] * tail[j]
     seen = np.dot(base, np.ascontiguousarray(frame[:r]))
     main += np.dot(seen, second)
-    # Last rows: T (1 - frame frame^T) T^T beside what the turned directions carry.
-    out[:] = np.dot(main, main.T) + (np.dot(base, base.T) - np.dot(seen, seen.T))
+    np.dot(main, main.T, out)
+    if frame.shape[0] > frame.shape[1]:
+        # Last rows: T (1 - frame frame^T) T^T beside what the turned directions carry.
+        out += np.dot(base, base.T) - np.dot(seen, seen.T)
 
 
 @_njit
@@ -290,6 +300,8 @@ def riccati_flow(f, E, equal, Q0, times, out):
     core = n - equal
     turned = np.dot(np.ascontiguousarray(E.T), Q0)
     C0, X, nu = split_factor(turned, core)
+    lead, others = np.ascontiguousarray(E[:, :core]), np.ascontiguousarray(E[:, core:])
+    rest = np.dot(others, X)
     fastest = max(f.max(), 0.0)
     limit = _STRETCH / fastest if fastest > 0.0 else np.inf
     begin = 0.0
@@ -298,10 +310,11 @@ def riccati_flow(f, E, equal, Q0, times, out):
             head, second, frame, tail = advance(f, core, C0, nu, limit)
             turned = restart(core, X, head, second, frame, tail)
             C0, X, nu = split_factor(turned, core)
+            rest = np.dot(others, X)
             begin += limit
         if times[i] > begin:
             head, second, frame, tail = advance(f, core, C0, nu, times[i] - begin)
-            assemble(core, E, X, head, second, frame, tail, out[i])
+            assemble(lead, rest, head, second, frame, tail, out[i])
             if i + 1 == times.size:
                 turned = restart(core, X, head, second, frame, tail)
         else:

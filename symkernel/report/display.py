@@ -260,7 +260,7 @@ def _of_mode(derivation: Derivation, index: int) -> Mapping[str, float]:
             f"Argument 'mode' must be an integer from 0 to {count - 1}, not {index!r}."
         )
     a, b = state.amplitudes()
-    p, q = state.P[:, index], state.Q[:, index] / float(state.modes.ratio)
+    p, q = state.p[:, index], state.q[:, index] / float(state.modes.ratio)
     found = {
         "s": state.basis.s[0][index], "d": state.basis.d[0][index], "a0": a[index], "b0": b[index],
         "alpha": p @ p, "beta": q @ q, "w": p @ q,

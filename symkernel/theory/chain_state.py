@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property, reduce
-from typing import Any
 
 import numpy as np
 
@@ -14,8 +13,9 @@ from symkernel.formula import Verdict
 from symkernel.problem.modes import Basis, common_basis
 from symkernel.problem.problem import Problem
 from symkernel.theory.chain_flow import ChainFlow, chain_flow, chain_word
+from symkernel.theory.compact_weights import compact
 from symkernel.theory.gradient_flow import GradientFlow
-from symkernel.theory.mode_state import TOLERANCE, ModeState
+from symkernel.theory.mode_state import TOLERANCE, off_diagonal
 
 _TINY = float(np.finfo(float).tiny)
 
@@ -48,8 +48,10 @@ class ChainState:
         flow = chain_flow(problem)
         W = [problem.weights.arrays[name] for name in flow.layers]
         tasks = [phase.task for phase in problem.curriculum.phases]
-        rest = reduce(lambda product, layer: layer @ product, W[1:], np.eye(len(W[0])))
-        basis = common_basis(tasks, W[0], rest)
+        # From the outputs down: no product is of the size of two hidden layers.
+        rest = reduce(lambda product, layer: product @ layer, W[:0:-1], np.eye(len(W[-1])))
+        first, second = compact(W[0], rest)
+        basis = common_basis(tasks, first, second.T)
         r = basis.rank_bound
         frames, layers = _followed(W, basis.V[:, :r], basis.U[:, :r], basis.rounding)
         return cls(problem, flow, basis, frames, layers)
@@ -69,10 +71,7 @@ class ChainState:
     @cached_property
     def commuting(self) -> float:
         """Largest part of the tasks outside the diagonal, relative."""
-        # Sides and flow of two layers play no part in it.
-        nothing = np.zeros((0, 0))
-        flow: Any = self.flow
-        return ModeState(self.problem, flow, self.basis, nothing, nothing).commuting
+        return off_diagonal(self.problem, self.basis)
 
     @cached_property
     def misaligned(self) -> float:
@@ -87,8 +86,8 @@ class ChainState:
             W = self.problem.weights.arrays[name]
             before, after = self.frames[k], self.frames[k + 1]
             left = W - (after * self.layers[k]) @ before.T
-            noise = self.basis.rounding * float(np.linalg.norm(W, 2))
-            worst = max(worst, (float(np.linalg.norm(left, 2)) - noise) / largest)
+            noise = self.basis.rounding * _size(W)
+            worst = max(worst, (_size(left) - noise) / largest)
             for part in (left @ before, left.T @ after):
                 aside = np.maximum(np.linalg.norm(part, axis=0) - noise, 0.0)
                 own = np.abs(self.layers[k])
@@ -105,7 +104,7 @@ class ChainState:
         largest = np.maximum(own.max(0), _TINY)
         spread = own.max(0) - own.min(0)
         arrays = self.problem.weights.arrays
-        noise = self.basis.rounding * max(np.linalg.norm(arrays[n], 2) for n in self.flow.layers)
+        noise = self.basis.rounding * max(_size(arrays[n]) for n in self.flow.layers)
         return float((np.maximum(spread - noise, 0.0) / largest).max(initial=0.0))
 
     def drive(self, phase: int) -> tuple[np.ndarray, np.ndarray]:
@@ -117,6 +116,12 @@ class ChainState:
         sigma = float(self.flow.sigma / notation.s)
         delta = float(self.flow.delta / notation.d)
         return sigma * np.where(varies, s, 0.0), delta * np.where(varies, d, 0.0)
+
+
+def _size(matrix: np.ndarray) -> float:
+    """Return the spectral norm, from the products along the shorter side."""
+    gram = matrix.T @ matrix if matrix.shape[0] > matrix.shape[1] else matrix @ matrix.T
+    return float(np.sqrt(max(np.linalg.eigvalsh(gram)[-1], 0.0)))
 
 
 def _followed(
@@ -134,7 +139,7 @@ def _followed(
             found = U
         else:
             lengths = np.linalg.norm(image, axis=0)
-            alive = lengths > rounding * np.linalg.norm(layer, 2)
+            alive = lengths > rounding * _size(layer)
             if order is None:
                 order = np.argsort(-lengths, kind="stable")
             kept = np.array([i for i in order if alive[i]], dtype=int)[: len(layer)]
@@ -142,7 +147,7 @@ def _followed(
             q, triangle = np.linalg.qr(image[:, kept])
             found[:, kept] = q * np.where(np.diag(triangle) < 0, -1.0, 1.0)
         amplitudes = (found * image).sum(0)
-        noise = rounding * float(np.linalg.norm(layer, 2))
+        noise = rounding * _size(layer)
         layers.append(np.where(np.abs(amplitudes) > noise, amplitudes, 0.0))
         frames.append(found)
     table = np.array(layers)

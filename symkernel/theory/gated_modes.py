@@ -318,7 +318,8 @@ def _trajectory(problem: Problem, times: Any) -> Trajectory:
     basis = Basis(frame, frame, state.s, state.d, state.rounding)
     a, b = _scaled(state)
     # In its frames the pathway is a network of one unit for each mode.
-    small = ModeState(problem, modes, basis, np.diag(a), np.diag(b))
+    sides = np.diag(a), np.diag(b)
+    small = ModeState(problem, modes, basis, sides, sides)
     found = mode_trajectory(small, times, SideRoutine(modes))
     diagonal = [
         np.sqrt(share) * np.einsum("tii->ti", found.weights[name])

@@ -238,9 +238,9 @@ def _values(problem: Problem, modes: ModeFlow, index: int, phase: int) -> ModeVa
         given = mode_values(problem, modes, index, phase)
         a, b = given[notation.a0], given[notation.b0]
         return ModeValues({**given.entry, _ALPHA: a**2, _BETA: b**2, _W: a * b})
-    state = ModeState.of(problem, modes)
+    state = ModeState.of(problem)
     index = as_index(index, state.basis.rank_bound)
-    p, q = state.P[:, index], state.Q[:, index] / float(modes.ratio)
+    p, q = state.p[:, index], state.q[:, index] / float(modes.ratio)
     numbers = (state.basis.s[phase][index], state.basis.d[phase][index], p @ p, q @ q, p @ q)
     symbols = (notation.s, notation.d, _ALPHA, _BETA, _W)
     return ModeValues({q: sp.Float(float(n)) for q, n in zip(symbols, numbers, strict=True)})

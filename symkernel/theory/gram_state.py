@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,10 @@ from symkernel import notation
 from symkernel.errors import NoClosedForm, SymkernelError
 from symkernel.formula import Verdict
 from symkernel.problem.problem import Problem
+from symkernel.theory.compact_weights import compact_weights
 from symkernel.theory.gram_trajectory import GramPath, through_phases
 from symkernel.theory.mode_state import TOLERANCE, network_verdict
-from symkernel.theory.riccati import lower_factor
+from symkernel.theory.riccati import spanning
 from symkernel.theory.two_layer import TwoLayer, two_layer
 from symkernel.theory.two_layer_path import phases_at
 from symkernel.trajectory import Trajectory
@@ -42,7 +43,10 @@ class GramState:
     form: TwoLayer
     variance: float
 
+    # Testing, deriving and evaluating a law all start here, with the same problem; few are kept, as
+    # they hold their data.
     @classmethod
+    @lru_cache(maxsize=4)
     def of(cls, problem: Problem, *, isotropic: bool) -> GramState:
         """Return the canonical state of a problem."""
         task = problem.curriculum.phases[0].task
@@ -87,25 +91,29 @@ class GramState:
         """Squared norm of the weights, the scale of their imbalance."""
         n = self.n_inputs
         return float(
-            sum(np.linalg.norm(part, 2) ** 2 for part in (self.factor[:n], self.factor[n:]))
+            sum(np.linalg.norm(part, 2) ** 2 for part in (self.compact[:n], self.compact[n:]))
         )
 
     @cached_property
     def compact(self) -> np.ndarray:
-        """A factor of the same products with as many columns as rows at most."""
-        return lower_factor(self.factor)
+        """A factor of the same products with as many columns as its rank."""
+        form, (first, second) = self.form, self.units
+        layers = compact_weights(self.problem.weights, form.first, form.second)
+        return spanning(np.vstack([layers[0].T / first, layers[1].T / second]))
 
     @cached_property
     def imbalance(self) -> tuple[float, float]:
         r"""The $\lambda$ whose multiple of 1 is next to $w_2^T w_2 - w_1 w_1^T$, and its distance.
 
-        That matrix has the eigenvalues of the compact factor's, and 0 for further hidden units.
+        That matrix has the eigenvalues of the compact factor's, and 0 for all other hidden
+        directions.
         """
-        n = self.n_inputs
+        n, hidden = self.n_inputs, self.problem.weights.arrays[self.form.second].shape[1]
         first, second = self.compact[:n], self.compact[n:]
         values = np.linalg.eigvalsh(second.T @ second - first.T @ first)
-        wide = self.factor.shape[1] > self.compact.shape[1]
-        lam = 0.0 if wide else float(values.mean())
+        values = np.append(values, np.zeros(min(hidden, len(self.compact)) - len(values)))
+        # More hidden units than inputs and outputs together: one value is 0, so all have to be.
+        lam = 0.0 if hidden > len(self.compact) else float(values.mean())
         return lam, float(np.abs(values - lam).max())
 
     @cached_property
@@ -118,15 +126,13 @@ class GramState:
         """Return the trajectory of a law that carries G through the phases."""
         clock, position = phases_at(self.problem.curriculum, times)
         grams = through_phases(self.problem, clock, position, start, advance)
-        n, (first, second) = self.n_inputs, self.units
-        return GramPath(
-            self.problem,
-            clock,
-            position,
-            float(self.form.scale) * first * second * grams[:, n:, :n],
-            first**2 * grams[:, :n, :n],
-            second**2 * grams[:, n:, n:],
-        ).trajectory()
+        n = self.n_inputs
+        units = np.repeat(self.units, [n, grams.shape[1] - n])
+        # In place: three arrays more of this size would cost more than the flow.
+        grams *= units[:, None] * units
+        maps = float(self.form.scale) * grams[:, n:, :n]
+        first, second = grams[:, :n, :n], grams[:, n:, n:]
+        return GramPath(self.problem, clock, position, maps, first, second).trajectory()
 
     def weights(
         self, times: Any, start: Any, advance: Advance, rtol: float

@@ -44,7 +44,7 @@ def through_phases(
     for k, local in within_phases(problem.curriculum, clock, position):
         values, state = advance(k, state, local)
         rows.append(values[: int((position == k).sum())])
-    return np.concatenate(rows)
+    return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
 
 @dataclass(frozen=True, eq=False)

@@ -255,7 +255,7 @@ def trajectory(problem: Problem, times: Any, rtol: float = RTOL) -> Trajectory:
     """Integrate the end-to-end map to a relative tolerance."""
     state = GramState.of(problem, isotropic=False)
     values = TwoValues.of(state.compact, state.n_inputs)
-    start = state.factor[state.n_inputs :] @ state.factor[: state.n_inputs].T
+    start = state.compact[state.n_inputs :] @ state.compact[: state.n_inputs].T
     return state.observables(times, (start, 1.0), _advance(state, values, as_tolerance(rtol)))
 
 

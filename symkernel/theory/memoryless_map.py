@@ -58,6 +58,16 @@ def compiled(source: str) -> ModuleType:
     return load(source, "root_products")
 
 
+def products(
+    maps: np.ndarray, alphas: np.ndarray, betas: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return A and B of canonical maps, (n_maps, n_outputs, n_inputs), and of their two values."""
+    count, n_out, n_in = maps.shape
+    A, B = np.empty((count, n_in, n_in)), np.empty((count, n_out, n_out))
+    compiled(products_source()).products(np.ascontiguousarray(maps), alphas, betas, A, B)
+    return A, B
+
+
 @dataclass(frozen=True)
 class TwoValues:
     r"""The spectrum of $-GJ$, that of the conserved matrix: two values, or how far from that.
@@ -105,13 +115,7 @@ class TwoValues:
 
     def products(self, maps: np.ndarray, shrunk: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return A and B of canonical maps; `shrunk` is what weight decay left of the values."""
-        count, n_out, n_in = maps.shape
-        A, B = np.empty((count, n_in, n_in)), np.empty((count, n_out, n_out))
-        contiguous = np.ascontiguousarray(maps)
-        compiled(products_source()).products(
-            contiguous, self.alpha * shrunk, self.beta * shrunk, A, B
-        )
-        return A, B
+        return products(maps, self.alpha * shrunk, self.beta * shrunk)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -11,12 +11,49 @@ from symkernel.errors import NoClosedForm
 from symkernel.formula import Verdict
 from symkernel.problem.modes import Basis, common_basis
 from symkernel.problem.problem import Problem
+from symkernel.theory.compact_weights import compact_weights, spanning_frame
 from symkernel.theory.gradient_flow import GradientFlow
 from symkernel.theory.mode_flow import ModeFlow, mode_flow, two_layer_word
 
 # Relative distance up to which an assumption counts as holding: far above rounding (1e-15 times
 # sizes), far below what shows in a trajectory.
 TOLERANCE = 1e-8
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """The two sides of modes, their sum and their difference, (n, n_modes) each.
+
+    Sum and difference have digits of their own: where the sides are nearly equal or opposite, one
+    of them is all that grows.
+    """
+
+    p: np.ndarray
+    q: np.ndarray
+    plus: np.ndarray
+    minus: np.ndarray
+
+    def turned(self, frame: np.ndarray) -> Sides:
+        """Return the same in the coordinates of orthonormal columns that span them."""
+        return Sides(*(frame.T @ part for part in (self.p, self.q, self.plus, self.minus)))
+
+
+@dataclass(frozen=True, eq=False)
+class Narrow:
+    """What moves, in coordinates of its own hidden directions, and products of what does not.
+
+    Attributes
+    ----------
+    sides : Sides
+    still : tuple of ndarray, (n, n_inputs) and (n, n_outputs)
+        What the directions without a mode have there.
+    products : 2 x 2 list of ndarray
+        Products of what they have in all other hidden directions, of each layer by each.
+    """
+
+    sides: Sides
+    still: tuple[np.ndarray, np.ndarray]
+    products: list[list[np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,47 +66,79 @@ class ModeState:
         With numbers.
     modes : ModeFlow
     basis : Basis
-    P : ndarray, shape (n_hidden, n_inputs)
-        Columns $p_i = W_1 v_i$.
-    Q : ndarray, shape (n_hidden, n_outputs)
-        Columns $q_i = \rho\,W_2^T u_i$.
+    layers : tuple of ndarray, (n_hidden, n_inputs) and (n_hidden, n_outputs)
+        $W_1$ and $\rho\,W_2^T$.
+    compact : tuple of ndarray, (n, n_inputs) and (n, n_outputs)
+        The same up to a turn of the hidden layer, in fewer hidden directions if they are many.
     """
 
     problem: Problem
     modes: ModeFlow
     basis: Basis
-    P: np.ndarray
-    Q: np.ndarray
+    layers: tuple[np.ndarray, np.ndarray]
+    compact: tuple[np.ndarray, np.ndarray]
 
     @classmethod
-    def of(cls, problem: Problem, modes: ModeFlow | None = None) -> ModeState:
+    def of(cls, problem: Problem) -> ModeState:
         """Return the state at the start of the problem."""
-        flow = modes if modes is not None else mode_flow(problem)
-        arrays = problem.weights.arrays
-        W1, W2 = arrays[flow.first], arrays[flow.second]
-        tasks = [phase.task for phase in problem.curriculum.phases]
-        basis = common_basis(tasks, W1, W2)
-        P = _cleared(W1 @ basis.V, basis)
-        Q = _cleared(float(flow.ratio) * (W2.T @ basis.U), basis)
-        return cls(problem, flow, basis, P, Q)
+        return _state_of(problem)
+
+    @cached_property
+    def columns(self) -> tuple[np.ndarray, np.ndarray]:
+        r"""Sides $W_1 v_i$ and $\rho\,W_2^T u_i$ of all directions, in the compact coordinates."""
+        first, second = self.compact
+        return first @ self.basis.V, second @ self.basis.U
+
+    @cached_property
+    def noise(self) -> tuple[float, float]:
+        """What rounding of weights and basis does to one column of the sides."""
+        largest = (float(np.linalg.norm(c, axis=0).max(initial=0.0)) for c in self.columns)
+        first, second = (self.basis.rounding * size for size in largest)
+        return first, second
+
+    @cached_property
+    def p(self) -> np.ndarray:
+        """Input sides of the modes, (n_hidden, n_modes)."""
+        return _cleared(self.layers[0] @ self.basis.V[:, : self.basis.rank_bound], self.noise[0])
+
+    @cached_property
+    def q(self) -> np.ndarray:
+        """Output sides of the modes, (n_hidden, n_modes)."""
+        return _cleared(self.layers[1] @ self.basis.U[:, : self.basis.rank_bound], self.noise[1])
+
+    @cached_property
+    def sides(self) -> Sides:
+        """Both sides of the modes at the start; what is equal cancels exactly."""
+        return Sides(self.p, self.q, self.p + self.q, self.p - self.q)
+
+    def still(self, layers: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return what directions without a mode carry of both layers, which does not move.
+
+        The layers may be given in any hidden coordinates.
+        """
+        r, parts = self.basis.rank_bound, []
+        bases = (self.basis.V, self.basis.U)
+        for layer, basis, column, noise in zip(
+            layers, bases, self.columns, self.noise, strict=True
+        ):
+            rest = basis[:, r:] * (np.linalg.norm(column[:, r:], axis=0) > noise)
+            parts.append((layer @ rest) @ rest.T)
+        first, second = parts
+        return first, second
+
+    @cached_property
+    def narrow(self) -> Narrow:
+        """The layers within the hidden directions that the modes use, two for each at most."""
+        frame = spanning_frame(np.hstack([self.sides.plus, self.sides.minus]))
+        within = self.still((frame.T @ self.layers[0], frame.T @ self.layers[1]))
+        whole = self.still(self.compact)
+        beyond = [[whole[i].T @ whole[j] - within[i].T @ within[j] for j in (0, 1)] for i in (0, 1)]
+        return Narrow(self.sides.turned(frame), within, beyond)
 
     @cached_property
     def commuting(self) -> float:
         """Largest part of the tasks outside the diagonal, relative."""
-        worst = 0.0
-        r = self.basis.rank_bound
-        for phase, s in zip(self.problem.curriculum.phases, self.basis.s, strict=True):
-            task = phase.task
-            turned = self.basis.U.T @ task.Syx @ self.basis.V
-            turned[np.arange(r), np.arange(r)] -= s
-            inputs = self.basis.V.T @ task.Sxx @ self.basis.V
-            np.fill_diagonal(inputs, 0.0)
-            # Directions without any mode may be correlated among themselves.
-            inputs[r:, r:] = 0.0
-            for part, whole in ((turned, task.Syx), (inputs, task.Sxx)):
-                scale = float(np.linalg.norm(whole, 2))
-                worst = max(worst, float(np.abs(part).max(initial=0.0)) / scale if scale else 0.0)
-        return worst
+        return off_diagonal(self.problem, self.basis)
 
     @cached_property
     def crossing(self) -> float:
@@ -77,9 +146,10 @@ class ModeState:
 
         Input directions that never vary ($d = 0$) carry no signal and are exempt.
         """
-        r, P, Q = self.basis.rank_bound, self.P, self.Q
+        r = self.basis.rank_bound
         active = self.basis.d.max(0) > TOLERANCE * max(self.basis.d.max(), np.finfo(float).tiny)
-        PP, QQ, QP = (_cosines(left, right, self.basis) for left, right in ((P, P), (Q, Q), (Q, P)))
+        sides = [(_cleared(c, n), n) for c, n in zip(self.columns, self.noise, strict=True)]
+        PP, QQ, QP = (_cosines(*sides[i], *sides[j]) for i, j in ((0, 0), (1, 1), (1, 0)))
         for gram in (PP, QQ, QP):
             k = min(gram.shape)
             gram[np.arange(k), np.arange(k)] = 0.0
@@ -92,25 +162,53 @@ class ModeState:
     @cached_property
     def skewness(self) -> float:
         """Largest sine between the two sides of a mode, after rounding is taken off."""
-        r = self.basis.rank_bound
-        p, q = self.P[:, :r], self.Q[:, :r]
+        p, q = self.p, self.q
         lengths = [np.linalg.norm(side, axis=0) for side in (p, q)]
         first = lengths[0] >= lengths[1]
         longer, shorter = np.where(first, p, q), np.where(first, q, p)
         tiny = np.finfo(float).tiny
         unit = longer / np.maximum(np.linalg.norm(longer, axis=0), tiny)
         aside = np.linalg.norm(shorter - unit * (unit * shorter).sum(0), axis=0)
-        rounding = np.where(first, _rounding(self.Q, self.basis), _rounding(self.P, self.basis))
+        rounding = np.where(first, *self.noise[::-1])
         size = np.maximum(np.linalg.norm(shorter, axis=0), tiny)
         return float((np.maximum(aside - rounding, 0.0) / size).max(initial=0.0))
 
     def amplitudes(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the signed amplitudes (a, b) of aligned modes, a along the longer side."""
-        r = self.basis.rank_bound
-        p, q = self.P[:, :r], self.Q[:, :r]
+        p, q = self.p, self.q
         longer = np.where((p**2).sum(0) >= (q**2).sum(0), p, q)
         unit = longer / np.maximum(np.linalg.norm(longer, axis=0), np.finfo(float).tiny)
         return (p * unit).sum(0), (q * unit).sum(0) / float(self.modes.ratio)
+
+
+# Testing, deriving and evaluating a law all start here, with the same problem; few are kept, as
+# they hold their data.
+@lru_cache(maxsize=2)
+def _state_of(problem: Problem) -> ModeState:
+    flow = mode_flow(problem)
+    W1, W2 = (problem.weights.arrays[name] for name in (flow.first, flow.second))
+    first, second = compact_weights(problem.weights, flow.first, flow.second)
+    basis = common_basis([phase.task for phase in problem.curriculum.phases], first, second.T)
+    ratio = float(flow.ratio)
+    return ModeState(problem, flow, basis, (W1, ratio * W2.T), (first, ratio * second))
+
+
+def off_diagonal(problem: Problem, basis: Basis) -> float:
+    """Return the largest part of the tasks outside the diagonal of a basis, relative."""
+    worst = 0.0
+    r = basis.rank_bound
+    for phase, s in zip(problem.curriculum.phases, basis.s, strict=True):
+        task = phase.task
+        turned = basis.U.T @ task.Syx @ basis.V
+        turned[np.arange(r), np.arange(r)] -= s
+        inputs = basis.V.T @ task.Sxx @ basis.V
+        np.fill_diagonal(inputs, 0.0)
+        # Directions without any mode may be correlated among themselves.
+        inputs[r:, r:] = 0.0
+        for part, whole in ((turned, task.Syx), (inputs, task.Sxx)):
+            scale = float(np.linalg.norm(whole, 2))
+            worst = max(worst, float(np.abs(part).max(initial=0.0)) / scale if scale else 0.0)
+    return worst
 
 
 def over_variances(off: np.ndarray, variances: np.ndarray, noise: float = 0.0) -> float:
@@ -125,24 +223,18 @@ def over_variances(off: np.ndarray, variances: np.ndarray, noise: float = 0.0) -
     return float((excess / scale).max(initial=0.0))
 
 
-def _rounding(sides: np.ndarray, basis: Basis) -> float:
-    """Return what rounding of weights and basis does to one column of the sides."""
-    return basis.rounding * float(np.linalg.norm(sides, axis=0).max(initial=0.0))
-
-
-def _cleared(sides: np.ndarray, basis: Basis) -> np.ndarray:
+def _cleared(sides: np.ndarray, noise: float) -> np.ndarray:
     """Return the sides with columns that are mere rounding set to 0.
 
     A mode that starts at exactly 0 stays there; rounding would grow like a real seed.
     """
-    return np.where(np.linalg.norm(sides, axis=0) <= _rounding(sides, basis), 0.0, sides)
+    return np.where(np.linalg.norm(sides, axis=0) <= noise, 0.0, sides)
 
 
-def _cosines(left: np.ndarray, right: np.ndarray, basis: Basis) -> np.ndarray:
-    """Return absolute cosines between columns, with what rounding can do taken off."""
+def _cosines(left: np.ndarray, first: float, right: np.ndarray, second: float) -> np.ndarray:
+    """Return absolute cosines between columns, with what their noise can do taken off."""
     one, two = np.linalg.norm(left, axis=0)[:, None], np.linalg.norm(right, axis=0)[None, :]
-    noise = _rounding(left, basis) * two + _rounding(right, basis) * one
-    excess = np.maximum(np.abs(left.T @ right) - noise, 0.0)
+    excess = np.maximum(np.abs(left.T @ right) - first * two - second * one, 0.0)
     return excess / np.maximum(one * two, np.finfo(float).tiny)
 
 
@@ -182,8 +274,7 @@ def _apart(problem: Problem) -> float:
         return tasks[0].exact.distance
     if any(task.Syx is None for task in tasks):
         return np.inf
-    nothing = np.zeros((0, 0))
-    return ModeState(problem, mode_flow(problem), common_basis(tasks), nothing, nothing).commuting
+    return off_diagonal(problem, common_basis(tasks))
 
 
 def mode_verdicts(law: str, problem: Problem, *, aligned: bool) -> tuple[Verdict, ...]:

@@ -68,7 +68,7 @@ def mode_values(problem: Problem, modes: ModeFlow, index: int, phase: int = 0) -
     columns = _given(problem, phase)
     exact = problem.curriculum.phases[0].task.exact
     if problem.is_numeric_but_for_durations and (not columns or exact is not None):
-        columns = _in_order(columns, _measured(problem, modes, phase), exact)
+        columns = _in_order(columns, _measured(problem, phase), exact)
     elif not columns:
         raise InvalidArgument(
             "A mode of a problem with symbols needs weights aligned with its first task, and tasks "
@@ -192,8 +192,8 @@ def _in_order(
     return [columns[k] for k in order]
 
 
-def _measured(problem: Problem, modes: ModeFlow, phase: int) -> list[ModeValues]:
-    state = ModeState.of(problem, modes)
+def _measured(problem: Problem, phase: int) -> list[ModeValues]:
+    state = ModeState.of(problem)
     r = state.basis.rank_bound
     rows = np.stack([state.basis.s[phase], state.basis.d[phase][:r], *state.amplitudes()])
     return [_aligned(*map(sp.Float, column)) for column in rows.T]

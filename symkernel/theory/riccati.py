@@ -41,6 +41,8 @@ def evaluate(f, E, equal, Q0, times, out):
 """
 _BOUND = 1e-12
 _DIGITS = 60
+# Entries below this share of their row are rounding of it, with a margin.
+_ROUNDING = 64 * float(np.finfo(float).eps)
 # Time constants that a flow is followed for: a second's work.
 _LONGEST = 1e7
 
@@ -167,6 +169,19 @@ def lower_factor(Q0: np.ndarray) -> np.ndarray:
     """Return a factor of the same product with as many columns as rows at most."""
     n, k = Q0.shape
     return Q0 if k <= n else np.ascontiguousarray(np.linalg.qr(Q0.T)[1].T)
+
+
+def spanning(factor: np.ndarray) -> np.ndarray:
+    """Return a factor of the same product without the columns that are rounding of its rows.
+
+    Balanced weights have a rank of min(inputs, outputs), whatever the number of hidden units.
+    """
+    sizes = np.linalg.norm(factor, axis=1, keepdims=True)
+    directions = np.linalg.svd(factor / np.where(sizes > 0, sizes, 1.0), full_matrices=False)[2]
+    turned = factor @ directions.T
+    used = (np.abs(turned) > _ROUNDING * sizes).any(0)
+    rank = int(np.flatnonzero(used).max(initial=0)) + 1
+    return factor if rank == factor.shape[1] else turned[:, :rank]
 
 
 def advance(

@@ -12,7 +12,9 @@ import sympy as sp
 from symkernel.formula import Evidence
 from symkernel.identities import vanishes
 from symkernel.theory import riccati
+from symkernel.theory.compact_weights import spanning_frame
 from symkernel.theory.lax import fitted_class
+from symkernel.theory.memoryless_map import products
 
 _DIGITS = 60
 _BOUND = 1e-12
@@ -199,7 +201,39 @@ def fitted(factor: np.ndarray, n_inputs: int) -> tuple[GramClass, float]:
 def advance(
     S: np.ndarray, kind: GramClass, W0: np.ndarray, times: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return G at increasing times within a phase, and its block W at the last one."""
+    """Return G at increasing times within a phase, and its block W at the last one.
+
+    Inputs and outputs that neither the task nor the map uses stay as they are: the flow is that of
+    a network with twice as many inputs as outputs at most, and the reverse.
+    """
+    used = np.hstack([S, W0]), np.vstack([S, W0]).T
+    outputs, inputs = (spanning_frame(columns) for columns in used)
+    narrow = _maps(outputs.T @ S @ inputs, kind, outputs.T @ W0 @ inputs, times)
+    first, second = (float(side[0]) for side in kind.sides(np.zeros(1)))
+    A, B = products(narrow, np.full(len(times), first), np.full(len(times), second))
+    maps = outputs @ narrow @ inputs.T
+    n_in, n = S.shape[1], sum(S.shape)
+    grams = np.empty((len(times), n, n))
+    grams[:, :n_in, :n_in], grams[:, n_in:, n_in:] = (
+        _within(A, first, inputs),
+        _within(B, second, outputs),
+    )
+    grams[:, n_in:, :n_in], grams[:, :n_in, n_in:] = maps, maps.transpose(0, 2, 1)
+    return grams, maps[-1]
+
+
+def _within(part: np.ndarray, level: float, frame: np.ndarray) -> np.ndarray:
+    """Return products of the weights that are a level outside a frame, and given inside."""
+    rows, columns = frame.shape
+    if rows == columns:
+        return part
+    found = frame @ (part - level * np.eye(columns)) @ frame.T
+    found[:, range(rows), range(rows)] += level
+    return found
+
+
+def _maps(S: np.ndarray, kind: GramClass, W0: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return the block W of G at increasing times."""
     f, E, equal = riccati.eigenbasis(S, kind.lam)
     k = np.hypot(f, np.sqrt(kind.c2))
     n_in = S.shape[1]
@@ -220,8 +254,7 @@ def advance(
         start = riccati.lower_factor(np.hstack([factor, E * np.sqrt(above)]))
         grown, _ = riccati.advance((k, E, equal), start, times[~early])
         maps[~early] = (grown - (E * above) @ E.T)[:, n_in:, :n_in]
-    factors = np.stack([kind.factor(W) for W in maps])
-    return factors @ factors.transpose(0, 2, 1), maps[-1]
+    return maps
 
 
 def _sinhc(k: np.ndarray, t: float) -> np.ndarray:

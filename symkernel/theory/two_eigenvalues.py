@@ -200,7 +200,7 @@ def _start(problem: Problem) -> tuple[GramState, np.ndarray, Any]:
     state = GramState.of(problem, isotropic=True)
     n = state.n_inputs
     kind, _ = two_eigenvalue_flow.fitted(state.compact, n)
-    return state, state.factor[n:] @ state.factor[:n].T, _advance(state, kind)
+    return state, state.compact[n:] @ state.compact[:n].T, _advance(state, kind)
 
 
 def _test(problem: Problem) -> tuple[Verdict, ...]:
