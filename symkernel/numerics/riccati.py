@@ -1,11 +1,17 @@
-r"""The flow $\dot G = FG + GF - G^2$ from $G_0 = Q_0 Q_0^T$, by its factor, without overflow.
+r"""The flow $\dot G = FG + GF - G^2 + c^2$, $G_0 = Q_0 Q_0^T$, by its factor, without overflow.
 
-$G(t) = e^{Ft} Q_0 [1 + Q_0^T \Phi Q_0]^{-1} Q_0^T e^{Ft}$ with $\Phi = \int_0^t e^{2Fs} ds$ holds
-terms of the size $e^{2ft}$, whose naive inverse loses all digits at $ft \approx 18$. In the
-eigenbasis of F, with $C = \sqrt\Phi\,Q_0$, it is $D\,C (1 + C^T C)^{-1} C^T D$, where
-$D = e^{ft}/\sqrt\varphi$ is bounded; and the projector $C (1 + C^T C)^{-1} C^T$ comes from an
-orthonormal basis of the columns of $[C; 1]$. The rows of C are graded; Householder reflections
-with rows sorted by size and columns pivoted keep the digits of every row.
+At $c = 0$ it is $e^{Ft} Q_0 [1 + Q_0^T \Phi Q_0]^{-1} Q_0^T e^{Ft}$ with
+$\Phi = \int_0^t e^{2Fs} ds$ and holds terms of the size $e^{2ft}$, whose naive inverse loses all
+digits at $ft \approx 18$. In the eigenbasis of F, with $C = \sqrt\Phi\,Q_0$, it is
+$D\,C (1 + C^T C)^{-1} C^T D$, where $D = e^{ft}/\sqrt\varphi$ is bounded; and the projector
+$C (1 + C^T C)^{-1} C^T$ comes from an orthonormal basis of the columns of $[C; 1]$. The rows of C
+are graded; Householder reflections with rows sorted by size and columns pivoted keep the digits of
+every row.
+
+With a source $c^2$ and $k = \sqrt{f^2 + c^2}$ the same holds with
+$\varphi = \sinh kt/(k \cosh kt - f \sinh kt)$ and $k/(k \cosh kt - f \sinh kt)$ in place of
+$e^{ft}$, and $c^2\varphi$ is added: squares are summed again, and no eigenvalue of G, however
+small, is a difference.
 
 The last `equal` eigenvalues of F are one number, not positive. Their part of
 $1 + Q_0^T\Phi Q_0$ is 1 plus a multiple of a constant matrix, which is diagonalised once, so that
@@ -34,8 +40,22 @@ _njit = numba.njit(error_model="numpy")
 
 
 @_njit
-def growth_integral(f, t):
-    r"""Return $\varphi = \int_0^t e^{2fs} ds = (e^{2ft} - 1)/(2f)$, which is t at f = 0."""
+def source_levels(f, c):
+    r"""Return $k$, $k - f$ and $k + f$ with $k = \sqrt{f^2 + c^2}$, without cancellation; c > 0."""
+    k = math.hypot(f, c)
+    near = c * (c / (k + abs(f)))
+    return (k, near, k + f) if f > 0.0 else (k, k - f, near)
+
+
+@_njit
+def growth_integral(f, c, t):
+    r"""Return $\varphi = \int_0^t e^{2fs} ds = (e^{2ft} - 1)/(2f)$, which is t at f = 0.
+
+    With a source: $\sinh kt/(k \cosh kt - f \sinh kt)$.
+    """
+    if c > 0.0:
+        k, below, above = source_levels(f, c)
+        return -math.expm1(-2.0 * k * t) / (below + above * math.exp(-2.0 * k * t))
     x = 2.0 * f * t
     if abs(x) < 1e-9:
         return t * (1.0 + 0.5 * x)
@@ -43,8 +63,15 @@ def growth_integral(f, t):
 
 
 @_njit
-def growth_ratio(f, t):
-    r"""Return $e^{ft}/\sqrt\varphi = \sqrt{2f/(1 - e^{-2ft})}$, bounded at late times; t > 0."""
+def growth_ratio(f, c, t):
+    r"""Return $e^{ft}/\sqrt\varphi = \sqrt{2f/(1 - e^{-2ft})}$, bounded at late times; t > 0.
+
+    With a source: the same of what stands in place of $e^{ft}$.
+    """
+    if c > 0.0:
+        k, below, above = source_levels(f, c)
+        gone = math.exp(-k * t)
+        return 2.0 * k * gone / math.sqrt(-math.expm1(-2.0 * k * t) * (below + above * gone * gone))
     x = 2.0 * f * t
     if abs(x) < 1e-9:
         return math.sqrt((1.0 + 0.5 * x) / t)
@@ -175,7 +202,7 @@ def split_factor(turned, core):
 
 
 @_njit
-def advance(f, core, C0, nu, t):
+def advance(f, core, c, C0, nu, t):
     r"""Return what the state at time t > 0 is made of.
 
     Returns
@@ -190,8 +217,9 @@ def advance(f, core, C0, nu, t):
         Size of each old hidden direction in the last rows.
     """
     k = C0.shape[1]
+    # Of last rows that are all equal, which there are without a source only.
     flat = f[-1]
-    spread = growth_integral(flat, t)
+    spread = growth_integral(flat, 0.0, t)
     factor = math.exp(flat * t)
     shrink = np.empty(k)
     tail = np.empty(k)
@@ -201,8 +229,8 @@ def advance(f, core, C0, nu, t):
     C = np.empty((core, k))
     ratio = np.empty(core)
     for i in range(core):
-        root = math.sqrt(growth_integral(f[i], t))
-        ratio[i] = growth_ratio(f[i], t)
+        root = math.sqrt(growth_integral(f[i], c, t))
+        ratio[i] = growth_ratio(f[i], c, t)
         for j in range(k):
             C[i, j] = root * C0[i, j] * shrink[j]
     if core < k:
@@ -275,7 +303,24 @@ def assemble(lead, rest, head, second, frame, tail, out):
 
 
 @_njit
-def riccati_flow(f, E, equal, Q0, times, out):
+def source_part(f, c, t):
+    r"""Return $c\sqrt\varphi$ of all directions."""
+    out = np.empty(f.size)
+    for i in range(f.size):
+        out[i] = c * math.sqrt(growth_integral(f[i], c, t))
+    return out
+
+
+@_njit
+def with_source(turned, part):
+    """Return a factor of as many columns as rows of the sum of two squares."""
+    both = np.hstack((turned, np.diag(part)))
+    # Reflections of the columns keep the digits of every row.
+    return np.ascontiguousarray(np.linalg.qr(np.ascontiguousarray(both.T))[1].T)
+
+
+@_njit
+def riccati_flow(f, E, equal, c, Q0, times, out):
     r"""Write $G(t)$ for increasing times.
 
     Parameters
@@ -285,7 +330,9 @@ def riccati_flow(f, E, equal, Q0, times, out):
     E : ndarray, shape (n, n)
         Their eigenvectors, as columns.
     equal : int
-        0 where none is to be treated so.
+        0 where none is to be treated so, and with a source.
+    c : float
+        Root of the source, 0 or positive.
     Q0 : ndarray, shape (n, k)
         Factor of the initial value.
     times : ndarray, shape (n_times,)
@@ -294,7 +341,7 @@ def riccati_flow(f, E, equal, Q0, times, out):
     Returns
     -------
     ndarray, shape (n, k)
-        The factor at the last time.
+        The factor at the last time; with a source of n columns.
     """
     n = f.size
     core = n - equal
@@ -302,21 +349,29 @@ def riccati_flow(f, E, equal, Q0, times, out):
     C0, X, nu = split_factor(turned, core)
     lead, others = np.ascontiguousarray(E[:, :core]), np.ascontiguousarray(E[:, core:])
     rest = np.dot(others, X)
-    fastest = max(f.max(), 0.0)
+    fastest = math.hypot(np.abs(f).max(), c) if c > 0.0 else max(f.max(), 0.0)
     limit = _STRETCH / fastest if fastest > 0.0 else np.inf
     begin = 0.0
     for i in range(times.size):
         while times[i] - begin > 1.5 * limit:
-            head, second, frame, tail = advance(f, core, C0, nu, limit)
+            head, second, frame, tail = advance(f, core, c, C0, nu, limit)
             turned = restart(core, X, head, second, frame, tail)
+            if c > 0.0:
+                turned = with_source(turned, source_part(f, c, limit))
             C0, X, nu = split_factor(turned, core)
             rest = np.dot(others, X)
             begin += limit
         if times[i] > begin:
-            head, second, frame, tail = advance(f, core, C0, nu, times[i] - begin)
+            span = times[i] - begin
+            head, second, frame, tail = advance(f, core, c, C0, nu, span)
             assemble(lead, rest, head, second, frame, tail, out[i])
+            if c > 0.0:
+                fed = E * source_part(f, c, span)
+                out[i] += np.dot(fed, fed.T)
             if i + 1 == times.size:
                 turned = restart(core, X, head, second, frame, tail)
+                if c > 0.0:
+                    turned = with_source(turned, source_part(f, c, span))
         else:
             factor = np.dot(E, turned)
             out[i] = np.dot(factor, factor.T)

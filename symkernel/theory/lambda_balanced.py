@@ -8,14 +8,12 @@ rank of the task, repeated singular values and alignment.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import sympy as sp
 
 from symkernel import notation
-from symkernel.codegen.algorithms import PropagatorIntegral, compile_algorithm
-from symkernel.errors import OutsideValidity
+from symkernel.codegen.algorithms import PropagatorIntegral
 from symkernel.formula import Citation, Derived, Evidence, Formula, Law, Result, Step, Verdict
 from symkernel.problem import balanced_weights as weights
 from symkernel.problem.curriculum import Curriculum, Phase
@@ -25,7 +23,6 @@ from symkernel.problem.task import Task
 from symkernel.theory import riccati
 from symkernel.theory.gradient_flow import rate_of
 from symkernel.theory.gram_checks import draw_balanced, riccati_limits
-from symkernel.theory.gram_numbers import white_numbers
 from symkernel.theory.gram_observables import (
     gram_formulas,
     gram_result,
@@ -37,14 +34,12 @@ from symkernel.theory.gram_state import GramState, gram_verdicts, isotropic_verd
 from symkernel.theory.lax import LAM as _LAM
 from symkernel.theory.mode_state import TOLERANCE
 from symkernel.theory.riccati import RiccatiFlow
-from symkernel.theory.two_layer import TwoLayer
+from symkernel.theory.riccati_path import RiccatiPath, riccati_derived
+from symkernel.theory.two_layer import TwoLayer, on_white_inputs
 from symkernel.theory.words import Words, derivative
-from symkernel.trajectory import Trajectory
 
 _NAME = "lambda_balanced"
 _PHI = r"\Phi"
-# Largest estimated relative error with which a later phase is returned.
-_LEAST_DIGITS = 1e-6
 
 
 @dataclass(frozen=True)
@@ -82,13 +77,7 @@ class _Derivation:
         rule = {
             (("w_2", True), ("w_2", False)): Words.of("w_1", "w_1'") + Words({(): self.imbalance})
         }
-        flow = {
-            name: Words.collect(
-                (tuple(factor for factor in word if factor[0] != "Sxx"), c)
-                for word, c in words.terms.items()
-            )
-            for name, words in self.form.flow.items()
-        }
+        flow = on_white_inputs(self.form.flow)
         A, B, W = Words.of("w_1'", "w_1"), Words.of("w_2", "w_2'"), Words.of("w_2", "w_1")
         S, T, V = Words.of("S"), Words.of("S'"), W.transposed()
         top = Words({(): -self.imbalance / 2 - self.form.decay})
@@ -167,15 +156,7 @@ class _Derivation:
 
 def _derive(problem: Problem) -> Derived:
     derivation = _Derivation(white_form(problem))
-    return Derived(
-        steps=derivation.steps,
-        result=derivation.result,
-        formulas=derivation.formulas,
-        routine=lambda: compile_algorithm(RiccatiFlow),
-        limits=riccati_limits(),
-        precision=riccati.check_precision,
-        numbers=white_numbers,
-    )
+    return riccati_derived(derivation, riccati_limits(), riccati.check_precision)
 
 
 def _test(problem: Problem) -> tuple[Verdict, ...]:
@@ -202,38 +183,11 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
     return (*found, isotropic_verdict(_NAME, state), balance)
 
 
-def _advance(state: GramState) -> Any:
-    lam = 0.0 if state.decay else state.imbalance[0]
-    spectra = [riccati.eigenbasis(S, lam, state.decay) for S in state.targets]
-
-    def advance(k: int, factor: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        if k:
-            _require_digits(k, riccati.rounding(spectra[k], factor, float(times[-1])))
-        return riccati.advance(spectra[k], factor, times)
-
-    return advance
-
-
-def _require_digits(phase: int, error: float) -> None:
-    """Refuse a phase in which rounding decides what is learned."""
-    if error > _LEAST_DIGITS:
-        raise OutsideValidity(
-            f"In phase {phase} rounding decides the trajectory (estimated relative error "
-            f"{error:.0e}): what has to grow there has shrunk to a rounding of the weights, as "
-            f"when a learned task is reversed and the weights are balanced. Ask for earlier times, "
-            f"make the phases before it shorter, or start with an imbalance "
-            f"(sk.weights.lambda_balanced with lam != 0)."
-        )
-
-
-def _trajectory(problem: Problem, times: Any) -> Trajectory:
+def _path(problem: Problem) -> RiccatiPath:
+    """Return the way through the phases; under weight decay lambda is 0 but for rounding."""
     state = GramState.of(problem, isotropic=True)
-    return state.observables(times, state.compact, _advance(state))
-
-
-def _weights(problem: Problem, times: Any, rtol: float) -> dict[str, np.ndarray]:
-    state = GramState.of(problem, isotropic=True)
-    return state.weights(times, state.compact, _advance(state), rtol)
+    advice = "start with an imbalance (sk.weights.lambda_balanced with lam != 0)"
+    return RiccatiPath(state, 0.0 if state.decay else state.imbalance[0], 0.0, advice)
 
 
 def _example() -> Problem:
@@ -287,8 +241,8 @@ LAW = Law(
     ),
     test=_test,
     derive=_derive,
-    trajectory=_trajectory,
+    trajectory=lambda problem, times: _path(problem).trajectory(times),
     example=_example,
     draw=draw_balanced,
-    weights=_weights,
+    weights=lambda problem, times, rtol: _path(problem).weights(times, rtol),
 )

@@ -18,6 +18,8 @@ from symkernel.theory.mode_flow import ModeFlow, mode_flow, two_layer_word
 # Relative distance up to which an assumption counts as holding: far above rounding (1e-15 times
 # sizes), far below what shows in a trajectory.
 TOLERANCE = 1e-8
+# What rounding leaves of a covariance that is 0, relative to the largest variance, with a margin.
+_ROUNDINGS = 64.0 * float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +199,7 @@ def off_diagonal(problem: Problem, basis: Basis) -> float:
     """Return the largest part of the tasks outside the diagonal of a basis, relative."""
     worst = 0.0
     r = basis.rank_bound
-    for phase, s in zip(problem.curriculum.phases, basis.s, strict=True):
+    for phase, s, d in zip(problem.curriculum.phases, basis.s, basis.d, strict=True):
         task = phase.task
         turned = basis.U.T @ task.Syx @ basis.V
         turned[np.arange(r), np.arange(r)] -= s
@@ -208,6 +210,10 @@ def off_diagonal(problem: Problem, basis: Basis) -> float:
         for part, whole in ((turned, task.Syx), (inputs, task.Sxx)):
             scale = float(np.linalg.norm(whole, 2))
             worst = max(worst, float(np.abs(part).max(initial=0.0)) / scale if scale else 0.0)
+        # Of weak inputs that is little, and may be much of their own variance. Rounding by the
+        # smallest gap, as in `basis.rounding`, would hide it: weak modes are close together.
+        noise = _ROUNDINGS * float(np.linalg.norm(task.Sxx, 2))
+        worst = max(worst, over_variances(inputs, d, noise))
     return worst
 
 

@@ -30,14 +30,14 @@ from symkernel.problem.scalars import as_sympy
 _ENTRY = """
 
 @numba.njit(
-    "float64[:, ::1](float64[::1], float64[:, ::1], int64, float64[:, ::1], float64[::1],"
-    " float64[:, :, ::1])",
+    "float64[:, ::1](float64[::1], float64[:, ::1], int64, float64, float64[:, ::1],"
+    " float64[::1], float64[:, :, ::1])",
     cache=True,
     nogil=True,
     error_model="numpy",
 )
-def evaluate(f, E, equal, Q0, times, out):
-    return riccati_flow(f, E, equal, Q0, times, out)
+def evaluate(f, E, equal, c, Q0, times, out):
+    return riccati_flow(f, E, equal, c, Q0, times, out)
 """
 _BOUND = 1e-12
 _DIGITS = 60
@@ -185,33 +185,48 @@ def spanning(factor: np.ndarray) -> np.ndarray:
 
 
 def advance(
-    spectrum: tuple[np.ndarray, np.ndarray, int], Q0: np.ndarray, times: np.ndarray
+    spectrum: tuple[np.ndarray, np.ndarray, int],
+    Q0: np.ndarray,
+    times: np.ndarray,
+    source: float = 0.0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return G at increasing times, and its factor at the last one."""
+    r"""Return G at increasing times, and its factor at the last one.
+
+    With a source c the equation is $\dot G = FG + GF - G^2 + c^2$.
+    """
     f, E, equal = spectrum
     # Equal eigenvalues that grow would grade the columns of what is reflected, and lose digits.
-    equal = equal if equal and f[-1] <= 0 else 0
-    growth = float(f.max(initial=0.0) * times[-1])
+    equal = equal if equal and f[-1] <= 0 and not source else 0
+    fastest = float(np.hypot(f, source).max() if source else f.max(initial=0.0))
+    growth = fastest * float(times[-1])
     if growth > _LONGEST:
         raise OutsideValidity(
             f"Time {times[-1]:g} is {growth:.1e} time constants of the fastest direction; the flow "
             f"is evaluated up to {_LONGEST:.0e} of them, so ask for earlier times."
         )
     out = np.empty((len(times), len(f), len(f)))
-    routine = compile_algorithm(RiccatiFlow)
-    last = routine.evaluate(f, np.ascontiguousarray(E), equal, np.ascontiguousarray(Q0), times, out)
+    evaluate = compile_algorithm(RiccatiFlow).evaluate
+    start, axes = np.ascontiguousarray(Q0), np.ascontiguousarray(E)
+    last = evaluate(f, axes, equal, float(source), start, times, out)
     return out, last
 
 
-def rounding(spectrum: tuple[np.ndarray, np.ndarray, int], Q0: np.ndarray, t: float) -> float:
-    """Estimate what rounding of the factor at the start does to G at a time, relative.
+def rounding(
+    spectrum: tuple[np.ndarray, np.ndarray, int], Q0: np.ndarray, t: float, source: float = 0.0
+) -> float:
+    r"""Estimate what rounding of the factor at the start does to G at a time, relative.
 
     A direction that grows and whose share of the factor is small, as after the reversal of a task
     that was learned, is known up to rounding of the whole factor only; the error grows with it
-    until it saturates.
+    until it saturates. With a source c, $G - F + K$ with $K = \sqrt{F^2 + c^2}$ obeys the equation
+    without one, K in the place of F; $K - F$ is a share that rounding does not touch.
     """
     f, E, _ = spectrum
-    size = float(np.linalg.norm(Q0, 2))
+    start, size = Q0, float(np.linalg.norm(Q0, 2))
+    if source:
+        k = np.hypot(f, source)
+        above = np.where(f > 0, source**2 / (k + np.abs(f)), k - f)
+        f, start = k, np.hstack([Q0, E * np.sqrt(above)])
     noise = float(np.finfo(float).eps) * size
     with np.errstate(over="ignore"):
         reach = noise * np.exp(f * t) / max(size, 1.0)
@@ -219,7 +234,7 @@ def rounding(spectrum: tuple[np.ndarray, np.ndarray, int], Q0: np.ndarray, t: fl
     reached = reach > _BOUND
     if not reached.any():
         return float(reach.max(initial=0.0))
-    shares = np.linalg.svd(E[:, reached].T @ Q0, compute_uv=False)
+    shares = np.linalg.svd(E[:, reached].T @ start, compute_uv=False)
     smallest = float(shares[shares > 0].min(initial=np.inf))
     return float(min(reach.max(), noise / smallest))
 

@@ -35,7 +35,8 @@ from symkernel.theory.single_unit_flow import (
     unit_flow,
     unit_steps,
 )
-from symkernel.theory.single_unit_path import UnitPath, unit_routine
+from symkernel.theory.single_unit_path import UnitPath
+from symkernel.theory.single_unit_stable import unit_routine
 from symkernel.trajectory import Trajectory
 
 _NAME = "single_unit"
@@ -212,15 +213,11 @@ def _posed(problem: Problem, flow: ModeFlow, phase: int) -> tuple[UnitSolution, 
         kept = sp.factor(part.q**2 - part.p**2)
         return UnitSolution(flow, (part,), kept), values[notation.d], sp.S.Zero
     start = problem.curriculum.starts[phase]
-    path = UnitPath.of(problem, flow, unit_routine(flow), [0.0, start] if start else [0.0])
-    arrays = problem.weights.arrays
-    row, column = arrays[flow.first][0], arrays[flow.second][:, 0]
-    lam = path.state(0, row, column).lam
-    if start:
-        found = path.weights
-        row, column = found[flow.first][-1, 0], found[flow.second][-1, :, 0]
-    state = path.state(phase, row, column)
-    solution = UnitSolution(flow.in_decimals(), state.parts, sp.Float(lam))
+    # At that time the phase before is still there, too.
+    at = np.array([start]), np.array([phase])
+    path = UnitPath(problem, *at, flow, unit_routine(flow))
+    (first, _), (state, _) = path.stretches[0], path.stretches[phase]
+    solution = UnitSolution(flow.in_decimals(), state.parts, sp.Float(first.lam))
     return solution, sp.Float(state.d), sp.Float(start)
 
 

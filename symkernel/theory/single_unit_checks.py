@@ -19,7 +19,7 @@ from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.theory.mode_flow import ModeFlow
 from symkernel.theory.single_unit_flow import LAMBDA, Part, UnitSolution
-from symkernel.theory.single_unit_path import sides_at
+from symkernel.theory.single_unit_path import UnitState
 
 _TIME = notation.t
 _DIGITS = 60
@@ -137,7 +137,8 @@ def unit_precision(flow: ModeFlow, routine: Any, stream: Any, draws: int) -> Evi
         d = 10 ** stream.uniform(-3, 3)
         times = np.sort(np.append(10 ** stream.uniform(-8, 8, 5), 0.0))
         lam = float(np.sum((q - p) * (q + p)))
-        found = np.stack(sides_at(routine, times, s, d, lam, p, q), -1)
+        sides, _ = UnitState.of(s, d, p, q).along(routine, times, lam)
+        found = np.stack(list(sides[:2]), -1)
         rows = np.stack([s, p, q], 1)
         want = np.array([[[float(x) for x in one] for one in exact(t, d, rows)] for t in times])
         scale = np.abs(want).max(0) if signed else np.abs(want)

@@ -1,9 +1,10 @@
-r"""Numbers of one hidden unit: its sides without growing exponentials, through a curriculum.
+r"""Numbers of one hidden unit through a curriculum: its sides, their sums and their differences.
 
-Of each mode $e^{-\omega t} e^{Ft} x_0$ and $e^{-2\omega t} \int_0^t |e^{Fs}x_0|^2 ds$ are computed;
-all their terms are bounded, and those of the integral positive. Modes are put together relative to
-the one that has most of the common factor, with
-$\omega_i - \omega_j = (\sigma_i^2 - \sigma_j^2)/(\omega_i + \omega_j)$.
+Modes are put together relative to the one that has most of the common factor, with
+$\omega_i - \omega_j = (\sigma_i^2 - \sigma_j^2)/(\omega_i + \omega_j)$. A phase starts from $p$,
+$q$, $p + q$ and $p - q$ of every mode, each with digits of its own: after a reversal the sides are
+nearly opposite, and their small sum is what is learned next. What rounding may have done to each
+goes along, and a phase in which it decides is refused.
 """
 
 from __future__ import annotations
@@ -11,129 +12,129 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import sympy as sp
-from sympy.codegen.cfunctions import hypot
 
-from symkernel import notation
-from symkernel.codegen.elementwise import ElementwiseRoutine, Lowered, compile_elementwise
-from symkernel.codegen.functions import decay, rise
-from symkernel.codegen.rules import Rewriting
 from symkernel.problem.modes import Basis, common_basis, singular_basis
 from symkernel.problem.problem import Problem
 from symkernel.theory.mode_flow import ModeFlow
 from symkernel.theory.mode_state import TOLERANCE
-from symkernel.theory.single_unit_flow import LAMBDA, OMEGA, Part, UnitSolution
-from symkernel.theory.two_layer_path import TwoLayerPath, phases_at, refuse_faint, within_phases
+from symkernel.theory.single_unit_flow import Part
+from symkernel.theory.single_unit_stable import SIDES
+from symkernel.theory.two_layer_path import (
+    TwoLayerPath,
+    phases_at,
+    refuse_faint,
+    require_digits,
+    within_phases,
+)
 from symkernel.trajectory import Field
 
-_TIME = notation.t
-_G = sp.Symbol("g_mode", real=True)
-_H = sp.Symbol("H", positive=True)
-_B = sp.Symbol("B", positive=True)
-_UP = sp.Symbol("up", real=True)
-_E, _TAU = sp.symbols("E tau_mode", nonnegative=True)
-_P, _Q = sp.symbols("p_mode q_mode", real=True)
+Routine = Callable[..., dict[str, np.ndarray]]
+_EPS = float(np.finfo(float).eps)
+# Roundings of a scalar product with a direction that is no axis.
+_TURNING = 4.0 * _EPS
 # Largest logarithm of a factor.
 _LARGEST = 700.0
-# Stands for |h| where it vanishes, so that the rate of a zero mode is no 0 either.
-_TINY = sp.Float(1e-290)
 
 
-@cache
-def stable_unit() -> tuple[dict[str, sp.Expr], tuple[Rewriting, ...]]:
-    """Return the stable forms for h >= 0, and the rules that lead to them from the derived ones.
+@dataclass(frozen=True, eq=False)
+class UnitState:
+    """The unit at the start of a phase, in the singular basis of the phase's task.
 
-    Derived once per process. Names: "p", "q" times exp(-omega t), "root", of the integral times
-    exp(-2 omega t).
+    Attributes
+    ----------
+    s : ndarray, shape (max(n_inputs, n_outputs),)
+        Modes, completed by directions of strength 0.
+    d : float
+    sides : ndarray, shape (4, n_modes)
+        p, q, p + q and p - q.
+    noise : ndarray, shape (4, n_modes)
+        What rounding may have done to them.
     """
-    F = sp.Matrix([[-_H, _G], [_G, _H]])
-    p, q, integral = UnitSolution.turned(sp.Matrix([_P, _Q]), F, OMEGA)
-    grown = 1 / sp.sqrt(_E)
-    masks = {
-        sp.cosh(OMEGA * _TIME): (grown + 1 / grown) / 2,
-        sp.sinh(OMEGA * _TIME): (grown - 1 / grown) / 2,
-    }
-    derived = {
-        "p": sp.expand(p.subs(masks) * sp.sqrt(_E)),
-        "q": sp.expand(q.subs(masks) * sp.sqrt(_E)),
-        "integral": sp.expand(integral.subs(masks) * _E),
-    }
-    norm = sp.Symbol("n_mode", positive=True)
-    up, down = _UP / norm, (_G * _Q - _B * _P) / norm
-    stable = {
-        "p": _E * _P + _TAU * (_G / _B) * _UP,
-        "q": _E * _Q + _TAU * _UP,
-        "integral": _TAU * (up**2 + _E * down**2),
-    }
-    square = ((OMEGA, _G**2 + _H**2),)
-    meaning = (
-        (norm, sp.sqrt(2 * OMEGA * _B)),
-        (_UP, _G * _P + _B * _Q),
-        (_B, OMEGA + _H),
-        (_TAU, (1 - _E) / (2 * OMEGA)),
+
+    s: np.ndarray
+    d: float
+    sides: np.ndarray
+    noise: np.ndarray
+
+    @classmethod
+    def of(
+        cls, s: np.ndarray, d: float, p: np.ndarray, q: np.ndarray, *noise: np.ndarray
+    ) -> UnitState:
+        """Return the state of two sides, with noise on each where there is any."""
+        sides = np.array([p, q, p + q, p - q])
+        first, second = noise or (np.zeros(len(p)), np.zeros(len(q)))
+        off = np.array([first, second, first + second, first + second])
+        return cls(s, d, sides, off + _EPS * np.abs(sides))
+
+    @property
+    def lam(self) -> float:
+        """The conserved quantity; equal sides leave nothing of their rounding."""
+        return -math.fsum(self.sides[2] * self.sides[3])
+
+    @property
+    def uncertain(self) -> float:
+        """What rounding may have done to the conserved quantity."""
+        plus, minus = np.abs(self.sides[2:])
+        return float(self.noise[2] @ minus + self.noise[3] @ plus)
+
+    @property
+    def parts(self) -> tuple[Part, ...]:
+        """All modes as numbers of SymPy."""
+        rows = zip(self.s, *self.sides[:2], strict=True)
+        return tuple(Part(*(sp.Float(x) if x else sp.S.Zero for x in row)) for row in rows)
+
+    def along(
+        self, routine: Routine, times: np.ndarray, lam: float, uncertain: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the sides and their noise at all times, (4, n_times, n_modes) each.
+
+        Parameters
+        ----------
+        lam, uncertain : float
+            The conserved quantity, and what rounding may have done to it.
+        """
+        n = len(self.s)
+        level = np.full(n, self.d)
+        out = routine(times, self.s, level, np.full(n, lam), *self.sides)
+        scale = _scales(out, times)
+        found = np.array([out[name] for name in SIDES]) * scale
+        # The linear flow with all signs positive carries bounds. p and q drive each other by |g|,
+        # sum and difference by |h|; turning a sign changes the places of two of them.
+        swaps = (np.full(n, lam >= 0), self.s < 0)
+        pull = uncertain * out["pull"][0] * np.minimum(1.0 / out["omega"][0], times[-1])
+        noise = self.noise + _swapped(pull * np.abs(self.sides))
+        moved = routine(
+            times, np.abs(self.s), level, np.full(n, -abs(lam)), *_exchanged(noise, swaps)
+        )
+        spread = _exchanged(np.array([moved[name] for name in SIDES]), swaps) * scale
+        return found, spread + _swapped(pull * np.abs(found)) + _EPS * np.abs(found)
+
+
+def _exchanged(rows: np.ndarray, swaps: tuple[np.ndarray, np.ndarray]) -> np.ndarray:
+    """Return four rows with the first two, and the last two, exchanged for some modes."""
+    first, last = swaps
+    return np.array(
+        [
+            np.where(first, rows[1], rows[0]),
+            np.where(first, rows[0], rows[1]),
+            np.where(last, rows[3], rows[2]),
+            np.where(last, rows[2], rows[3]),
+        ]
     )
-    reasons = {
-        "p": "what decays, and what grows, by one combination of the sides; omega - h is written "
-        "g^2/(omega + h), which cancels nothing",
-        "q": "the same combination: on the saddle it is 0 for both sides",
-        "integral": "sum of squares over the two eigenvectors of F: all terms are positive",
-    }
-    log = tuple(
-        Rewriting(f"without growth: {name}", reason, derived[name], stable[name],
-                  meaning[::-1], square)
-        for name, reason in reasons.items()
-    )  # fmt: skip
-    root = sp.sqrt(_TAU) * hypot(up, sp.sqrt(_E) * down)
-    return {"p": stable["p"], "q": stable["q"], "root": root, "norm": norm}, log
 
 
-def unit_routine(flow: ModeFlow) -> ElementwiseRoutine:
-    """Compile the sides of a mode as functions of (t; s, d, lam, p, q)."""
-    parts, log = stable_unit()
-    first, second = sp.symbols("p_start q_start", real=True)
-    half = sp.Symbol("h_raw", real=True)
-    forwards = half >= 0
-    where = (
-        (_G, flow.sigma),
-        (half, flow.delta * LAMBDA / 2),
-        (_H, sp.Max(sp.Abs(half), _TINY)),
-        # Turning the sign of h changes the places of the two sides.
-        (_P, sp.Piecewise((first, forwards), (second, True))),
-        (_Q, sp.Piecewise((second, forwards), (first, True))),
-        (OMEGA, hypot(_G, _H)),
-        (_B, OMEGA + _H),
-        (_UP, _G * _P + _B * _Q),
-        (parts["norm"], hypot(_G, _B)),
-        (_E, decay(2 * OMEGA * _TIME)),
-        (_TAU, rise(2 * OMEGA * _TIME) / (2 * OMEGA)),
-    )
-    outputs = (
-        ("p", sp.Piecewise((parts["p"], forwards), (parts["q"], True))),
-        ("q", sp.Piecewise((parts["q"], forwards), (parts["p"], True))),
-        ("root", sp.sqrt(flow.delta) * parts["root"]),
-        ("omega", OMEGA),
-        ("sigma", _G),
-    )
-    arguments = (notation.s, notation.d, LAMBDA, first, second)
-    return compile_elementwise(Lowered(arguments, _TIME, where, outputs, log))
+def _swapped(rows: np.ndarray) -> np.ndarray:
+    """Return what an error of h makes of each: of p and q themselves, of sum and difference."""
+    return rows[[0, 1, 3, 2]]
 
 
-def sides_at(
-    routine: Callable[..., dict[str, np.ndarray]],
-    times: np.ndarray,
-    s: np.ndarray,
-    d: float,
-    lam: float,
-    p: np.ndarray,
-    q: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return both sides of all modes at all times, (n_times, n_modes) each."""
-    n = len(s)
-    out = routine(times, s, np.full(n, d), np.full(n, lam), p, q)
+def _scales(out: dict[str, np.ndarray], times: np.ndarray) -> np.ndarray:
+    """Return what the decaying forms of all modes have to be multiplied with."""
     omega, sigma, root = out["omega"][0], out["sigma"][0], out["root"]
     with np.errstate(divide="ignore"):
         weight = np.log(root) + omega * times[:, None]
@@ -146,35 +147,7 @@ def sides_at(
     factor = np.exp(np.minimum(shift, _LARGEST))
     start = np.where(leads, np.exp(-omega[leader] * times), 1.0)
     rest = np.sqrt(((factor * root) ** 2).sum(1))
-    common = np.hypot(start, rest)[:, None]
-    return out["p"] * factor / common, out["q"] * factor / common
-
-
-@dataclass(frozen=True, eq=False)
-class UnitState:
-    """The unit at the start of a phase, in the singular basis of the phase's task.
-
-    Attributes
-    ----------
-    s, p, q : ndarray, shape (max(n_inputs, n_outputs),)
-        Modes, completed by directions of strength 0.
-    """
-
-    s: np.ndarray
-    d: float
-    p: np.ndarray
-    q: np.ndarray
-
-    @property
-    def lam(self) -> float:
-        """The conserved quantity; equal sides leave nothing of their rounding."""
-        return math.fsum((self.q - self.p) * (self.q + self.p))
-
-    @property
-    def parts(self) -> tuple[Part, ...]:
-        """All modes as numbers of SymPy."""
-        rows = zip(self.s, self.p, self.q, strict=True)
-        return tuple(Part(*(sp.Float(x) if x else sp.S.Zero for x in row)) for row in rows)
+    return factor / np.hypot(start, rest)[:, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,42 +178,74 @@ class UnitPath(TwoLayerPath):
             for k in range(len(tasks))
         )
 
-    def state(self, k: int, row: np.ndarray, column: np.ndarray) -> UnitState:
-        """Return the state in the basis of phase k; what is mere rounding at the start is 0."""
-        basis = self.bases[k]
-        n = max(len(row), len(column))
-        p, q, s = np.zeros(n), np.zeros(n), np.zeros(n)
-        p[: len(row)] = row @ basis.V
-        q[: len(column)] = float(self.flow.ratio) * (basis.U.T @ column)
-        s[: basis.rank_bound] = basis.s[0]
-        if k == 0:
-            noise = basis.rounding * np.hypot(np.linalg.norm(p), np.linalg.norm(q))
-            gone = np.hypot(p, q) <= noise
-            p[gone] = q[gone] = 0.0
-        return UnitState(s, _variance(self.problem, k), p, q)
+    def _modes(self, k: int) -> tuple[np.ndarray, float]:
+        """Return the strengths of a phase, and the variance of its inputs."""
+        first, second = self.problem.network.inputs, self.problem.network.outputs
+        s = np.zeros(max(int(first), int(second)))
+        s[: self.bases[k].rank_bound] = self.bases[k].s[0]
+        return s, _variance(self.problem, k)
+
+    def _first(self) -> UnitState:
+        """Return the state at the start; what is mere rounding there is 0."""
+        basis, arrays, flow = self.bases[0], self.problem.weights.arrays, self.flow
+        s, d = self._modes(0)
+        row, column = arrays[flow.first][0], float(flow.ratio) * arrays[flow.second][:, 0]
+        pairs = [_projected(row, basis.V, len(s)), _projected(column, basis.U, len(s))]
+        (p, rough), (q, coarse) = pairs
+        share = basis.rounding / _TURNING
+        gone = (np.abs(p) <= share * rough) & (np.abs(q) <= share * coarse)
+        p[gone] = q[gone] = 0.0
+        return UnitState.of(s, d, p, q, rough, coarse)
+
+    def _next(self, k: int, sides: np.ndarray, noise: np.ndarray) -> UnitState:
+        """Return the state at the start of phase k from that at the end of the phase before."""
+        (s, d), old, new = self._modes(k), self.bases[k - 1], self.bases[k]
+        if new.V is old.V:
+            before, after = (self.problem.curriculum.phases[i].task.Syx for i in (k - 1, k))
+            if np.array_equal(before, after) or np.array_equal(before, -after):
+                return UnitState(s, d, sides, noise)
+            # Tasks that commute up to rounding turn the sides by as much.
+            lengths = np.linalg.norm(sides[:2], axis=1)
+            turned = np.array(
+                [_rough(x, one, len(s)) for x, one in zip(lengths, (old.V, old.U), strict=True)]
+            )
+            return UnitState(s, d, sides, noise + turned.sum(0))
+        both, n = ((old.V, new.V), (old.U, new.U)), len(s)
+        off = [
+            _filled(x[: len(one)] @ np.abs(one.T @ two), n)
+            for x, (one, two) in zip(noise, both, strict=False)
+        ]
+        ended = sides[0, : len(old.V)] @ old.V.T, sides[1, : len(old.U)] @ old.U.T
+        p, rough = _projected(ended[0], new.V, n)
+        q, coarse = _projected(ended[1], new.U, n)
+        return UnitState.of(s, d, p, q, off[0] + rough, off[1] + coarse)
+
+    @cached_property
+    def stretches(self) -> tuple[tuple[UnitState, np.ndarray], ...]:
+        """The state at the start of each phase, and both sides at the times inside it."""
+        found: list[tuple[UnitState, np.ndarray]] = []
+        state, largest = self._first(), 0.0
+        kept, ended, noise = (state.lam, state.uncertain), state.sides, state.noise
+        shared = self.bases[0].V is self.bases[-1].V
+        for k, local in within_phases(self.problem.curriculum, self.clock, self.position):
+            _refuse_faint(k, ended, np.abs(state.sides) > 0, shared or not k)
+            if k:
+                state = self._next(k, ended, noise)
+            sides, spread = state.along(self.routine, local, *kept)
+            largest = max(largest, float(np.linalg.norm(sides[:2], axis=(0, 2)).max()))
+            if k and largest:
+                require_digits(k, _size(spread) / largest, "start with sides of different lengths")
+            found.append((state, sides[:2, : int((self.position == k).sum())]))
+            ended, noise = sides[:, -1], spread[:, -1]
+        return tuple(found)
 
     @cached_property
     def weights(self) -> dict[str, np.ndarray]:
         """Both weights at all times."""
-        arrays, flow = self.problem.weights.arrays, self.flow
-        row, column = arrays[flow.first][0], arrays[flow.second][:, 0]
-        lam = self.state(0, row, column).lam
-        sizes = there = None
-        rows, columns = [], []
-        for k, local in within_phases(self.problem.curriculum, self.clock, self.position):
-            start, basis = self.state(k, row, column), self.bases[k]
-            if sizes is None:
-                sizes = np.hypot(start.p, start.q)
-            # In the basis of the phase that shrank them: turned into another, they may mix.
-            refuse_faint(sizes, k, there)
-            there = np.hypot(start.p, start.q) > 0
-            p, q = sides_at(self.routine, local, start.s, start.d, lam, start.p, start.q)
-            sizes = np.hypot(p[-1], q[-1])
-            found = p[:, : len(row)] @ basis.V.T, q[:, : len(column)] @ basis.U.T
-            row, column = found[0][-1], found[1][-1] / float(flow.ratio)
-            inside = int((self.position == k).sum())
-            rows.append(found[0][:inside])
-            columns.append(found[1][:inside] / float(flow.ratio))
+        flow, rows, columns = self.flow, [], []
+        for basis, (_, (p, q)) in zip(self.bases, self.stretches, strict=False):
+            rows.append(p[:, : len(basis.V)] @ basis.V.T)
+            columns.append(q[:, : len(basis.U)] @ basis.U.T / float(flow.ratio))
         first, second = np.concatenate(rows), np.concatenate(columns)
         return {flow.first: first[:, None, :], flow.second: second[:, :, None]}
 
@@ -254,6 +259,43 @@ class UnitPath(TwoLayerPath):
     def own_fields(self) -> dict[str, Field]:
         """Return weights and modes."""
         return {**super().own_fields(), "modes": lambda: self.modes}
+
+
+def _refuse_faint(k: int, sides: np.ndarray, there: np.ndarray, shared: bool) -> None:
+    """Refuse modes that are too small to be carried, in the basis of the phase that shrank them.
+
+    Turned into another one sum and difference mix, and only what both have lost is lost.
+    """
+    if shared:
+        for part, some in zip(sides[2:], there[2:], strict=True):
+            refuse_faint(np.abs(part), k, some)
+    else:
+        refuse_faint(np.hypot(sides[0], sides[1]), k, np.asarray(there.any(0)))
+
+
+def _size(noise: np.ndarray) -> float:
+    """Return the largest length of the noise in time, by sides or by sum and difference."""
+    squares = np.minimum((noise[:2] ** 2).sum(0), (noise[2:] ** 2).sum(0) / 2)
+    return float(np.sqrt(squares.sum(-1).max()))
+
+
+def _rough(length: float, basis: np.ndarray, n: int) -> np.ndarray:
+    """Return what rounding does to the products of a vector with directions, n in all.
+
+    Products with an axis are exact.
+    """
+    return _filled(np.where(np.count_nonzero(basis, axis=0) > 1, _TURNING * length, 0.0), n)
+
+
+def _projected(vector: np.ndarray, basis: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return components along the columns of a basis, n in all, and what rounding did to them."""
+    rough = _rough(float(np.linalg.norm(vector)), basis, n)
+    return _filled(vector @ basis, n), rough
+
+
+def _filled(values: np.ndarray, n: int) -> np.ndarray:
+    """Return values with zeros behind, n in all."""
+    return np.concatenate([values, np.zeros(n - len(values), values.dtype)])
 
 
 def _variance(problem: Problem, k: int) -> float:

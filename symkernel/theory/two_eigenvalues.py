@@ -9,13 +9,12 @@ equation of balanced weights, with K in place of F.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import sympy as sp
 
 from symkernel import notation
-from symkernel.codegen.algorithms import PropagatorIntegral, compile_algorithm
+from symkernel.codegen.algorithms import PropagatorIntegral
 from symkernel.formula import Citation, Derived, Evidence, Formula, Law, Result, Step, Verdict
 from symkernel.problem import balanced_weights as weights
 from symkernel.problem.curriculum import Curriculum, Phase
@@ -25,7 +24,6 @@ from symkernel.problem.task import Task
 from symkernel.theory import riccati, two_eigenvalue_flow
 from symkernel.theory.gradient_flow import rate_of
 from symkernel.theory.gram_checks import draw_semi_orthogonal
-from symkernel.theory.gram_numbers import white_numbers
 from symkernel.theory.gram_observables import (
     gram_formulas,
     gram_result,
@@ -37,9 +35,9 @@ from symkernel.theory.gram_state import GramState, gram_verdicts, isotropic_verd
 from symkernel.theory.lax import C2, LAM, lax_step
 from symkernel.theory.mode_state import TOLERANCE
 from symkernel.theory.riccati import RiccatiFlow
-from symkernel.theory.two_layer import TwoLayer
+from symkernel.theory.riccati_path import RiccatiPath, riccati_derived
+from symkernel.theory.two_layer import TwoLayer, on_white_inputs
 from symkernel.theory.words import Words, derivative
-from symkernel.trajectory import Trajectory
 
 _NAME = "two_eigenvalues"
 
@@ -72,13 +70,7 @@ class _Derivation:
         The identity by blocks: $A^2 - W^T W + \lambda A = c^2$, $WA - BW + \lambda W = 0$ and
         $B^2 - WW^T - \lambda B = c^2$.
         """
-        flow = {
-            name: Words.collect(
-                (tuple(factor for factor in word if factor[0] != "Sxx"), c)
-                for word, c in words.terms.items()
-            )
-            for name, words in self.form.flow.items()
-        }
+        flow = on_white_inputs(self.form.flow)
         A, B, W = Words.of("w_1'", "w_1"), Words.of("w_2", "w_2'"), Words.of("w_2", "w_1")
         V, S, T = W.transposed(), Words.of("S"), Words.of("S'")
         kept = {
@@ -191,18 +183,6 @@ class _Derivation:
         return gram_result(self.form, sp.MatAdd(self.flow, m["F"], -m["K"], evaluate=False))
 
 
-def _advance(state: GramState, kind: two_eigenvalue_flow.GramClass) -> Any:
-    return lambda k, W, times: two_eigenvalue_flow.advance(state.targets[k], kind, W, times)
-
-
-def _start(problem: Problem) -> tuple[GramState, np.ndarray, Any]:
-    """Return the state, the end-to-end map in canonical units, and the way through a phase."""
-    state = GramState.of(problem, isotropic=True)
-    n = state.n_inputs
-    kind, _ = two_eigenvalue_flow.fitted(state.compact, n)
-    return state, state.compact[n:] @ state.compact[:n].T, _advance(state, kind)
-
-
 def _test(problem: Problem) -> tuple[Verdict, ...]:
     found, holds = gram_verdicts(_NAME, problem)
     if not holds:
@@ -225,26 +205,15 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
 
 
 def _derive(problem: Problem) -> Derived:
-    derivation = _Derivation(white_form(problem))
-    return Derived(
-        steps=derivation.steps,
-        result=derivation.result,
-        formulas=derivation.formulas,
-        routine=lambda: compile_algorithm(RiccatiFlow),
-        limits=two_eigenvalue_flow.limits(),
-        precision=two_eigenvalue_flow.check_precision,
-        numbers=white_numbers,
-    )
+    derivation, flow = _Derivation(white_form(problem)), two_eigenvalue_flow
+    return riccati_derived(derivation, flow.limits(), flow.check_precision)
 
 
-def _trajectory(problem: Problem, times: Any) -> Trajectory:
-    state, start, advance = _start(problem)
-    return state.observables(times, start, advance)
-
-
-def _weights(problem: Problem, times: Any, rtol: float) -> dict[str, np.ndarray]:
-    state, start, advance = _start(problem)
-    return state.weights(times, start, advance, rtol)
+def _path(problem: Problem) -> RiccatiPath:
+    """Return the way through the phases, without the shift: K - F would leave its rounding in G."""
+    state = GramState.of(problem, isotropic=True)
+    kind, _ = two_eigenvalue_flow.fitted(state.compact, state.n_inputs)
+    return RiccatiPath(state, kind.lam, kind.source, "start from larger weights")
 
 
 def _example() -> Problem:
@@ -282,8 +251,8 @@ LAW = Law(
     ),
     test=_test,
     derive=_derive,
-    trajectory=_trajectory,
+    trajectory=lambda problem, times: _path(problem).trajectory(times),
     example=_example,
     draw=draw_semi_orthogonal,
-    weights=_weights,
+    weights=lambda problem, times, rtol: _path(problem).weights(times, rtol),
 )

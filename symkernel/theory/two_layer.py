@@ -11,6 +11,7 @@ $\rho_1, \rho_2$ and into the scale of $S = \kappa\,\Sigma_{yx}$, none into time
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 
@@ -144,15 +145,7 @@ class TwoLayer:
 
     def _shown(self) -> dict[str, Words]:
         """Return the canonical flow as it is printed: white inputs leave it."""
-        if self.variance == 1:
-            return self.expected
-        return {
-            name: Words.collect(
-                (tuple(factor for factor in word if factor[0] != "Sxx"), c)
-                for word, c in words.terms.items()
-            )
-            for name, words in self.expected.items()
-        }
+        return self.expected if self.variance == 1 else on_white_inputs(self.expected)
 
     def check(self) -> Evidence:
         """Substitute the units into the derived flow."""
@@ -163,6 +156,17 @@ class TwoLayer:
             if same
             else "the derived flow does not have the canonical form",
         )
+
+
+def on_white_inputs(flow: Mapping[str, Words]) -> dict[str, Words]:
+    """Return a canonical flow with 1 in place of Sxx."""
+    return {
+        name: Words.collect(
+            (tuple(factor for factor in word if factor[0] != "Sxx"), c)
+            for word, c in words.terms.items()
+        )
+        for name, words in flow.items()
+    }
 
 
 def two_layer(problem: Problem) -> TwoLayer:

@@ -17,6 +17,8 @@ from symkernel.trajectory import Field, Trajectory, Undetermined
 
 # The laws need squares of amplitudes, and bound growth below by 1e-140: a square root of 1e-280.
 _SMALLEST = 1e-120
+# Largest estimated relative error with which a later phase is returned.
+LEAST_DIGITS = 1e-6
 
 
 def phases_at(curriculum: Curriculum, times: object) -> tuple[np.ndarray, np.ndarray]:
@@ -84,6 +86,31 @@ def refuse_faint(sizes: np.ndarray, phase: int, there: np.ndarray | None = None)
         f"Mode {k} has at the start of phase {phase} a part of amplitude {sizes[k]:.0e} or less, "
         f"below the {_SMALLEST:.0e} down to which its growth is computed; {advice}."
     )
+
+
+def require_digits(phase: int, error: float, advice: str) -> None:
+    """Refuse a phase in which rounding decides what is learned.
+
+    Parameters
+    ----------
+    phase : int
+    error : float
+        Estimated, relative.
+    advice : str
+        What to start with.
+
+    Raises
+    ------
+    OutsideValidity
+        If the error is larger than 1e-6.
+    """
+    if not error <= LEAST_DIGITS:
+        raise OutsideValidity(
+            f"In phase {phase} rounding decides the trajectory (estimated relative error "
+            f"{error:.0e}): what has to grow there has shrunk to a rounding of the weights, as "
+            f"when a learned task is reversed and the weights are balanced. Ask for earlier times, "
+            f"make the phases before it shorter, or {advice}."
+        )
 
 
 def no_samples(problem: Problem) -> Undetermined | None:

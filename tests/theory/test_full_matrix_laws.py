@@ -342,13 +342,15 @@ def test_weights_with_rates_are_of_the_class() -> None:
 
 def test_trap_3_small_weights_at_early_times_keep_their_digits() -> None:
     """The textbook form N+ - Sh (N- + G0)^-1 Sh is a difference of numbers of the size 1/t."""
-    from symkernel.theory.two_eigenvalue_flow import GramClass, _high_precision, advance
+    from symkernel.theory import riccati
+    from symkernel.theory.two_eigenvalue_flow import Exact, GramClass
 
     S = np.random.default_rng(2).standard_normal((2, 3))
     a, t = 1e-6, 1e-6
-    kind, W0 = GramClass(0.0, a * a), np.zeros((2, 3))
-    exact = _high_precision(S, kind, W0, t, 3.0)
-    found = advance(S, kind, W0, np.array([t]))[0][0]
+    kind, start = GramClass(0.0, a * a), np.sqrt(a) * np.eye(5)
+    exact = Exact.of(start, kind).after(S, t, 3.0).gram
+    spectrum = riccati.eigenbasis(S, kind.lam)
+    found = riccati.advance(spectrum, start, np.array([t]), kind.source)[0][0]
     assert np.abs(found - exact).max() / np.abs(exact).max() <= 1e-14
     F = np.block([[np.zeros((3, 3)), S.T], [S, np.zeros((2, 2))]])
     f, V = np.linalg.eigh(F)

@@ -17,7 +17,8 @@ from symkernel.simulation.flow import integrate_flow
 from symkernel.theory.single_unit import LAW
 from symkernel.theory.single_unit_checks import reference
 from symkernel.theory.single_unit_flow import Part, UnitSolution, check_sides, unit_flow
-from symkernel.theory.single_unit_path import sides_at, stable_unit, unit_routine
+from symkernel.theory.single_unit_path import UnitState
+from symkernel.theory.single_unit_stable import stable_unit, unit_routine
 from tests.oracles import taylor_flow
 
 CERTAIN = 1e-10
@@ -113,8 +114,9 @@ def test_long_times_and_a_weak_mode_beside_a_strong_one() -> None:
     for p, q in (([0.0, 0.1], [0.0, 0.2]), ([1e-30, 0.1], [1e-30, 0.2]), ([0.1, 0.1], [0.3, 0.2])):
         p, q = np.array(p), np.array(q)
         times = np.array([0.0, 1e-3, 1.0, 30.0, 40.0, 1e3, 5e4])
-        lam = float(((q - p) * (q + p)).sum())
-        found = np.stack(sides_at(routine, times, s, 1.0, lam, p, q), -1)
+        state = UnitState.of(s, 1.0, p, q)
+        sides, _ = state.along(routine, times, state.lam)
+        found = np.stack(list(sides[:2]), -1)
         rows = np.stack([s, p, q], 1)
         want = np.array([[[float(x) for x in side] for side in exact(t, 1.0, rows)] for t in times])
         assert (np.abs(found - want) / np.maximum(np.abs(want), 1e-280)).max() < 1e-12

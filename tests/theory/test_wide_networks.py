@@ -9,12 +9,12 @@ import pytest
 
 import symkernel as sk
 from symkernel.problem.problem import Problem
-from symkernel.theory import riccati, two_eigenvalue_flow
+from symkernel.theory import riccati, two_eigenvalues
 from symkernel.theory.chain_state import ChainState
 from symkernel.theory.compact_weights import compact, spanning_frame, triangular
 from symkernel.theory.gram_state import GramState
 from symkernel.theory.mode_state import ModeState
-from symkernel.theory.two_eigenvalue_flow import GramClass
+from symkernel.theory.two_eigenvalue_flow import Exact, GramClass
 
 LAWS = ("aligned_modes", "gram_diagonal")
 
@@ -170,16 +170,22 @@ def test_directions_that_the_second_class_does_not_use_stay_as_they_are(
     sizes: tuple[int, int],
 ) -> None:
     n_in, n_out = sizes
-    draw = stream(10)
-    S, W0 = draw.standard_normal((2, n_out, n_in))
-    kind = GramClass(-0.3, 0.02)
-    size = float(np.hypot(np.linalg.norm(S, 2), kind.reach))
+    S = stream(10).standard_normal((n_out, n_in))
+    task = sk.Task.from_moments(np.eye(n_in), S, S @ S.T)
+    net = sk.Network.two_layer(n_in, 12, n_out)
+    w0 = sk.weights.semi_orthogonal(net, a=0.3, b=0.1, seed=0)
+    problem = Problem(net, sk.Curriculum.of(task), w0)
+    path = two_eigenvalues._path(problem)
+    assert path.frames is not None
+    assert min(frame.shape[1] for frame in path.frames) < max(sizes)
+    size = float(np.hypot(np.linalg.norm(S, 2), 0.2))
     times = np.array([0.1, 1.0, 8.0]) / size
-    found, W = two_eigenvalue_flow.advance(S, kind, W0, times)
+    found, _ = path.advance(0, path.start, times)
+    kind = GramClass(path.lam, path.source**2)
+    start = Exact.of(path.state.compact, kind)
     for t, G in zip(times, found, strict=True):
-        exact = two_eigenvalue_flow._high_precision(S, kind, W0, float(t), size)
+        exact = start.after(S, float(t), size).gram
         assert np.abs(G - exact).max() <= 1e-13 * np.abs(exact).max()
-    assert (found[-1][n_in:, :n_in] == W).all()
 
 
 def test_spanning_frame() -> None:
