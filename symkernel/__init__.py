@@ -30,6 +30,7 @@ _FACE = {
     "catalogue": "symkernel.theory",
     "simulate": "symkernel.simulation",
     "simulate_ensemble": "symkernel.simulation",
+    "Attribution": "symkernel.simulation.attribution",
     "check": "symkernel.ladder",
     "check_claim": "symkernel.claims",
 }

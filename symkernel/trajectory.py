@@ -78,6 +78,7 @@ class Trajectory:
     origin: str = "theory"
     nodes: Mapping[str, Field] = field(default_factory=dict)
     conventions: tuple[str, ...] = ()
+    attributions: Callable[[str | None, str | None], Any] | None = None
 
     def __post_init__(self) -> None:
         for name in ("labels", "fields", "nodes"):
@@ -170,6 +171,39 @@ class Trajectory:
     def node(self, name: str) -> np.ndarray:
         """Activity of a named node, shape (n_times, n_samples, size)."""
         return self._compute(("node", name), self.nodes)
+
+    def attribution(self, by: str | None = None, node: str | None = None) -> Any:
+        r"""Return which training samples moved the representation, and by how much.
+
+        Parameters
+        ----------
+        by : {"sample", "task", "phase", "group"}, optional
+            Among whom the movement is shared out: what the run was asked for, as in
+            ``simulate(..., attribute="task")``, if not given. What was attributed to samples is
+            there by task too, and everything by phase.
+        node : str, optional
+            Name of the node; "hidden", or "output" where there is no such node.
+
+        Returns
+        -------
+        symkernel.Attribution
+            Contributions, exact up to rounding, and their matrix.
+
+        Raises
+        ------
+        OutsideValidity
+            If nothing was attributed in the run.
+        """
+        if self.attributions is None:
+            raise OutsideValidity(
+                f"This {self.origin} holds no attribution; ask for it before the run, as in "
+                f"sk.simulate(..., attribute='task')."
+            )
+        kept: dict[tuple[str, str], Any] = self._kept  # type: ignore[attr-defined]
+        key = "attribution", f"{by} {node}"
+        if key not in kept:
+            kept[key] = self.attributions(by, node)
+        return kept[key]
 
     def to_xarray(self) -> Any:
         """Return the determined fields as an ``xarray.Dataset`` with labelled axes."""

@@ -6,6 +6,7 @@ all these samples, those of task $k$ with weight $w_k / n_k$ each.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -171,12 +172,30 @@ def _gates(tasks: Sequence[Task]) -> Mapping[str, np.ndarray]:
 
 
 def _labels(tasks: Sequence[Task], samples: bool) -> Mapping[str, Sequence[str]]:
-    """Return the names that all tasks share, and the names of all samples if they have some."""
+    """Return the names that all tasks share, and those of all samples and of their tasks."""
     kept = {
         key: names
         for key, names in tasks[0].labels.items()
-        if key != "samples" and all(task.labels.get(key) == names for task in tasks)
+        if key not in ("samples", "tasks") and all(task.labels.get(key) == names for task in tasks)
     }
-    if samples and all("samples" in task.labels for task in tasks):
+    if not samples:
+        return kept
+    if all("samples" in task.labels for task in tasks):
         kept["samples"] = tuple(name for task in tasks for name in task.labels["samples"])
-    return kept
+    return kept | {"tasks": _task_names(tasks)}
+
+
+def _task_names(tasks: Sequence[Task]) -> tuple[str, ...]:
+    """Return the task of every sample: names given to tasks, and numbers for the others.
+
+    Numbers are given anew, since those of mixtures within a mixture begin at 0 each.
+    """
+    numbered: dict[tuple[int, str], str] = {}
+    found = []
+    for k, task in enumerate(tasks):
+        for name in task.labels.get("tasks", ("task 0",) * len(task.X)):
+            if re.fullmatch(r"task \d+", name):
+                found.append(numbered.setdefault((k, name), f"task {len(numbered)}"))
+            else:
+                found.append(name)
+    return tuple(found)

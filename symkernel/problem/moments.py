@@ -102,7 +102,7 @@ def check_labels(
     `shape` is (n_outputs, n_inputs); None stands for a size that is not known.
     """
     outputs, inputs = shape or (None, None)
-    sizes = {"samples": samples, "inputs": inputs, "outputs": outputs}
+    sizes = {"samples": samples, "inputs": inputs, "outputs": outputs, "tasks": samples}
     for key, names in labels.items():
         if key not in sizes:
             raise InvalidArgument(
@@ -115,15 +115,15 @@ def check_labels(
 
 
 def as_labels(value: object) -> dict[str, tuple[str, ...]]:
-    """Return the names of samples, inputs and outputs, given as a mapping of sequences."""
+    """Return the names of samples, inputs, outputs, and tasks of samples, as sequences."""
     named = isinstance(value, Mapping) and not any(
         isinstance(names, (str, bytes)) or not isinstance(names, Iterable)
         for names in value.values()
     )
     if not named:
         raise InvalidArgument(
-            f"Argument 'labels' must map 'samples', 'inputs' or 'outputs' to sequences of names, "
-            f"not {value!r}."
+            f"Argument 'labels' must map 'samples', 'inputs', 'outputs' or 'tasks' to sequences of "
+            f"names, not {value!r}."
         )
     return {key: tuple(map(str, names)) for key, names in value.items()}  # type: ignore[attr-defined]
 

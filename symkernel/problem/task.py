@@ -44,7 +44,8 @@ class Task:
     Y : array_like, shape (n_samples, n_outputs)
         Targets.
     labels : mapping, optional
-        Names under the keys "samples", "inputs", "outputs".
+        Names under the keys "samples", "inputs", "outputs"; under "tasks" the name of the task
+        that each sample belongs to, where one Task holds several.
     sample_weights : array_like, shape (n_samples,), optional
         Positive weights that sum to 1, with which every mean over samples is taken; all alike if
         not given.

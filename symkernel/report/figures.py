@@ -34,7 +34,7 @@ _MOST_LABELS = 16
 _FORMATS = ("png", "pdf", "svg")
 
 
-class _Shown(Figure):
+class Shown(Figure):
     """A figure that notebooks show without pyplot."""
 
     def _repr_png_(self) -> bytes:
@@ -85,7 +85,7 @@ def learning_curves(
     runs = _as_runs(simulations)
     by_modes = all("modes" in one.available for one in (theory, *runs))
     curves, names = _curves(theory, modes, by_modes)
-    figure = _Shown(figsize=(_WIDTH, 3.8 if runs else 2.9), layout="constrained")
+    figure = Shown(figsize=(_WIDTH, 3.8 if runs else 2.9), layout="constrained")
     FigureCanvasAgg(figure)
     if runs:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
@@ -282,7 +282,7 @@ def similarity_matrices(
         matrices = [_cosines(matrix) for matrix in matrices]
     limit = 1.0 if normalised else max(float(abs(np.stack(matrices)).max()), 1e-300)
     width = max(_WIDTH, 1.35 * len(records) + 0.6)
-    figure = _Shown(figsize=(width, (width - 1.0) / len(records) + 0.4), layout="constrained")
+    figure = Shown(figsize=(width, (width - 1.0) / len(records) + 0.4), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(records), squeeze=False)[0]
     for panel, record, matrix in zip(panels, records, matrices, strict=True):

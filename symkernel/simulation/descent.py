@@ -8,7 +8,7 @@ network's structure. Results are the same to the last bit for any number of thre
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import scipy.linalg  # noqa: F401  # numba's np.dot calls its BLAS; loaded before it is limited
@@ -30,6 +30,8 @@ from symkernel.problem.nodes import Gate
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.problem.weights import Weights
+from symkernel.simulation.attribution_request import Request, as_request, refuse_memory
+from symkernel.simulation.attribution_run import Probe
 from symkernel.simulation.batches import held_out
 from symkernel.simulation.engine import Stage
 from symkernel.simulation.layout import Layout, aligned
@@ -58,6 +60,8 @@ class Setup:
         Whether the run follows moments.
     batch_size : int or None
         Samples of a mini-batch.
+    request : Request or None
+        What is to be attributed.
     """
 
     problems: tuple[Problem, ...]
@@ -65,6 +69,7 @@ class Setup:
     schedule: Schedule
     on_moments: bool
     batch_size: int | None
+    request: Request | None = None
 
     def stage(self, phase: int) -> Stage:
         """Return what is descended in a phase."""
@@ -80,6 +85,7 @@ class Setup:
             self.on_moments,
             float(problem.loss.weight_decay),
             teacher,
+            0 if self.request is None else self.request.groups.members[phase],
         )
 
 
@@ -97,6 +103,9 @@ def simulate(
     on: str = "auto",
     gates: Gates | Sequence[Gates] | None = None,
     progress: bool = False,
+    attribute: object = None,
+    probe: object = None,
+    nodes: Sequence[str] | None = None,
 ) -> Trajectory:
     r"""Train a network by gradient descent.
 
@@ -131,6 +140,17 @@ def simulate(
         mapping for each phase, or one for all. If not given, those of the tasks, `Task.gates`.
     progress : bool
         Whether to show a progress bar.
+    attribute : {"sample", "task", "phase"} or array_like, optional
+        Among whom every movement of the hidden layers and the output is shared out, exactly, for
+        `Trajectory.attribution`: single samples; tasks (the labels "tasks" of samples if the task
+        has them, otherwise the different tasks of the curriculum); phases; or groups by a label
+        (text or integer) for each training sample, a list of such arrays where phases have
+        different tasks. Sums are kept for what is named here alone. Weight decay is a group of
+        its own.
+    probe : array_like, shape (n_probe, n_inputs), or Task, optional
+        Inputs whose movements are attributed; by default the first task's samples.
+    nodes : sequence of str, optional
+        Names of the nodes whose movements are attributed; by default all but the input.
 
     Returns
     -------
@@ -167,6 +187,14 @@ def simulate(
     setup = prepare(
         net, curriculum, [w0], learning_rate, steps, record, batch_size, loss, on, gates
     )
+    if any(given is not None for given in (attribute, probe, nodes)):
+        request = requested(setup, attribute, probe, nodes)
+        if setup.on_moments and on == "moments":
+            raise InvalidArgument(
+                "Argument 'on' must not be 'moments' with 'attribute', because moments do not tell "
+                "samples apart; use 'samples'."
+            )
+        setup = replace(setup, request=request, on_moments=False)
     stream = np.random.default_rng(as_count(seed, "seed", 0))
     return train(setup, stream, progress)[0]
 
@@ -212,6 +240,26 @@ def prepare(
         )
     schedule = plan_schedule(course, rate, steps, record)
     return Setup(problems, checked_gates(net, tasks, gates), schedule, on_moments, batch_size)
+
+
+def requested(setup: Setup, attribute: object, probe: object, nodes: object) -> Request:
+    """Return what is to be attributed in a run, checked."""
+    if attribute is None:
+        raise InvalidArgument(
+            "Arguments 'probe' and 'nodes' must come with 'attribute', which says to whom "
+            "movements are attributed, as attribute='task'."
+        )
+    problem = setup.problems[0]
+    tasks = [phase.task for phase in problem.curriculum.phases]
+    if setup.batch_size is None and any(task.teacher is not None for task in tasks):
+        raise InvalidArgument(
+            "Argument 'batch_size' must be given with 'attribute' for a task of fresh samples: the "
+            "exact moments of a linear teacher do not tell samples apart."
+        )
+    decays = problem.loss.weight_decay != 0
+    request = as_request(attribute, probe, problem.network, tasks, setup.gates, decays, nodes)
+    refuse_memory(request, setup.schedule, Layout(problem.network, 1).count, setup.batch_size)
+    return request
 
 
 def checked_gates(
@@ -265,29 +313,44 @@ def train(setup: Setup, stream: np.random.Generator, progress: bool) -> tuple[Tr
         theta[:] = layout.vector(problem.weights.arrays)
     records = np.empty((len(thetas), len(schedule.steps), layout.count))
     losses = np.empty((len(thetas), len(schedule.steps)))
+    probe = None
     with (
         threadpool_limits(1, user_api="blas"),
         tqdm(total=schedule.total, disable=not progress, unit="step") as bar,
     ):
         step = 0
+        if setup.request is not None:
+            probe = Probe(setup.problems[0].network, setup.request, schedule, thetas[0])
         for phase, end in enumerate(schedule.ends):
-            run = Run(setup.stage(phase), thetas, step, setup.batch_size, stream)
+            run = Run(setup.stage(phase), thetas, step, setup.batch_size, stream, probe)
             for k in np.flatnonzero(schedule.phases == phase):
                 losses[:, k] = run.go_to(int(schedule.steps[k]), bar)
                 records[:, k] = thetas
+                if probe is not None:
+                    probe.keep(probe.records, int(k))
             run.go_to(end, bar)
             step = end
+            if probe is not None:
+                probe.keep(probe.ends, phase)
     return tuple(
-        _trajectory(setup, problem, layout, rows, loss)
+        _trajectory(setup, problem, layout, rows, loss, probe)
         for problem, rows, loss in zip(setup.problems, records, losses, strict=True)
     )
 
 
 def _trajectory(
-    setup: Setup, problem: Problem, layout: Layout, rows: np.ndarray, loss: np.ndarray
+    setup: Setup,
+    problem: Problem,
+    layout: Layout,
+    rows: np.ndarray,
+    loss: np.ndarray,
+    probe: Probe | None,
 ) -> Trajectory:
     schedule = setup.schedule
     reading = Reading(problem, setup.gates, schedule.phases, layout, rows)
+    path = (
+        None if probe is None else probe.path(reading.weights, problem.weights.arrays).attribution
+    )
     return Trajectory(
         times=schedule.times,
         fields={**reading.fields(), "loss": lambda: loss},
@@ -296,4 +359,5 @@ def _trajectory(
         origin="simulation",
         nodes=reading.nodes(),
         conventions=problem.conventions,
+        attributions=path,
     )

@@ -41,6 +41,8 @@ class Stage:
         Weight decay.
     teacher : Teacher or None
         What labels fresh samples; the task's samples are then those on which the loss is taken.
+    groups : ndarray of int, shape (n_samples,), or int
+        The group of each sample, for attribution; or the one group of all.
     """
 
     net: Network
@@ -51,6 +53,7 @@ class Stage:
     on_moments: bool = False
     decay: float = 0.0
     teacher: Teacher | None = None
+    groups: np.ndarray | int = 0
 
     @property
     def is_weighted(self) -> bool:
@@ -63,7 +66,8 @@ class Stage:
         if task.sample_weights is not None:
             weights = len(task.X) * task.sample_weights[order]
         gates = {name: gate[order] for name, gate in self.gates.items()}
-        return Samples(task.X[order], task.Y[order], gates, weights)
+        groups = self.groups if isinstance(self.groups, int) else self.groups[order]
+        return Samples(task.X[order], task.Y[order], gates, weights, groups)
 
 
 class Engine:

@@ -38,7 +38,8 @@ def aligned(*shape: int) -> np.ndarray:
     return raw[skip : skip + count].reshape(shape)
 
 
-def _padded(length: int) -> int:
+def padded(length: int) -> int:
+    """Return the least length, not smaller, that ends where a cache line does."""
     return -(-length // _CACHE_LINE) * _CACHE_LINE
 
 
@@ -47,12 +48,13 @@ def _integers(shape: object) -> tuple[int, ...]:
 
 
 class Samples(NamedTuple):
-    """Samples to be packed: inputs, targets, gates by name, and weights of mean 1 or None."""
+    """Samples to be packed: inputs, targets, gates by name, weights of mean 1 or None, groups."""
 
     X: np.ndarray
     Y: np.ndarray
     gates: Mapping[str, np.ndarray]
     weights: np.ndarray | None = None
+    groups: np.ndarray | int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,7 +210,7 @@ class Layout:
         place = 0
         for name, rows in self.parts:
             found[f"at_{name}"] = place
-            place += _padded(found[rows] * self.samples)
+            place += padded(found[rows] * self.samples)
         found["length_data"] = place
         return found | self._working_sizes(found)
 
@@ -217,20 +219,16 @@ class Layout:
         found: dict[str, int] = {}
         for name, node in (*plan.buffers, *self.transposes):
             found |= {f"rows_{name}": int(node.size), f"at_{name}": place}
-            place += _padded(found[f"rows_{name}"] * self.block)
+            place += padded(found[f"rows_{name}"] * self.block)
         for parameter in plan.shared:
             j = plan.parameter_index[parameter]
             found[f"at_t{j}"] = place
-            place += _padded(known[f"rows_w{j}"] * known[f"columns_w{j}"])
+            place += padded(known[f"rows_w{j}"] * known[f"columns_w{j}"])
         return found | {"length_work": place}
 
     def pack(self, drawn: Samples) -> np.ndarray:
         """Return the data vector of samples."""
-        X, Y, gates, weights = drawn
-        arrays = {"x": X, "y": Y, "xs": X}
-        if weights is not None:
-            arrays["omega"] = weights[:, None]
-        arrays |= {f"m{g}": gates[name] for g, name in enumerate(self.plan.gates)}
+        arrays = self._arrays(drawn)
         out = aligned(self.sizes["length_data"])
         whole = self.samples // self.block * self.block
         for name, _ in self.parts:
@@ -241,6 +239,29 @@ class Layout:
                 out[place : place + piece.size].reshape(piece.shape)[...] = piece
                 place += piece.size
         return out
+
+    def pack_spans(self, drawn: Samples, spans: np.ndarray) -> np.ndarray:
+        """Return the data vector of samples in blocks of any sizes: rows (start, samples)."""
+        arrays = self._arrays(drawn)
+        out = aligned(self.sizes["length_data"])
+        starts, widths = (np.repeat(column, spans[:, 1])[:, None] for column in spans.T)
+        within = np.arange(len(drawn.X))[:, None] - starts
+        for name, _ in self.parts:
+            place, rows = self.sizes[f"at_{name}"], arrays[name]
+            if name == "xs":
+                out[place : place + rows.size] = rows.reshape(-1)
+            else:
+                size = rows.shape[1]
+                out[place + size * starts + within + widths * np.arange(size)] = rows
+        return out
+
+    def _arrays(self, drawn: Samples) -> dict[str, np.ndarray]:
+        """Return the parts of the data by name."""
+        arrays = {"x": drawn.X, "y": drawn.Y, "xs": drawn.X}
+        if drawn.weights is not None:
+            arrays["omega"] = drawn.weights[:, None]
+        gates = enumerate(self.plan.gates)
+        return arrays | {f"m{g}": drawn.gates[name] for g, name in gates}
 
     def pack_moments(self, Sxx: np.ndarray, Syx: np.ndarray, best: np.ndarray) -> np.ndarray:
         """Return the data vector of second moments."""

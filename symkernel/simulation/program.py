@@ -181,11 +181,15 @@ class Source:
             "forward": self.statements.forward(),
             "sum": self.summed_squares(),
         }
-        code = [*(self._filled(part, blocks) for part in parts), self._filled(_SQUARES, squares)]
-        bodies = bodies_of(self.layout.net.activations)
-        return inspect.getsource(elementary) + bodies + _HEAD + "\n".join(code)
+        functions = [self.filled(part, blocks) for part in parts]
+        return self.module(*functions, self.filled(_SQUARES, squares))
 
-    def _filled(self, template: str, blocks: dict[str, Lines]) -> str:
+    def module(self, *functions: str) -> str:
+        """Return functions with all that they call in front of them."""
+        bodies = bodies_of(self.layout.net.activations)
+        return inspect.getsource(elementary) + bodies + _HEAD + "\n".join(functions)
+
+    def filled(self, template: str, blocks: dict[str, Lines]) -> str:
         """Return a template with blocks of statements in place of their names."""
         text = template
         words = (("options", _OPTIONS), ("arrays", _ARRAYS), ("names", _NAMES))

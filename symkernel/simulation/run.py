@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from symkernel.errors import Diverged
-from symkernel.simulation.batches import Batches, Epochs, Fresh
+from symkernel.simulation.attribution_run import GroupedDescent, Probe, Whole
+from symkernel.simulation.batches import Batches, Epochs, Fresh, Source
 from symkernel.simulation.engine import Engine, Stage
 
 # A call of the compiled program lasts about so many seconds, so that Ctrl-C is heard.
@@ -42,6 +43,8 @@ class Run:
         Samples of a mini-batch.
     stream : numpy.random.Generator
         For the order of mini-batches, or for fresh samples.
+    probe : Probe, optional
+        Samples whose movements are attributed; for one member.
     """
 
     def __init__(
@@ -51,13 +54,19 @@ class Run:
         step: int,
         batch_size: int | None,
         stream: np.random.Generator,
+        probe: Probe | None = None,
     ) -> None:
         self.stage, self.thetas, self.step = stage, thetas, step
         self.engine = Engine(stage, thetas)
-        self.batches = None
+        self.batches: Batches | GroupedDescent | None = None
+        source: Source | None = None
         if batch_size is not None:
             kind = Epochs if stage.teacher is None else Fresh
-            self.batches = Batches(stage, thetas, kind(stage, batch_size, stream))
+            source = kind(stage, batch_size, stream)
+        if probe is not None:
+            self.batches = GroupedDescent(stage, thetas, source or Whole(stage), probe)
+        elif source is not None:
+            self.batches = Batches(stage, thetas, source)
         zero = stage.factor * float(np.trace(stage.task.Syy))
         self.bounds = [EXPLODED * max(loss, zero, 1e-300) for loss in self.losses()]
         self.begin = step, thetas.copy()

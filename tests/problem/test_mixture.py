@@ -79,11 +79,24 @@ def test_labels_and_history():
     a = drawn(1, 1, labels={**names, "samples": ["one"]}).centred()
     b = drawn(2, 2, labels={**names, "outputs": ["u", "w"], "samples": ["two", "three"]})
     mixed = Task.mixture([a, b], [0.7, 0.3])
-    assert dict(mixed.labels) == {"inputs": ("p", "q", "r"), "samples": ("one", "two", "three")}
+    assert dict(mixed.labels) == {
+        "inputs": ("p", "q", "r"),
+        "samples": ("one", "two", "three"),
+        "tasks": ("task 0", "task 1", "task 1"),
+    }
     assert mixed.history == (
         "of task 0: centred: means of inputs and outputs removed",
         "mixture of 2 tasks with weights 0.7, 0.3",
     )
+
+
+def test_tasks_of_a_mixture_keep_their_names():
+    a, b = drawn(1, 1), drawn(2, 2)
+    named = drawn(2, 3, labels={"tasks": ["naming", "pointing"]})
+    pair = Task.mixture([a, b], [0.5, 0.5])
+    both = Task.mixture([pair, pair, named], [0.25, 0.25, 0.5])
+    numbers = [0, 1, 1, 2, 3, 3]
+    assert both.labels["tasks"] == (*(f"task {k}" for k in numbers), "naming", "pointing")
 
 
 def test_modes_are_averaged_one_to_one():

@@ -150,7 +150,11 @@ def test_singular_zero_and_badly_scaled_moments_are_not_errors() -> None:
         ({"inputs": ["a"]}, "name all 3 inputs, not 1"),
         ({"samples": range(4)}, "name all 3 samples, not 4"),
         ({"outputs": []}, "name all 3 outputs, not 0"),
-        ({"features": ["a", "b", "c"]}, "keys among samples, inputs, outputs, not 'features'"),
+        ({"tasks": ["a"]}, "name all 3 tasks, not 1"),
+        (
+            {"features": ["a", "b", "c"]},
+            "keys among samples, inputs, outputs, tasks, not 'features'",
+        ),
         (["a", "b", "c"], "map 'samples'"),
         (None, "map 'samples'"),
         ({"inputs": "abc"}, "sequences of names"),

@@ -197,9 +197,15 @@ def test_large_fields_are_refused_before_they_are_allocated():
 
 
 def test_signatures_agree():
-    """An ensemble takes the arguments of a run, with members and seeds in place of w0 and seed."""
+    """An ensemble takes the arguments of a run, with members and seeds in place of w0 and seed.
+
+    Movements are attributed in runs of one network alone.
+    """
     one, many = (inspect.signature(f).parameters for f in (simulate, simulate_ensemble))
-    assert [*one] == [{"members": "w0", "seeds": "seed"}.get(name, name) for name in many]
+    alone = {"attribute", "probe", "nodes"}
+    shared = [name for name in one if name not in alone]
+    assert shared == [{"members": "w0", "seeds": "seed"}.get(name, name) for name in many]
+    assert alone <= set(one)
 
 
 def test_divergence_on_batches_names_the_member():

@@ -1,0 +1,176 @@
+"""What is to be attributed, to whom and on which samples, checked before a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from symkernel.errors import InvalidArgument, ShapeMismatch, as_real_array
+from symkernel.problem.network import Network
+from symkernel.problem.nodes import Gate, Node
+from symkernel.problem.task import Task
+from symkernel.simulation.attribution_groups import DECAY, KINDS, Groups, find_groups, task_names
+from symkernel.simulation.layout import Samples
+from symkernel.simulation.schedule import Schedule
+
+_MOST_BYTES = 2**30
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """A checked request.
+
+    Attributes
+    ----------
+    groups : Groups
+        Among which movements are split.
+    labels : tuple of str
+        Names of the groups, weight decay last where there is any.
+    probe : Samples
+        Samples whose movements are split.
+    probe_labels : mapping of str to tuple of str
+        The group of each, for what a group may be.
+    names : mapping of str to Node
+        Nodes by name; the input is not among them.
+    """
+
+    groups: Groups
+    labels: tuple[str, ...]
+    probe: Samples
+    probe_labels: Mapping[str, tuple[str, ...]]
+    names: Mapping[str, Node]
+
+    @property
+    def tracked(self) -> tuple[Node, ...]:
+        """Nodes, each once."""
+        return tuple(dict.fromkeys(self.names.values()))
+
+
+def as_request(
+    attribute: object,
+    probe: object,
+    net: Network,
+    tasks: Sequence[Task],
+    gates: Sequence[Mapping[str, np.ndarray]],
+    decays: bool,
+    nodes: object,
+) -> Request:
+    """Return the checked request; `gates` are those of each phase."""
+    if any(task.X is None and task.teacher is None for task in tasks):
+        raise InvalidArgument(
+            "Argument 'attribute' must be left out for a task without samples, given by moments or "
+            "modes: movements are attributed to samples and groups of them."
+        )
+    groups = find_groups(attribute, tasks)
+    if DECAY in groups.labels:
+        raise InvalidArgument(
+            f"Argument 'attribute' must not use the label {DECAY!r}, which is that of weight decay."
+        )
+    samples, names = _as_probe(probe, net, tasks, gates, groups)
+    labels = (*groups.labels, DECAY) if decays else groups.labels
+    return Request(groups, labels, samples, names, _as_nodes(nodes, net))
+
+
+def _as_nodes(nodes: object, net: Network) -> dict[str, Node]:
+    """Return the nodes to be followed, by name: all but the input if none are named."""
+    known = {name: node for name, node in net.nodes.items() if name != "input"}
+    if nodes is None:
+        return known
+    wanted = list(nodes) if isinstance(nodes, Sequence) and not isinstance(nodes, str) else []
+    if not wanted or not all(isinstance(name, str) and name in known for name in wanted):
+        raise InvalidArgument(
+            f"Argument 'nodes' must be a list of some of the names "
+            f"{', '.join(map(repr, known))}, not {nodes!r}."
+        )
+    return {name: known[name] for name in wanted}
+
+
+def _as_probe(
+    probe: object,
+    net: Network,
+    tasks: Sequence[Task],
+    gates: Sequence[Mapping[str, np.ndarray]],
+    groups: Groups,
+) -> tuple[Samples, Mapping[str, tuple[str, ...]]]:
+    """Return the probe's samples, and the group of each for what a group may be."""
+    if probe is None:
+        if tasks[0].X is None:
+            raise InvalidArgument(
+                "Argument 'probe' must be given where samples are drawn anew in each step: inputs "
+                "whose movements are to be attributed, or a Task."
+            )
+        members, named = groups.members[0], tuple(task_names(tasks[0], tasks))
+        labels = {"task": named, "phase": named}
+        if not isinstance(members, int):
+            labels[groups.by] = tuple(groups.labels[k] for k in members)
+        return Samples(tasks[0].X, tasks[0].Y, gates[0]), labels
+    if isinstance(probe, Task):
+        if probe.X is None:
+            raise InvalidArgument("Argument 'probe' must be a task with samples.")
+        inputs, known = probe.X, probe.gates
+    else:
+        inputs, known = as_real_array(probe, "probe", 2), {}
+    if inputs.shape[1] != int(net.inputs):
+        raise ShapeMismatch(
+            f"Argument 'probe' must have {net.inputs} columns, one for each input, not "
+            f"{inputs.shape[1]}."
+        )
+    names = _names(probe, len(inputs))
+    labels = dict.fromkeys((*KINDS, groups.by), names)
+    return Samples(inputs, inputs, _probe_gates(known, net, len(inputs))), labels
+
+
+def _names(probe: object, count: int) -> tuple[str, ...]:
+    labels: Mapping[str, Sequence[str]] = probe.labels if isinstance(probe, Task) else {}
+    return tuple(labels.get("tasks") or labels.get("samples") or map(str, range(count)))
+
+
+def _probe_gates(
+    known: Mapping[str, np.ndarray], net: Network, count: int
+) -> dict[str, np.ndarray]:
+    missing = [name for name in net.gates if name not in known]
+    if missing:
+        raise InvalidArgument(
+            f"Argument 'probe' must be a Task with the gate {missing[0]!r}, as "
+            f"sk.Task(X, Y, gates=...), because the network has it."
+        )
+    sizes = {node.name: int(node.size) for node in net.order if isinstance(node, Gate)}
+    for name, size in sizes.items():
+        if known[name].shape[1] not in (1, size):
+            raise ShapeMismatch(
+                f"Gate {name!r} of the probe must have {size} columns, or one for all units, not "
+                f"{known[name].shape[1]}."
+            )
+    return {name: np.broadcast_to(known[name], (count, size)) for name, size in sizes.items()}
+
+
+def refuse_memory(
+    request: Request, schedule: Schedule, parameters: int, batch_size: int | None
+) -> None:
+    """Refuse what would take more than 1 GiB, before anything is allocated.
+
+    Parameters
+    ----------
+    request : Request
+    schedule : Schedule
+    parameters : int
+        Entries of all parameters.
+    batch_size : int or None
+        Samples in a step.
+    """
+    times, phases = len(schedule.steps), len(schedule.ends)
+    units = sum(int(node.size) for node in request.tracked)
+    samples, groups = len(request.probe.X), len(request.labels)
+    moves = min(groups, batch_size or groups) * parameters
+    # Records, ends of phases, the running sums, and the moves of the weights in one step.
+    size = 8 * ((times + phases + 1) * samples * units * groups + moves)
+    if size > _MOST_BYTES:
+        raise InvalidArgument(
+            f"The attribution would take {size:,} bytes ({size / 2**30:.1f} GiB), more than 1 GiB, "
+            f"for {times} records and {phases} ends of phases x {samples} probe samples x {units} "
+            f"units x {groups} groups, and {moves:,} numbers for the moves of the weights; record "
+            f"fewer times, as record=[end], give fewer inputs as 'probe', fewer 'nodes', or larger "
+            f"groups as 'attribute'."
+        )
