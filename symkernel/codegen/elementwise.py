@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,8 @@ from symkernel.errors import ShapeMismatch, Unlowerable, as_real_array, as_times
 
 # Times a job works on: its part of the output stays in the first-level cache.
 _CHUNK = 2048
+# Numbers of more digits are passed to a routine, not compiled into it.
+_LONG = 10**6
 # With fewer values than this a parallel region costs more than it saves.
 _SERIAL = 8192
 
@@ -108,9 +110,14 @@ class ElementwiseRoutine:
         return self.lowered.rewritings
 
     @cached_property
+    def _apart(self) -> tuple[Lowered, np.ndarray]:
+        """What is compiled, and the numbers with which it is called besides the arguments."""
+        return _numbers_apart(self.lowered)
+
+    @cached_property
     def source(self) -> str:
         """The module that is compiled."""
-        return _formulas_source(self.lowered) + _SERIAL_LOOP
+        return _formulas_source(self._apart[0]) + _SERIAL_LOOP
 
     @cached_property
     def _serial(self) -> Any:
@@ -122,7 +129,7 @@ class ElementwiseRoutine:
     def _parallel(self) -> Any:
         from symkernel.codegen.cache import load
 
-        return load(_formulas_source(self.lowered) + _PARALLEL_LOOP, "modes_parallel").evaluate
+        return load(_formulas_source(self._apart[0]) + _PARALLEL_LOOP, "modes_parallel").evaluate
 
     def __call__(self, times: Any, *arguments: Any) -> dict[str, np.ndarray]:
         """Return each output as an array (n_times, n_modes).
@@ -147,6 +154,7 @@ class ElementwiseRoutine:
                 f"Arguments {', '.join(names)} must hold one value per mode each, not "
                 f"{', '.join(str(len(c)) for c in columns)} values."
             )
+        columns += [np.full(len(columns[0]), number) for number in self._apart[1]]
         table = np.ascontiguousarray(np.stack(columns))
         out = np.empty((len(self.lowered.outputs), table.shape[1], len(clock)))
         small = clock.size * table.shape[1] < _SERIAL
@@ -192,6 +200,23 @@ def _check_names(symbols: Sequence[sp.Symbol]) -> None:
                 f"Two symbols of the routine are called '{symbol.name}'; symbols of one name and "
                 f"different assumptions are different to SymPy, so give one of them another name."
             )
+
+
+def _numbers_apart(lowered: Lowered) -> tuple[Lowered, np.ndarray]:
+    """Return formulas with arguments in place of long numbers, and the numbers.
+
+    A rate of 0.7310585786300049 is no other law than one of 0.7310585786300048: both are compiled
+    once.
+    """
+    expressions = [e for _, e in (*lowered.where, *lowered.outputs)]
+    held = set().union(*(e.atoms(sp.Rational) for e in expressions))
+    numbers = sorted(n for n in held if max(abs(n.p), n.q) > _LONG)
+    named = {n: sp.Symbol(f"number_{k}", real=True) for k, n in enumerate(numbers)}
+    where = tuple((symbol, e.xreplace(named)) for symbol, e in lowered.where)
+    outputs = tuple((name, e.xreplace(named)) for name, e in lowered.outputs)
+    arguments = (*lowered.arguments, *named.values())
+    apart = replace(lowered, arguments=arguments, where=where, outputs=outputs)
+    return apart, np.array([float(n) for n in numbers])
 
 
 def _formulas_source(lowered: Lowered) -> str:

@@ -5,18 +5,34 @@ The weights are integrated as they are, without any basis or mode: nothing of th
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import numpy as np
 from scipy.integrate import solve_ivp
 
+from symkernel.codegen.cache import load
 from symkernel.errors import InvalidArgument, SymkernelError, as_times
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.simulation.network_flow import NetworkFlow
 
-# Length of the complex step that gives derivatives; nothing cancels, so it may be tiny.
-_STEP = 1e-20
+_ENTRY = """
+
+@numba.njit(
+    "float64[::1](float64[::1], int64[::1], float64[::1], float64[:, ::1], float64[:, ::1],"
+    " float64)",
+    cache=True,
+    nogil=True,
+    error_model="numpy",
+)
+def rate(state, sizes, speeds, pull, curvature, decay):
+    return chain_flow(state, sizes, speeds, pull, curvature, decay)
+"""
+
 # How well the direction of the tangent is followed, and the largest logarithm that has a power.
 _DIRECTION = 1e-6
 _LARGEST = 700.0
@@ -31,13 +47,20 @@ class FlowSolution:
     times : ndarray, shape (n_times,)
     weights : dict of str to ndarray, (n_times,) + shape
     sensitivity : ndarray, shape (n_times,)
-        Largest growth so far of a random small change of the initial weights; times 2^-52 it
-        estimates what rounding of the initial weights does.
+        Largest size so far of random small changes of the weights, one at the start and one at
+        each of the times; times 2^-52 it estimates what rounding does.
     """
 
     times: np.ndarray
     weights: dict[str, np.ndarray]
     sensitivity: np.ndarray
+
+
+@cache
+def _compiled() -> Any:
+    from symkernel.numerics import chain_flow
+
+    return load(inspect.getsource(chain_flow) + _ENTRY, "chain_flow").rate
 
 
 class _Chain:
@@ -49,25 +72,34 @@ class _Chain:
         self.scale = float(np.prod([float(p.scale) for p in self.parameters]))
         self.factor = 2.0 * float(problem.loss.factor)
         self.decay = float(problem.loss.weight_decay)
-        self.speeds = [float(p.rate) for p in self.parameters]
+        self.speeds = np.array([float(p.rate) for p in self.parameters])
+        self.sizes = np.array([self.shapes[0][1], *(rows for rows, _ in self.shapes)])
         self.cuts = np.cumsum([rows * columns for rows, columns in self.shapes])[:-1]
 
     def split(self, flat: np.ndarray) -> list[np.ndarray]:
         parts = np.split(flat, self.cuts)
         return [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
-    def rate(self, flat: np.ndarray, task: Task) -> np.ndarray:
-        matrices = self.split(flat)
-        before = [np.eye(matrices[0].shape[1], dtype=flat.dtype)]
-        for matrix in matrices:
-            before.append(matrix @ before[-1])
-        error = self.factor * self.scale * (task.Syx - self.scale * before[-1] @ task.Sxx)
-        rates, after = [], np.eye(matrices[-1].shape[0], dtype=flat.dtype)
-        for k in reversed(range(len(matrices))):
-            fall = after.T @ error @ before[k].T - self.decay * matrices[k]
-            rates.append(self.speeds[k] * fall.ravel())
-            after = after @ matrices[k]
-        return np.concatenate(rates[::-1])
+    def rate(self, task: Task) -> Callable[[float, np.ndarray], np.ndarray]:
+        """Return the velocity on a task: of the matrices, a unit tangent and its log length."""
+        slope, velocity = self.factor * self.scale, _compiled()
+        moments = (slope * task.Syx, slope * self.scale * task.Sxx)
+        pull, curvature = map(np.ascontiguousarray, moments)
+        rest = (self.sizes, self.speeds, pull, curvature, self.decay)
+        return lambda _, state: velocity(state, *rest)
+
+
+def _changed_again(state: np.ndarray, fresh: np.ndarray) -> np.ndarray:
+    """Add a unit change to the tangent.
+
+    What falls to a saddle is rounded there: the change at the start is gone when it is left.
+    """
+    half, length = len(fresh), float(state[-1])
+    top = max(length, 0.0)
+    new = fresh / np.linalg.norm(fresh) * np.exp(-top)
+    along = state[half:-1] * np.exp(length - top) + new
+    size = float(np.linalg.norm(along))
+    return np.concatenate([state[:half], along / size, [top + np.log(size)]])
 
 
 def integrate_flow(
@@ -86,7 +118,7 @@ def integrate_flow(
     rtol, atol : float
         Tolerances of the integrator.
     seed : int
-        Seed of the tangent's direction.
+        Seed of the directions of small changes.
 
     Raises
     ------
@@ -101,11 +133,12 @@ def integrate_flow(
             "that is not linear are not. Use sk.simulate with a small learning rate."
         )
     start = np.concatenate([problem.weights.arrays[p.name].ravel() for p in chain.parameters])
-    tangent = np.random.default_rng(seed).standard_normal(start.size)
+    stream = np.random.default_rng(seed)
+    tangent = stream.standard_normal(start.size)
     # A unit tangent and the logarithm of its length: a tangent that grows has components whose
     # rounding no step can keep below a tolerance.
     state = np.concatenate([start, tangent / np.linalg.norm(tangent), [0.0]])
-    half = start.size
+    half, longest = start.size, 0.0
     tolerances = np.append(np.full(half, atol), np.full(half + 1, _DIRECTION))
     out = np.empty((len(clock), state.size))
     curriculum = problem.curriculum
@@ -118,12 +151,7 @@ def integrate_flow(
             out[here] = state
             continue
 
-        def rate(_: float, y: np.ndarray, task: Task = phase.task) -> np.ndarray:
-            base, along = chain.rate(y[:half], task), y[half:-1]
-            moved = chain.rate(y[:half] + 1j * _STEP * along, task).imag / _STEP
-            growth = along @ moved / (along @ along)
-            return np.concatenate([base, moved - growth * along, [growth]])
-
+        rate = chain.rate(phase.task)
         grid = np.unique(np.append(np.clip(wanted, 0.0, end), end))
         reached = np.empty((len(grid), state.size))
         at = 0.0
@@ -135,7 +163,13 @@ def integrate_flow(
                 if not solution.success:
                     raise SymkernelError(f"The integrator stopped in phase {k}: {solution.message}")
                 at, state = float(moment), solution.y[:, -1]
-            row[:] = state
+                # Of all steps: what grew beside a saddle has shrunk again when it is left.
+                longest = max(longest, float(solution.y[-1].max()))
+                row[:] = state
+                state = _changed_again(state, stream.standard_normal(half))
+            else:
+                row[:] = state
+            row[-1] = longest
         out[here] = reached[np.searchsorted(grid, np.clip(wanted, 0.0, end))]
     growth = np.maximum.accumulate(np.exp(np.minimum(out[:, -1], _LARGEST)))
     parts = [chain.split(row[:half]) for row in out]

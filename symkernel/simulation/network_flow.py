@@ -2,6 +2,8 @@ r"""Gradient flow of any network: the simulator's gradient as the right-hand sid
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from symkernel.errors import InvalidArgument
@@ -11,7 +13,7 @@ from symkernel.simulation.descent import checked_gates
 from symkernel.simulation.engine import Engine, Stage
 from symkernel.simulation.layout import aligned
 
-# Relative length of the difference that gives a derivative along a direction.
+# Length of the difference that gives a derivative along a direction, relative to the weights.
 _DIFFERENCE = 1e-5
 
 
@@ -38,27 +40,27 @@ class NetworkFlow:
         self.parameters = net.parameters
         self.layout = self.engines[0][1].layout
         self.scales = self.layout.entries(self.layout.scales)
-        self.speeds = self.layout.entries(self.layout.speeds)
+        self.pace = -self.layout.entries(self.layout.speeds) * self.scales
 
     def split(self, flat: np.ndarray) -> list[np.ndarray]:
         """Return a vector of all parameters as one array for each."""
         parts = np.split(flat, self.layout.starts[1:-1])
         return [part.reshape(p) for part, p in zip(parts, self.layout.shapes, strict=True)]
 
-    def rate(self, flat: np.ndarray, task: Task) -> np.ndarray:
-        """Return the velocity of all parameters.
-
-        The imaginary part of a complex vector is a small step off its real part; the velocity then
-        changes by the imaginary part of what is returned, found by central differences.
-        """
-        if not np.iscomplexobj(flat):
-            return self._velocity(flat, task)
-        length = float(np.linalg.norm(flat.imag)) or 1.0
-        span = _DIFFERENCE * max(1.0, float(np.abs(flat.real).max(initial=0.0)))
-        step = flat.imag * (span / length)
-        ahead, behind = (self._velocity(flat.real + side * step, task) for side in (1, -1))
-        return (ahead + behind) / 2 + 1j * (ahead - behind) * (length / (2 * span))
-
-    def _velocity(self, flat: np.ndarray, task: Task) -> np.ndarray:
+    def rate(self, task: Task) -> Callable[[float, np.ndarray], np.ndarray]:
+        """Return the velocity on a task: of the parameters, a unit tangent and its log length."""
         engine = next(engine for known, engine in self.engines if known is task)
-        return -self.speeds * self.scales * engine.gradient(self.scales * flat)
+
+        def velocity(flat: np.ndarray) -> np.ndarray:
+            return self.pace * engine.gradient(self.scales * flat)
+
+        def rate(_: float, state: np.ndarray) -> np.ndarray:
+            half = len(state) // 2
+            flat, along = state[:half], state[half:-1]
+            length = float(np.linalg.norm(along))
+            span = _DIFFERENCE * max(1.0, float(np.abs(flat).max(initial=0.0))) / length
+            moved = (velocity(flat + span * along) - velocity(flat - span * along)) / (2 * span)
+            growth = along @ moved / length**2
+            return np.concatenate([velocity(flat), moved - growth * along, [growth]])
+
+        return rate

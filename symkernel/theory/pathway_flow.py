@@ -167,7 +167,7 @@ def pathway_flow(network: Network, loss: SquaredError, contexts: Sequence[Contex
         If the network has no pathways, or its weights of one layer do not learn alike.
     """
     patterns = tuple(tuple(c.gates.items()) for c in contexts)
-    return _pathway_flow(exact_factors(network), exact_loss(loss), patterns)
+    return _pathway_flow(network, loss, patterns)
 
 
 # Testing, deriving and evaluating a law all start here, with the same network.
@@ -175,8 +175,9 @@ def pathway_flow(network: Network, loss: SquaredError, contexts: Sequence[Contex
 def _pathway_flow(
     network: Network, loss: SquaredError, patterns: tuple[tuple[tuple[str, float], ...], ...]
 ) -> PathwayFlow:
-    gates = tuple(map(dict, patterns))
-    system = ContextFlow(network, loss, gates, pathways_of(network, gates))
+    # Inside: a network is equal to itself only, and this one is new at every call.
+    network, gates = exact_factors(network), tuple(map(dict, patterns))
+    system = ContextFlow(network, exact_loss(loss), gates, pathways_of(network, gates))
     images = _amplitude_images(system)
     ones = PathwayFlow(system, tuple((sp.S.One,) * p.depth for p in system.pathways))
     shares = []

@@ -273,9 +273,13 @@ def lower_modes(
     return Lowered(arguments, _TIME, tuple(where), outputs, log)
 
 
-@lru_cache(maxsize=16)
 def side_routine(modes: Drive) -> ElementwiseRoutine:
     """Compile the same as functions of (t; s, d, w, m, P0, Q0), for sides that are vectors."""
+    return _driven(modes.sigma, modes.delta)
+
+
+@lru_cache(maxsize=16)
+def _driven(sigma: sp.Expr, delta: sp.Expr) -> ElementwiseRoutine:
     initial = {name: sp.Symbol(f"{name}_start", real=True) for name in ("w", "m", "P0", "Q0")}
     arguments = (notation.s, notation.d, *initial.values())
-    return compile_elementwise(lower_modes(arguments, modes.sigma, modes.delta, initial))
+    return compile_elementwise(lower_modes(arguments, sigma, delta, initial))

@@ -294,6 +294,21 @@ def test_what_does_not_move_is_computed_once_per_mode() -> None:
     assert "v_w = " in loop
 
 
+def test_routines_that_differ_in_long_numbers_only_are_compiled_once() -> None:
+    def routine(rate: sp.Rational):
+        where = ((sp.Symbol("half", real=True), sp.sqrt(rate) * X / 2),)
+        return compile_elementwise(Lowered((X, Y), T, where, (("y", where[0][0] - rate * T * Y),)))
+
+    rates = [sp.Rational(text) for text in ("0.7310585786300049", "0.2689414213699951")]
+    one, two = map(routine, rates)
+    assert one.source == two.source
+    for rate, compiled in zip(map(float, rates), (one, two), strict=True):
+        found = compiled([0.0, 2.0], [3.0, 1.0], [1.0, -4.0])["y"]
+        want = np.sqrt(rate) * np.array([1.5, 0.5]) - rate * np.outer([0, 2], [1, -4])
+        np.testing.assert_allclose(found, want, rtol=1e-15)
+    assert routine(sp.Rational(3, 10)).source != routine(sp.Rational(7, 10)).source
+
+
 def test_only_keeps_the_abbreviations_that_are_needed() -> None:
     z, w, v = sp.symbols("z w v")
     lowered = routine([("f", w), ("g", v)], [(z, X), (w, z * T), (v, Y)]).lowered

@@ -37,6 +37,13 @@ def task_of(task):
     return sk.Curriculum([sk.Phase(task)])
 
 
+def moved_by(flow, task, flat, along):
+    """Return the velocity, and its derivative along a direction."""
+    rate = flow.rate(task)(0.0, np.concatenate([flat, along, [0.0]]))
+    velocity, turned = np.split(rate[:-1], 2)
+    return velocity, turned + rate[-1] * along
+
+
 def test_velocity_and_its_derivative_are_those_of_the_loss():
     problem = gated(rate=3, factor=2, weight_decay=0.3)
     flow, task = NetworkFlow(problem), problem.curriculum.phases[0].task
@@ -49,9 +56,9 @@ def test_velocity_and_its_derivative_are_those_of_the_loss():
         slope = numpy_descent.gradient(problem.network, parts, task.X, task.Y, task.gates, *rest)
         return np.concatenate([-float(p.rate) * slope[p.name].ravel() for p in flow.parameters])
 
-    assert np.abs(flow.rate(flat, task) - want(flat)).max() < 1e-13
     along = np.random.default_rng(0).standard_normal(flat.size)
-    moved = flow.rate(flat + 1e-20j * along, task).imag / 1e-20
+    velocity, moved = moved_by(flow, task, flat, along)
+    assert np.abs(velocity - want(flat)).max() < 1e-13
     differences = (want(flat + 1e-5 * along) - want(flat - 1e-5 * along)) / 2e-5
     assert np.abs(moved - differences).max() < 1e-7 * np.abs(differences).max()
     fixed = dict(zip((p.name for p in flow.parameters), flow.split(moved), strict=True))["Z"]
@@ -101,14 +108,45 @@ def test_phases_have_their_own_gates():
 
 
 def test_a_chain_is_integrated_alike_by_both():
-    net = sk.Network.mlp([3, 4, 2], "linear", rates=[2, 0.5])
+    net = sk.Network.mlp([3, 4, 5, 2], "linear", rates=[2, 0.5, 3], parameterisation="ntk")
     assert net.is_chain
     stream = np.random.default_rng(5)
     task = sk.Task(stream.standard_normal((6, 3)), stream.standard_normal((6, 2)))
-    problem = Problem(net, task_of(task), sk.weights.gaussian(net, seed=6))
+    loss = sk.SquaredError(0.75, weight_decay=0.3)
+    problem = Problem(net, task_of(task), sk.weights.gaussian(net, seed=6), loss)
     flat = np.concatenate([w.ravel() for w in problem.weights.arrays.values()])
-    rates = [system(problem).rate(flat, task) for system in (_Chain, NetworkFlow)]
-    assert np.abs(rates[0] - rates[1]).max() < 1e-13
+    along = stream.standard_normal(flat.size)
+    one, two = (moved_by(system(problem), task, flat, along) for system in (_Chain, NetworkFlow))
+    assert np.abs(one[0] - two[0]).max() < 1e-13
+    assert np.abs(one[1] - two[1]).max() < 1e-7 * np.abs(one[1]).max()
+
+
+def test_what_is_rounded_on_a_saddle_decides_how_it_is_left():
+    """A weight falls to e^-96 of what it was and grows again: with which sign is up to rounding.
+
+    A change at the start is gone by then, and one on the way is gone again in the end.
+    """
+    x, w = Input(2), Parameter("w", (2,), "diagonal")
+    net = sk.Network.build(Parameter("ones", (1, 2), trained=False) @ (w @ (w @ x)))
+    tasks = [sk.Task(np.sqrt(2) * np.eye(2), [[np.sqrt(2) * s], [0.0]]) for s in (-4.0, 0.4)]
+    cur = sk.Curriculum([sk.Phase(tasks[0], duration=12.0), sk.Phase(tasks[1])])
+    w0 = sk.weights.from_arrays(net, [[0.3, 0.005], [[1.0, 1.0]]])
+    problem = Problem(net, cur, w0)
+    before = integrate_flow(problem, [0.0, 6.0, 12.0, 20.0]).sensitivity * 2.0**-52
+    assert before.max() < 1e-10
+    after = integrate_flow(problem, [0.0, 12.0, 400.0]).sensitivity * 2.0**-52
+    assert after[1] < 1e-10
+    assert after[2] > 1e-3
+
+
+def test_a_flow_that_forgets_everything_is_certain():
+    """Under weight decay all changes fall below the smallest number."""
+    net, task = sk.Network.two_layer(1, 2, 1), sk.Task.from_modes(0.1)
+    problem = Problem(
+        net, task_of(task), sk.weights.gaussian(net, seed=1), sk.SquaredError(weight_decay=2)
+    )
+    flow = integrate_flow(problem, [0.0, 100.0, 1000.0, 2000.0])
+    np.testing.assert_allclose(flow.sensitivity, 1.0, rtol=1e-12)
 
 
 def test_what_is_no_chain():

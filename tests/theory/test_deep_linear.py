@@ -8,13 +8,10 @@ from itertools import product
 import numpy as np
 import pytest
 import sympy as sp
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
 import symkernel as sk
 from symkernel.errors import InvalidArgument, NoClosedForm, OutsideValidity
 from symkernel.problem.problem import Problem
-from symkernel.simulation.flow import integrate_flow
 from symkernel.theory import deep_checks
 from symkernel.theory.chain_flow import chain_flow, check_conserved, check_gradients
 from symkernel.theory.chain_state import ChainState
@@ -24,10 +21,10 @@ from symkernel.theory.deep_integrals import rising
 from symkernel.theory.deep_linear import LAW
 from symkernel.theory.deep_mode import DeepMode
 from symkernel.theory.deep_routine import deep_routine
+from tests.theory.flow_draws import BOUND, flow_gap
 
 t = sp.Symbol("t", nonnegative=True)
 s, d, u0 = sp.symbols("s d v", positive=True)
-BOUND = 1e-8
 
 
 def chain(depth: int, task: sk.Task, u, width: int = 4, **options):
@@ -50,22 +47,6 @@ def sampled(strengths=(3.0, 1.5, 0.5), seed=0, d=None):
     U = np.linalg.qr(stream.standard_normal((k, k)))[0]
     Y = X[:, :k] / spread[:k] ** 2 * strengths @ U.T
     return sk.Task(X, Y)
-
-
-def flow_gap(problem: Problem, times) -> float:
-    """Return the largest relative error of all layers where the integrator can be trusted."""
-    found = LAW.trajectory(problem, times).weights
-    flow = integrate_flow(problem, times)
-    trusted = flow.sensitivity * 2.0**-52 < 1e-10
-    scale = max(1.0, *(np.abs(w).max() for w in flow.weights.values()))
-    return max(np.abs(found[n] - flow.weights[n])[trusted].max() for n in flow.weights) / scale
-
-
-def horizon(problem: Problem) -> np.ndarray:
-    from symkernel.ladder_structure import horizon as ladder_horizon
-
-    # Up to s t = 20: later the weights only repeat themselves.
-    return ladder_horizon(problem, 20.0)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 3, 4, 5, 8])
@@ -167,11 +148,11 @@ def test_loss_factor_and_parameterisation_change_the_law_by_themselves():
     ratio = law.learning_time(half) / sk.derive(net, task, w0).learning_time(half)
     assert sp.simplify(ratio - 1 / (2 * kappa)) == 0
     problem = Problem(*chain(4, sampled(), 0.05, parameterisation="ntk"))
-    assert flow_gap(problem, horizon(problem)) < BOUND
+    assert flow_gap(LAW, problem) < BOUND
     fast = Problem(*chain(3, sampled(), 0.05, rates=[2.5] * 3))
-    assert flow_gap(fast, horizon(fast)) < BOUND
+    assert flow_gap(LAW, fast) < BOUND
     own = Problem(*chain(3, sampled(), 0.05)[:3], sk.SquaredError(1.7))
-    assert flow_gap(own, horizon(own)) < BOUND
+    assert flow_gap(LAW, own) < BOUND
 
 
 @pytest.mark.parametrize("depth", [1, 3])
@@ -205,24 +186,6 @@ def test_the_loss_keeps_its_digits_close_to_the_end():
     assert loss / slower == pytest.approx(math.exp(-6.0), rel=1e-9)
 
 
-@given(st.integers(0, 10**6))
-@settings(max_examples=40)
-def test_all_layers_follow_the_flow(seed):
-    problem = LAW.draw(np.random.default_rng(seed))
-    assume(all(verdict.holds for verdict in LAW.test(problem)))
-    assert flow_gap(problem, horizon(problem)) < BOUND
-
-
-@pytest.mark.slow
-@given(st.integers(0, 10**9))
-@settings(max_examples=2000)
-def test_all_layers_follow_the_flow_on_many_draws(seed):
-    problem = LAW.draw(np.random.default_rng(seed))
-    assume(all(verdict.holds for verdict in LAW.test(problem)))
-    # Every time ends a step of the integrator: few of them keep 2,000 draws short.
-    assert flow_gap(problem, horizon(problem)[[0, 4, 8, 11, 14]]) < BOUND
-
-
 def test_a_curriculum_goes_through_all_branches():
     """A mode that falls to a weaker target, one that rises, and one that is reversed."""
     first, second, third = (
@@ -232,7 +195,7 @@ def test_a_curriculum_goes_through_all_branches():
     course = sk.Curriculum([sk.Phase(first, 1.5), sk.Phase(second, 1.5), sk.Phase(third)])
     problem = Problem(net, course, w0)
     assert all(verdict.holds for verdict in LAW.test(problem))
-    assert flow_gap(problem, np.linspace(0, 6, 25)) < 1e-10
+    assert flow_gap(LAW, problem, np.linspace(0, 6, 25)) < 1e-10
     law = sk.derive(net, course, w0)
     modes = law.compile()([1.0, 2.5, 4.5]).modes
     for phase, time in enumerate((1.0, 2.5, 4.5)):
@@ -254,7 +217,7 @@ def test_trap_6_negative_modes_fall_to_the_saddle():
         assert -0.3 < modes[1] < modes[2] < 0
         assert abs(modes[2]) < 0.05
         problem = Problem(net, task, w0)
-        assert flow_gap(problem, np.linspace(0, 3, 7)) < 1e-10
+        assert flow_gap(LAW, problem, np.linspace(0, 3, 7)) < 1e-10
         with pytest.raises(OutsideValidity):
             law.learning_time(0.5, mode=0)
     # One layer has no saddle.
@@ -295,7 +258,7 @@ def test_trap_8_and_narrow_layers():
     w0 = sk.weights.aligned(net, task, u=0.1)
     product = np.linalg.multi_dot(list(w0.arrays.values())[::-1])
     np.testing.assert_allclose(product, np.diag([0.1, 0.1, 0.0]), atol=1e-15)
-    assert flow_gap(Problem(net, task, w0), np.linspace(0, 2, 9)) < 1e-9
+    assert flow_gap(LAW, Problem(net, task, w0), np.linspace(0, 2, 9)) < 1e-9
 
 
 def test_trap_14_descent_approaches_the_flow_with_slope_one():

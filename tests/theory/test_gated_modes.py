@@ -15,19 +15,9 @@ from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.problem import Problem
 from symkernel.simulation.flow import integrate_flow
 from symkernel.theory.gated_modes import LAW
+from tests.theory.flow_draws import BOUND, flow_gap
 
-BOUND = 1e-8
-CERTAIN = 1e-10
 TIMES = np.linspace(0.0, 6.0, 7)
-
-
-def flow_gap(law, problem, times):
-    """Relative error of the weights where the integrator can be trusted."""
-    assert all(v.holds for v in law.test(problem)), "\n".join(map(str, law.test(problem)))
-    found, flow = law.trajectory(problem, times).weights, integrate_flow(problem, times)
-    trusted = flow.sensitivity * 2.0**-52 < CERTAIN
-    scale = max(1.0, *(np.abs(w).max() for w in flow.weights.values()))
-    return max(np.abs(found[n] - flow.weights[n])[trusted].max() for n in flow.weights) / scale
 
 
 def problem_of(K=2, sharing=(2, 1), u=0.05, task=None, **how):
@@ -43,25 +33,10 @@ def changed(weights, **arrays):
 # --- the flow
 
 
-def test_weights_follow_the_flow_in_forty_draws():
-    gaps = []
-    for seed in range(40):
-        problem = LAW.draw(np.random.default_rng(seed))
-        gaps.append(flow_gap(LAW, problem, testing.horizon(problem)))
-    assert max(gaps) < BOUND
-
-
-@pytest.mark.slow
-def test_weights_follow_the_flow_in_two_thousand_draws():
-    for seed in range(2000):
-        problem = LAW.draw(np.random.default_rng(1000 + seed))
-        assert flow_gap(LAW, problem, testing.horizon(problem)) < BOUND, f"seed {1000 + seed}"
-
-
 @settings(max_examples=10)
 @given(testing.gated_problems())
 def test_weights_follow_the_flow(problem):
-    assert flow_gap(LAW, problem, testing.horizon(problem)) < BOUND
+    assert flow_gap(LAW, problem) < BOUND
 
 
 def test_gates_at_the_hidden_layer_and_rates_and_scales_of_their_own():

@@ -14,12 +14,12 @@ import symkernel as sk
 from symkernel import notation, testing
 from symkernel.problem.problem import Problem
 from symkernel.report.display import worked
-from symkernel.simulation.flow import integrate_flow
 from symkernel.theory import LAWS
 from symkernel.theory.mode_flow import mode_flow
 from symkernel.theory.mode_state import ModeState
+from tests.theory.flow_draws import flow_gap
 
-BOUND, CERTAIN = 1e-9, 1e-10
+BOUND = 1e-9
 LAW = {law.name: law for law in LAWS if law.name in ("aligned_modes", "gram_diagonal")}
 RATES = st.tuples(*[st.sampled_from([0.01, 0.3, 1.0, 2.0, sp.Rational(9, 4), 50.0])] * 2)
 r1, r2, s, a, b = sp.symbols("r_1 r_2 s a b", positive=True)
@@ -34,44 +34,40 @@ def rated(problem: Problem, rates) -> Problem:
     )
 
 
-def flow_gap(law: str, problem: Problem, strength: float) -> float:
+def rated_gap(law: str, problem: Problem, rates, strength: float) -> float:
+    problem = rated(problem, rates)
     speed = float(sp.sqrt(sp.Mul(*(p.rate for p in problem.network.parameters))))
     times = testing.horizon(problem, strength)
     # Phases end when they end; only the last one is followed in its own time.
     last = problem.curriculum.starts[-1]
     times = np.unique(np.where(times > last, last + (times - last) / max(speed, 1.0), times))
-    assert all(v.holds for v in LAW[law].test(problem))
-    found = LAW[law].trajectory(problem, times).weights
-    flow = integrate_flow(problem, times)
-    trusted = flow.sensitivity * 2.0**-52 < CERTAIN
-    scale = max(1.0, *(np.abs(w).max() for w in flow.weights.values()))
-    return max(np.abs(found[n] - flow.weights[n])[trusted].max() for n in found) / scale
+    return flow_gap(LAW[law], problem, times)
 
 
 @given(testing.aligned_problems(most=4), RATES)
 @settings(max_examples=25)
 def test_aligned_weights_follow_the_flow(problem, rates):
-    assert flow_gap("aligned_modes", rated(problem, rates), 20.0) <= BOUND
+    assert rated_gap("aligned_modes", problem, rates, 20.0) <= BOUND
 
 
 @given(testing.gram_diagonal_problems(), RATES)
 @settings(max_examples=25)
 def test_gram_diagonal_weights_follow_the_flow(problem, rates):
-    assert flow_gap("gram_diagonal", rated(problem, rates), 20.0) <= BOUND
+    assert rated_gap("gram_diagonal", problem, rates, 20.0) <= BOUND
 
 
 @pytest.mark.slow
 @given(testing.aligned_problems(most=6, phases=2), RATES)
 @settings(max_examples=150)
 def test_aligned_weights_follow_the_flow_on_many_draws(problem, rates):
-    assert flow_gap("aligned_modes", rated(problem, rates), 30.0) <= BOUND
+    assert rated_gap("aligned_modes", problem, rates, 30.0) <= BOUND
 
 
 @pytest.mark.slow
 @given(testing.gram_diagonal_problems(most=6), RATES)
 @settings(max_examples=150)
 def test_gram_diagonal_weights_follow_the_flow_on_many_draws(problem, rates):
-    assert flow_gap("gram_diagonal", rated(problem, rates), 30.0) <= BOUND
+    assert rated_gap("gram_diagonal", problem, rates, 30.0) <= BOUND
 
 
 def posed(rates=(3, 0.5), law="aligned_modes", phases=1):

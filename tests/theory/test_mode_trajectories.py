@@ -21,9 +21,9 @@ from symkernel.simulation.flow import integrate_flow
 from symkernel.testing import moments_task
 from symkernel.theory import LAWS
 from tests.oracles import taylor_flow
+from tests.theory.flow_draws import CERTAIN, flow_gap
 
 BOUND = 1e-9
-CERTAIN = 1e-10
 LAW = {law.name: law for law in LAWS}
 
 
@@ -33,34 +33,23 @@ def weights_of(law: str, problem: Problem, times):
     return LAW[law].trajectory(problem, times).weights
 
 
-def flow_gap(law: str, problem: Problem, times) -> float:
-    """Return the largest relative error of the weights where the integrator can be trusted."""
-    found = weights_of(law, problem, times)
-    flow = integrate_flow(problem, times)
-    trusted = flow.sensitivity * 2.0**-52 < CERTAIN
-    assert trusted[0]
-    scale = max(1.0, *(np.abs(w).max() for w in flow.weights.values()))
-    gaps = (np.abs(found[n] - flow.weights[n])[trusted].max() for n in flow.weights)
-    return max(gaps) / scale
-
-
 @given(testing.aligned_problems())
 @settings(max_examples=8)
 def test_aligned_weights_follow_the_flow(problem: Problem) -> None:
-    assert flow_gap("aligned_modes", problem, testing.horizon(problem)) <= BOUND
+    assert flow_gap(LAW["aligned_modes"], problem, testing.horizon(problem)) <= BOUND
 
 
 @given(testing.aligned_problems(most=4, phases=2))
 @settings(max_examples=6)
 def test_aligned_weights_follow_the_flow_through_two_tasks(problem: Problem) -> None:
     """The second task commutes with the first one; its strengths may have any signs."""
-    assert flow_gap("aligned_modes", problem, testing.horizon(problem, 20.0)) <= BOUND
+    assert flow_gap(LAW["aligned_modes"], problem, testing.horizon(problem, 20.0)) <= BOUND
 
 
 @given(testing.gram_diagonal_problems())
 @settings(max_examples=8)
 def test_gram_diagonal_weights_follow_the_flow(problem: Problem) -> None:
-    assert flow_gap("gram_diagonal", problem, testing.horizon(problem, 30.0)) <= BOUND
+    assert flow_gap(LAW["gram_diagonal"], problem, testing.horizon(problem, 30.0)) <= BOUND
 
 
 @given(testing.aligned_problems(most=4))
@@ -82,14 +71,14 @@ def test_aligned_weights_follow_the_flow_on_many_draws(problem: Problem) -> None
     it cannot pair: that is an error raised, not a wrong trajectory.
     """
     assume(all(verdict.holds for verdict in LAW["aligned_modes"].test(problem)))
-    assert flow_gap("aligned_modes", problem, testing.horizon(problem)) <= BOUND
+    assert flow_gap(LAW["aligned_modes"], problem, testing.horizon(problem)) <= BOUND
 
 
 @pytest.mark.slow
 @given(testing.gram_diagonal_problems(most=6))
 @settings(max_examples=150)
 def test_gram_diagonal_weights_follow_the_flow_on_many_draws(problem: Problem) -> None:
-    assert flow_gap("gram_diagonal", problem, testing.horizon(problem, 30.0)) <= BOUND
+    assert flow_gap(LAW["gram_diagonal"], problem, testing.horizon(problem, 30.0)) <= BOUND
 
 
 # --- cases that must be there whatever is drawn ---------------------------------------------------
@@ -163,7 +152,7 @@ def test_named_cases_follow_the_flow(name: str) -> None:
     problem = CASES[name]
     strongest = max(np.linalg.norm(p.task.Syx, 2) for p in problem.curriculum.phases)
     end = problem.curriculum.starts[-1] + 12.0 / max(strongest, 0.3)
-    assert flow_gap("aligned_modes", problem, np.linspace(0, end, 13)) <= BOUND
+    assert flow_gap(LAW["aligned_modes"], problem, np.linspace(0, end, 13)) <= BOUND
 
 
 def test_modes_that_start_at_zero_stay_there() -> None:

@@ -20,8 +20,7 @@ from symkernel.theory.single_unit_flow import Part, UnitSolution, check_sides, u
 from symkernel.theory.single_unit_path import UnitState
 from symkernel.theory.single_unit_stable import stable_unit, unit_routine
 from tests.oracles import taylor_flow
-
-CERTAIN = 1e-10
+from tests.theory.flow_draws import flow_gap
 
 
 def posed(s=(2.0, 1.0), w=(0.1, -0.3, 0.2), a=(0.5, 0.1), d=1.0, rates=None, **options) -> Problem:
@@ -36,37 +35,6 @@ def posed(s=(2.0, 1.0), w=(0.1, -0.3, 0.2), a=(0.5, 0.1), d=1.0, rates=None, **o
 
 def derived(problem: Problem) -> sk.Derivation:
     return sk.derive(problem.network, problem.curriculum, problem.weights, law="single_unit")
-
-
-def flow_gap(problem: Problem, strength: float = 15.0, rtol: float = 1e-12) -> float:
-    strongest = max(np.linalg.norm(p.task.Syx, 2) for p in problem.curriculum.phases)
-    squares = sum((w**2).sum() for w in problem.weights.arrays.values())
-    inputs = max(np.linalg.norm(p.task.Sxx, 2) for p in problem.curriculum.phases)
-    end = min(strength / max(strongest, 1e-300), 300.0 / (squares * inputs))
-    last = problem.curriculum.starts[-1]
-    times = np.unique([0.0, *(0.5 * last, last), *(last + np.geomspace(1e-3, 1, 9) * end)])
-    found = LAW.trajectory(problem, times).weights
-    flow = integrate_flow(problem, times, rtol=rtol, atol=1e-3 * rtol)
-    trusted = flow.sensitivity * 2.0**-52 < CERTAIN
-    scale = max(1.0, *(np.abs(w).max() for w in flow.weights.values()))
-    return max(np.abs(found[n] - flow.weights[n])[trusted].max() for n in found) / scale
-
-
-def drawn(seed: int) -> Problem:
-    problem = LAW.draw(np.random.default_rng(seed))
-    assert all(verdict.holds for verdict in LAW.test(problem))
-    return problem
-
-
-def test_weights_follow_the_flow() -> None:
-    assert max(flow_gap(drawn(seed)) for seed in range(1000, 1040)) <= 1e-9
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("first", range(2000, 4000, 250))
-def test_weights_follow_the_flow_on_many_draws(first) -> None:
-    seeds = range(first, first + 250)
-    assert max(flow_gap(drawn(seed), 6.0, 1e-11) for seed in seeds) <= 1e-8
 
 
 @pytest.mark.parametrize("options", [{}, {"rates": [3, 0.2]}, {"parameterisation": "ntk"}])
@@ -96,7 +64,7 @@ def test_loss_factor_and_parameterisation_change_the_law_by_themselves() -> None
         (sk.Network.two_layer(4, 1, 3, parameterisation="ntk"), sk.SquaredError(0.75)),
         (sk.Network.two_layer(4, 1, 3, rates=[0.3, 7]), sk.SquaredError(3)),
     ):
-        assert flow_gap(replace(base, network=net, loss=loss)) <= 1e-9
+        assert flow_gap(LAW, replace(base, network=net, loss=loss)) <= 1e-9
 
 
 def test_high_precision() -> None:
@@ -125,14 +93,14 @@ def test_long_times_and_a_weak_mode_beside_a_strong_one() -> None:
 def test_trap_1_nothing_is_divided_by_lambda_or_by_a_strength() -> None:
     """Entire functions: lambda = 0, strength 0, and both, where (e^{2ft} - 1)/(2f) is 0/0."""
     level = posed(s=(2.0, 0.0), w=(0.3, 0.4, 0.0), a=(0.4, 0.3))
-    assert flow_gap(level) <= 1e-9
+    assert flow_gap(LAW, level) <= 1e-9
     f = 0.0
     with np.errstate(invalid="ignore"):
         assert np.isnan((np.exp(2 * f * np.ones(1)) - 1) / (2 * np.zeros(1))).all()
     rest = posed(s=(0.0,), w=(0.3, 0.4), a=(0.5,))
     found = LAW.trajectory(rest, [0.0, 1.0, 1e8])
     assert np.isfinite(found.weights["W1"]).all()
-    assert flow_gap(posed(s=(0.0,), w=(0.3, 0.4), a=(0.5000001,))) <= 1e-9
+    assert flow_gap(LAW, posed(s=(0.0,), w=(0.3, 0.4), a=(0.5000001,))) <= 1e-9
     # Nothing to learn: both sides fall as by a power law.
     u = found.weights["W2"][1, 0, 0]
     assert u == pytest.approx(0.5 / np.sqrt(1 + 0.5), rel=1e-12)
@@ -192,7 +160,7 @@ def test_through_tasks_that_do_not_commute_and_back() -> None:
         tasks = [sk.Task.from_moments(np.eye(4), syx, syx @ syx.T) for syx in tasks]
         net = sk.Network.two_layer(4, 1, 2, rates=[2, 0.7])
         cur = sk.Curriculum([sk.Phase(tasks[0], 2.0), sk.Phase(tasks[1], 1.5), sk.Phase(tasks[0])])
-        assert flow_gap(Problem(net, cur, sk.weights.gaussian(net, seed=seed)), 10.0) <= 1e-10
+        assert flow_gap(LAW, Problem(net, cur, sk.weights.gaussian(net, seed=seed))) <= 1e-10
     forth = sk.Task.from_modes([2.0, 1.0])
     back = sk.Task.from_moments(np.eye(2), np.diag([0.5, 3.0]), np.diag([0.25, 9.0]))
     net = sk.Network.two_layer(2, 1, 2)
@@ -204,7 +172,7 @@ def test_through_tasks_that_do_not_commute_and_back() -> None:
 
 def test_composition_in_time() -> None:
     for seed in range(1000, 1020):
-        problem = drawn(seed)
+        problem = LAW.draw(np.random.default_rng(seed))
         cur = problem.curriculum
         start = cur.starts[-1]
         middle, end = start + 0.7, start + 2.0
