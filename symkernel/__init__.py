@@ -20,6 +20,7 @@ _FACE = {
     "load_problem": "symkernel.problem_file",
     "Trajectory": "symkernel.trajectory",
     "Formula": "symkernel.formula",
+    "infinite_width": "symkernel.theory.infinite_width",
     "pseudo_kernel": "symkernel.theory.pseudo_kernel",
     "ntk": "symkernel.theory.pseudo_kernel",
     "deep_mode": "symkernel.theory.deep_mode",

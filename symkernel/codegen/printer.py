@@ -32,6 +32,7 @@ _FUNCTIONS: dict[type, str] = {
     sp.asinh: "math.asinh",
     sp.sinh: "math.sinh",
     sp.cosh: "math.cosh",
+    sp.asin: "math.asin",
 }
 _EXTREMES = {sp.Max: "max", sp.Min: "min"}
 

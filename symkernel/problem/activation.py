@@ -170,7 +170,7 @@ def _tried(record: Activation) -> Activation:
             f"Argument 'activation' must have a derivative that SymPy knows, but that of "
             f"{expression} is {record.slope}; use functions such as tanh, exp or Max."
         )
-    for point in (*_POINTS, *_corners(record)):
+    for point in (*_POINTS, *corners(record)):
         middle, slope = (_number(record, e, point) for e in (expression, record.slope))
         left, right = (_number(record, expression, point + side) for side in (-_NEAR, _NEAR))
         if max(abs(left - middle), abs(right - middle)) > _TOLERANCE * (1 + abs(middle)):
@@ -191,7 +191,7 @@ def _tried(record: Activation) -> Activation:
     return Activation(record.name, expression, _KINKS) if kinked else record
 
 
-def _corners(record: Activation) -> Iterator[sp.Expr]:
+def corners(record: Activation) -> Iterator[sp.Expr]:
     """Yield the real points where branches meet, powers and logarithms end."""
     kinds = (sp.Heaviside, sp.DiracDelta, sp.sign, Relational, sp.Pow, sp.log)
     parts = {p for e in (record.expression, sp.diff(record.expression)) for p in e.atoms(*kinds)}
