@@ -37,6 +37,8 @@ class Assumptions(Sequence[Verdict]):
         Laws that were not tested.
     asked : bool
         Whether one law was asked for by name.
+    remark : str
+        What the law in use has to say besides.
 
     Examples
     --------
@@ -52,6 +54,7 @@ class Assumptions(Sequence[Verdict]):
     chosen: str | None = None
     untried: tuple[str, ...] = ()
     asked: bool = False
+    remark: str = ""
 
     @overload
     def __getitem__(self, index: int) -> Verdict: ...
@@ -67,6 +70,11 @@ class Assumptions(Sequence[Verdict]):
     def shown(self) -> tuple[Verdict, ...]:
         """What the table shows: all of the law in use or asked for, of others what fails."""
         return tuple(v for v in self if self.asked or v.law == self.chosen or not v.stands)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Why the law in use is worth nothing here though it can be derived."""
+        return tuple(v.warning for v in self if v.law == self.chosen and v.warning)
 
     @property
     def caveat(self) -> str:
@@ -97,7 +105,8 @@ class Assumptions(Sequence[Verdict]):
         names = ", ".join(self.untried)
         untried = (f"not tried, because {why}: {names}",) if self.untried else ()
         advice = self._advice() if self.chosen is None else ()
-        return (*untried, *self._near_misses(), *advice)
+        remark = (self.remark,) if self.remark else ()
+        return (*untried, *self._near_misses(), *advice, *remark)
 
     def _near_misses(self) -> Iterator[str]:
         for law in dict.fromkeys(v.law for v in self):

@@ -31,7 +31,7 @@ def choose(problem: Problem, name: str | None, tolerance: object) -> tuple[Law, 
         If no law holds; the message and ``error.verdicts`` say by how much.
     """
     accepted = _as_accepted(tolerance, name)
-    candidates = tuple(law for law in LAWS if name in (None, law.name))
+    candidates = tuple(law for law in LAWS if name == law.name or _offered(law, problem, name))
     if not candidates:
         raise InvalidArgument(
             f"Argument 'law' must be one of {', '.join(law.name for law in LAWS)}, not {name!r}."
@@ -41,7 +41,7 @@ def choose(problem: Problem, name: str | None, tolerance: object) -> tuple[Law, 
     for law in candidates:
         found[law.name] = verdicts_of(law, problem, accepted)
         if all(verdict.stands for verdict in found[law.name]):
-            return law, _table(found, law.name, asked)
+            return law, _table(found, law, asked)
     table = _table(found, None, asked)
     which = f"The law '{name}' does not cover" if asked else "No law of the catalogue covers"
     raise NoClosedForm(
@@ -72,7 +72,8 @@ def require(law: Law, problem: Problem, accepted: float) -> Assumptions:
     NoClosedForm
         If it does not hold for them.
     """
-    table = Assumptions(verdicts_of(law, problem, accepted), law.name, asked=True)
+    verdicts = verdicts_of(law, problem, accepted)
+    table = Assumptions(verdicts, law.name, asked=True, remark=law.remark)
     if not all(verdict.stands for verdict in table):
         table = replace(table, chosen=None)
         raise NoClosedForm(
@@ -81,6 +82,14 @@ def require(law: Law, problem: Problem, accepted: float) -> Assumptions:
             table,
         )
     return table
+
+
+def _offered(law: Law, problem: Problem, name: str | None) -> bool:
+    """Whether a law is tried unasked: of leading order only where the network is nonlinear."""
+    if name is not None:
+        return False
+    curved = any(not phi.is_linear for phi in problem.network.activations)
+    return law.asymptotics is None or curved
 
 
 def _as_accepted(tolerance: object, law: str | None) -> float:
@@ -94,6 +103,7 @@ def _as_accepted(tolerance: object, law: str | None) -> float:
     return as_positive(tolerance, "tolerance")
 
 
-def _table(found: dict[str, tuple[Verdict, ...]], chosen: str | None, asked: bool) -> Assumptions:
+def _table(found: dict[str, tuple[Verdict, ...]], chosen: Law | None, asked: bool) -> Assumptions:
     untried = tuple(law.name for law in LAWS if law.name not in found)
-    return Assumptions(tuple(chain(*found.values())), chosen, untried, asked)
+    name, remark = (None, "") if chosen is None else (chosen.name, chosen.remark)
+    return Assumptions(tuple(chain(*found.values())), name, untried, asked, remark)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from symkernel.errors import InvalidArgument, as_positive
+from symkernel.errors import InvalidArgument, OutsideValidity, as_positive
 from symkernel.formula import Derived, Law
 from symkernel.problem.problem import Problem
 from symkernel.trajectory import Trajectory
@@ -38,7 +38,14 @@ class CompiledLaw:
     problem: Problem
     caveat: str = ""
 
-    def __call__(self, times: Any, rtol: float | None = None) -> Trajectory:
+    def __call__(
+        self,
+        times: Any,
+        rtol: float | None = None,
+        *,
+        learning_rate: float | None = None,
+        refreshes: int | None = None,
+    ) -> Trajectory:
         """Return the trajectory at flow times (increasing, not negative).
 
         Parameters
@@ -48,14 +55,70 @@ class CompiledLaw:
         rtol : float, optional
             Of laws that are integrated: the relative tolerance of the integration, the law's own
             by default.
+        learning_rate : float, optional
+            Of laws that know gradient descent too: its trajectory with this learning rate, phases
+            and times rounded to whole steps, in place of the flow.
+        refreshes : int, optional
+            Of the law that refreshes its kernel: how often in each phase, in place of as often as
+            `rtol` needs.
         """
+        return self._found(times, rtol, learning_rate=learning_rate, refreshes=refreshes)
+
+    def predict(
+        self,
+        X: Any,
+        times: Any,
+        rtol: float | None = None,
+        *,
+        gates: Mapping[str, Any] | None = None,
+        learning_rate: float | None = None,
+        refreshes: int | None = None,
+    ) -> Trajectory:
+        """Return the trajectory looked at on inputs of your own, in place of the training samples.
+
+        Parameters
+        ----------
+        X : array_like, shape (n_samples, n_inputs)
+            New inputs: outputs, hidden activity and named nodes are given at these; losses stay
+            those of the tasks.
+        times : array_like, shape (n_times,)
+            Flow times.
+        gates : mapping of str to array_like, optional
+            Gates of the new inputs.
+        rtol, learning_rate, refreshes
+            As in a call.
+
+        Examples
+        --------
+        >>> import numpy as np, symkernel as sk
+        >>> net = sk.Network.two_layer(inputs=2, hidden=64, outputs=1, activation="tanh")
+        >>> task = sk.Task(np.eye(2), np.array([[1.0], [-1.0]]))
+        >>> law = sk.derive(net, task, sk.weights.gaussian(net, seed=0), law="frozen_kernel")
+        >>> found = law.compile().predict(np.array([[0.5, 0.5], [1.0, 0.0]]), [0.0, 9.0])
+        >>> trained = law.compile()([0.0, 9.0])
+        >>> assert np.allclose(found.outputs[:, 1], trained.outputs[:, 0])
+        """
+        if X is None:
+            raise InvalidArgument("Argument 'X' must hold inputs, one sample a row, not None.")
+        options = {"learning_rate": learning_rate, "refreshes": refreshes, "gates": gates}
+        return self._found(times, rtol, at=X, **options)
+
+    def _found(self, times: Any, rtol: float | None, **options: Any) -> Trajectory:
         if rtol is not None and self.law.rtol is None:
             raise InvalidArgument(
                 f"Argument 'rtol' must be left out, not {rtol!r}: the law '{self.law.name}' is "
                 f"evaluated, not integrated."
             )
+        given = {name: value for name, value in options.items() if value is not None}
+        for name in given.keys() - set(self.law.options):
+            what = {"at": "inputs of your own", "learning_rate": "gradient descent"}.get(name, name)
+            raise OutsideValidity(
+                f"The law '{self.law.name}' does not give its trajectory for {what}; "
+                f"law='frozen_kernel' knows gradient descent and new inputs, law='relinearised' "
+                f"new inputs and refreshes."
+            )
         accuracy = () if rtol is None else (rtol,)
-        found = self.law.trajectory(self.problem, times, *accuracy)
+        found = self.law.trajectory(self.problem, times, *accuracy, **given)
         if self.caveat:
             return replace(found, conventions=(*found.conventions, self.caveat))
         return found

@@ -71,6 +71,11 @@ class Derivation:
             found += "; sk.check measures what that costs"
         return found
 
+    @property
+    def notice(self) -> str:
+        """The caveat, and why the law is worth nothing here if it is; empty if all is well."""
+        return "; ".join(part for part in (self.caveat, *self.assumptions.warnings) if part)
+
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """The steps, each with its machine check."""
@@ -277,7 +282,8 @@ class Derivation:
         if not problem.is_numeric:
             raise MissingValues("Argument 'values' must give numbers for all symbols.")
         table = require(self.law, problem, self.tolerance)
-        return CompiledLaw(self.law, self.derived, problem, table.caveat)
+        caveat = "; ".join(part for part in (table.caveat, *table.warnings) if part)
+        return CompiledLaw(self.law, self.derived, problem, caveat)
 
     def check(self, **options: Any) -> CheckReport:
         """Climb the ladder; see `symkernel.check`."""
@@ -319,7 +325,7 @@ class Derivation:
 
     def __str__(self) -> str:
         lines = [f"{self.law.title} [{self.rank}]"]
-        lines += [f"  {self.caveat}"] if self.caveat else []
+        lines += [f"  {self.notice}"] if self.notice else []
         lines += [str(self.assumptions)]
         lines += [f"  {line}" for line in self.conventions]
         if len(self.problem.curriculum.phases) > 1:

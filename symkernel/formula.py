@@ -147,6 +147,8 @@ class Verdict:
         accept a little of.
     accepted : float
         Largest distance that the user accepts; 0 if none was named.
+    warning : str
+        Of what is no condition: why the law is worth nothing there all the same. Empty if it is.
     """
 
     law: str
@@ -156,6 +158,7 @@ class Verdict:
     tolerance: float
     advice: str = ""
     accepted: float = 0.0
+    warning: str = ""
 
     @property
     def is_violated(self) -> bool:
@@ -170,6 +173,8 @@ class Verdict:
     @property
     def word(self) -> str:
         """The verdict in words."""
+        if self.warning:
+            return self.warning
         if self.is_violated:
             return f"violated by {self.distance:.2g}, accepted up to {self.accepted:g}"
         return "holds" if self.holds else "FAILS"
@@ -211,6 +216,54 @@ class Citation:
         return f"{self.authors} ({self.year}). {self.title}. {self.venue}{source}{place}"
 
 
+@dataclass(frozen=True)
+class Family:
+    """True problems of growing size along which the error of a law of leading order falls.
+
+    Attributes
+    ----------
+    title : str
+        What grows.
+    sizes : tuple of int
+        Four or more.
+    problem : callable
+        (Size, seed) -> Problem.
+    times : ndarray
+        Flow times at which errors are measured.
+    slopes : mapping of str to (slope, margin)
+        By what is compared: "output", "hidden change" or "weights"; errors are relative.
+    seeds : tuple of int
+        Errors are root mean squares over them.
+    options : callable
+        Size -> keywords of the law's trajectory. With a learning rate among them the true
+        network is trained by gradient descent with it, else its flow is integrated.
+    """
+
+    title: str
+    sizes: tuple[int, ...]
+    problem: Callable[[int, int], Any]
+    times: Any
+    slopes: Mapping[str, tuple[float, float]]
+    seeds: tuple[int, ...]
+    options: Callable[[int], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Asymptotics:
+    """How a law of leading order is judged.
+
+    Attributes
+    ----------
+    flow : {"linearised", "network"}
+        The flow that it is compared with: that of the linearised network, which it solves
+        exactly, or that of the network itself, within the law's own estimate of its error.
+    families : tuple of Family
+    """
+
+    flow: str
+    families: tuple[Family, ...]
+
+
 @dataclass(frozen=True, repr=False)
 class Law:
     """A family of closed forms: when it holds, what it gives, where it comes from.
@@ -242,6 +295,13 @@ class Law:
     rtol : float, optional
         Of laws that are integrated: the relative tolerance, which `trajectory` then takes as a
         third argument.
+    asymptotics : Asymptotics, optional
+        Of laws of leading order: what they solve, and how their errors fall.
+    options : tuple of str
+        Keywords that `trajectory` takes besides: "learning_rate" of gradient descent, "at" inputs
+        of one's own with their "gates", "refreshes".
+    remark : str
+        What is said under the table of assumptions when the law is in use.
     """
 
     name: str
@@ -252,11 +312,14 @@ class Law:
     citations: tuple[Citation, ...]
     test: Callable[[Any], tuple[Verdict, ...]]
     derive: Callable[[Any], Derived]
-    trajectory: Callable[[Any, Any], Any]
+    trajectory: Callable[..., Any]
     example: Callable[[], Any]
     draw: Callable[[Any], Any]
     weights: Callable[[Any, Any, float], Any] | None = None
     rtol: float | None = None
+    asymptotics: Asymptotics | None = None
+    options: tuple[str, ...] = ()
+    remark: str = ""
 
     def __repr__(self) -> str:
         return f"Law({self.name!r}, {self.rank})"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from symkernel import ladder_asymptotic as asymptotic
 from symkernel.derivation import Derivation
 from symkernel.errors import InvalidArgument, as_seed
 from symkernel.formula import CheckReport, Rung
@@ -106,13 +107,27 @@ def check(
         (5, lambda: _descent(judged)),
         (6, lambda: structure_rung(_problems(judged, min(draws, 3), seed), derivation.law)),
     ]
-    notes: tuple[str, ...] = ()
+    if derivation.law.asymptotics is not None:
+        climbs[3:] = _of_leading_order(judged, draws, seed)
+    notes: tuple[str, ...] = derivation.assumptions.warnings
     if derivation.caveat:
         climbs.insert(4, (4, lambda: cost_rung(derivation)))
         notes = (f"{derivation.assumptions.caveat}; what passed is the law on its own class",)
     rungs = tuple(climb() for _, climb in _shown(climbs, progress))
     report = CheckReport(derivation.law.title, rungs, notes=notes)
     return replace(report, derivation=replace(derivation, report=report))
+
+
+def _of_leading_order(
+    derivation: Derivation, draws: int, seed: int
+) -> list[tuple[int, Callable[[], Rung]]]:
+    """Return rungs 4 to 6 of a law of leading order, which says itself how it is judged."""
+    law = derivation.law
+    return [
+        (4, lambda: asymptotic.flow_rung(_problems(derivation, draws, seed), law)),
+        (5, lambda: asymptotic.slopes_rung(law)),
+        (6, lambda: asymptotic.structure_rung(_problems(derivation, min(draws, 3), seed), law)),
+    ]
 
 
 def _shown(

@@ -25,7 +25,7 @@ import numpy as np
 import sympy as sp
 
 from symkernel.derivation import Derivation, derive
-from symkernel.errors import InvalidArgument, OutsideValidity, as_positive
+from symkernel.errors import InvalidArgument, NoClosedForm, OutsideValidity, as_positive
 from symkernel.notation import t as _TIME
 from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.loss import SquaredError
@@ -112,9 +112,16 @@ class TaskPair:
 
     def _derived(self, course: Curriculum) -> Derivation:
         problem = self.problem
-        return derive(
+        found = derive(
             problem.network, course, problem.weights, law=self.law_name, loss=problem.loss
         )
+        if found.law.asymptotics is not None and self.law_name is None:
+            raise NoClosedForm(
+                f"No exact law of the catalogue covers this pair; '{found.law.name}' is of "
+                f"{found.law.rank}. Ask for it, law={found.law.name!r}, or use 'simulated'.",
+                found.assumptions,
+            )
+        return found
 
     @cached_property
     def forgetting(self) -> sp.Expr:

@@ -60,6 +60,10 @@ class Trajectory:
         $W_2 W_2^T$ (two-layer linear networks).
     modes : ndarray, shape (n_times, n_modes)
         End-to-end map in the task's singular basis (two-layer linear networks).
+    kernel_movement : ndarray, shape (n_times,)
+        Relative change of the tangent kernel that a law which keeps it frozen predicts.
+    error_estimate : ndarray, shape (n_times,)
+        What a law that is refined step by step estimates of its own error.
     origin : str
         "theory" or "simulation".
     labels : mapping of str to tuple of str
@@ -168,6 +172,16 @@ class Trajectory:
         """End-to-end map in the singular basis, shape (n_times, n_modes)."""
         return self._compute(("field", "modes"), self.fields)
 
+    @property
+    def kernel_movement(self) -> np.ndarray:
+        """Relative change of a frozen kernel at the predicted weights, shape (n_times,)."""
+        return self._compute(("field", "kernel_movement"), self.fields)
+
+    @property
+    def error_estimate(self) -> np.ndarray:
+        """A law's own estimate of its error, relative to the largest output, (n_times,)."""
+        return self._compute(("field", "error_estimate"), self.fields)
+
     def node(self, name: str) -> np.ndarray:
         """Activity of a named node, shape (n_times, n_samples, size)."""
         return self._compute(("node", name), self.nodes)
@@ -219,6 +233,8 @@ class Trajectory:
             "hidden_gram": ("time", "sample", "sample2"),
             "loss": ("time",),
             "task_losses": ("time", "phase"),
+            "kernel_movement": ("time",),
+            "error_estimate": ("time",),
             "end_to_end": ("time", "output", "input"),
             "modes": ("time", "mode"),
         }

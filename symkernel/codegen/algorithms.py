@@ -74,6 +74,23 @@ class PropagatorIntegral(Propagator):
         return f"integral(exp(2*{F}*tau), (tau, 0, {t}))"
 
 
+class DecayIntegral(Propagator):
+    r"""$\int_0^t e^{-Ms} ds$, entire in M: no inverse of M is needed."""
+
+    @staticmethod
+    def of_eigenvalue(f: Any, t: Any, exp: Any) -> Any:
+        """Return the same function of one eigenvalue."""
+        return t if f == 0 else (1 - exp(-f * t)) / f
+
+    def _latex(self, printer: Any) -> str:
+        M, t = (printer._print(arg) for arg in self.args)
+        return rf"\int_0^{{{t}}} e^{{- {M} \tau}}\,d\tau"
+
+    def _sympystr(self, printer: Any) -> str:
+        M, t = (printer._print(arg) for arg in self.args)
+        return f"integral(exp(-{M}*tau), (tau, 0, {t}))"
+
+
 class AlgorithmNode(sp.MatrixExpr):
     """A matrix function of time that an algorithm computes.
 
@@ -191,6 +208,9 @@ def exact(
             return value, rate
         if isinstance(node, sp.Identity):
             return sp.eye(int(node.shape[0])), sp.zeros(int(node.shape[0]))
+        if isinstance(node, sp.ZeroMatrix):
+            nothing = sp.zeros(*map(int, node.shape))
+            return nothing, nothing
         if isinstance(node, sp.MatPow) and node.exp == 2:
             return walk(sp.MatMul(node.base, node.base, evaluate=False))
         if not isinstance(node, _RULES):
@@ -233,7 +253,9 @@ def _evaluated(node: Any, values: Mapping[Any, Any], t: mpmath.mpf) -> Any:
     if isinstance(node, AlgorithmNode):
         return _evaluated(node.definition(), values, t)
     if isinstance(node, Propagator):
-        own = sp.lambdify(sorted(node.args[1].free_symbols, key=str), node.args[1], "mpmath")(t)
+        symbols = sorted(node.args[1].free_symbols, key=str)
+        # A symbol without a value is the time.
+        own = sp.lambdify(symbols, node.args[1], "mpmath")(*(values.get(q, t) for q in symbols))
         generator = _evaluated(node.args[0], values, t)
         return _spectral(generator, lambda f: node.of_eigenvalue(f, own, mpmath.exp))
     if isinstance(node, (sp.Identity, sp.ZeroMatrix)):

@@ -2,7 +2,8 @@ r"""Compiled kernels: what a matrix formula of a network gives for arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -21,6 +22,8 @@ from symkernel.problem.scalars import as_sympy
 __all__ = ["KernelRoutine", "routine"]
 
 Sizes = dict[sp.Symbol, Any]
+# What a kernel may take at most, and a part of it.
+_MOST_BYTES, _BLOCK_BYTES = 2**30, 2**27
 
 
 @dataclass(frozen=True)
@@ -33,11 +36,14 @@ class KernelRoutine:
     lowered : LoweredKernel
     values : mapping of Symbol to number
         For symbols other than sizes.
+    shape : pair of sizes
+        Sizes of the nodes p and q.
     """
 
     net: Network
     lowered: LoweredKernel
     values: Mapping[sp.Symbol, Any]
+    shape: tuple[Size, Size]
 
     @property
     def source(self) -> str:
@@ -85,8 +91,65 @@ class KernelRoutine:
         Raises
         ------
         ShapeMismatch, InvalidArgument, MissingValues
-            If an array is missing, does not fit the network, or is not made of finite numbers.
+            If an array is missing, does not fit the network, or is not made of finite numbers; and
+            if the kernel would take more than 1 GiB, before it is made. `blocks` makes it in parts.
         """
+        call, shape = self._prepared(X, X2, weights, gates, gates2)
+        need = 8 * math.prod(shape)
+        if need > _MOST_BYTES:
+            raise InvalidArgument(
+                f"The kernel of shape {shape} would take {need:,} bytes ({need / 2**30:.1f} GiB), "
+                f"which is more than 1 GiB; make it in parts, `for rows, block in "
+                f"routine.blocks(X, X2, weights)`, or use fewer samples."
+            )
+        return self._evaluated(call)
+
+    def blocks(
+        self,
+        X: Any,
+        X2: Any,
+        weights: Any,
+        gates: Mapping[str, Any] | None = None,
+        gates2: Mapping[str, Any] | None = None,
+    ) -> Iterator[tuple[slice, np.ndarray]]:
+        r"""Yield the kernel some samples of `X` at a time, each part of 128 MiB or one sample.
+
+        Parameters are those of a call.
+
+        Yields
+        ------
+        (slice, ndarray)
+            Which samples $x$, and $K_{p,q}$ there.
+
+        Examples
+        --------
+        >>> import numpy as np, symkernel as sk
+        >>> net = sk.Network.two_layer(inputs=3, hidden=5, outputs=2, activation="tanh")
+        >>> w0, X = sk.weights.gaussian(net, seed=0), np.eye(3)
+        >>> routine = sk.ntk(net).compile()
+        >>> for rows, block in routine.blocks(X, None, w0):
+        ...     assert np.allclose(block, routine(X, None, w0)[rows])
+        """
+        call, shape = self._prepared(X, X2, weights, gates, gates2)
+        names = self.lowered.arguments
+        left = [k for k, name in enumerate(names) if name == "x" or name.startswith("g_")]
+        step = max(1, _BLOCK_BYTES // max(1, 8 * math.prod(shape[1:])))
+        for begin in range(0, shape[0], step):
+            rows = slice(begin, min(begin + step, shape[0]))
+            part = [array[rows] if k in left else array for k, array in enumerate(call)]
+            yield rows, self._evaluated(part)
+
+    def _evaluated(self, call: list[Any]) -> np.ndarray:
+        kernel = self._kernel
+        # The loops over samples are parallel already; with threads in BLAS too it is ten times
+        # slower on two cores.
+        with self._blas.limit(limits=1, user_api="blas"):
+            return kernel(*call)
+
+    def _prepared(
+        self, X: Any, X2: Any, weights: Any, gates: Any, gates2: Any
+    ) -> tuple[list[Any], tuple[int, int, int, int]]:
+        """Return the arguments of the compiled function, checked, and the shape of the kernel."""
         sizes: Sizes = {}
         arrays = {"x": self._samples(X, "X", sizes)}
         if X2 is None:
@@ -105,11 +168,8 @@ class KernelRoutine:
         integers = np.array([_number(e, known) for e in self.lowered.sizes], dtype=np.int64)
         factors = np.array([_number(e, known) for e in self.lowered.numbers], dtype=np.float64)
         call = [arrays[name] for name in self.lowered.arguments]
-        kernel = self._kernel
-        # The loops over samples are parallel already; with threads in BLAS too it is ten times
-        # slower on two cores.
-        with self._blas.limit(limits=1, user_api="blas"):
-            return kernel(*call, integers, factors)
+        p, q = (int(_number(sp.sympify(size), known)) for size in self.shape)
+        return [*call, integers, factors], (len(arrays["x"]), p, len(arrays["x2"]), q)
 
     def _samples(self, value: Any, name: str, sizes: Sizes) -> np.ndarray:
         array = as_real_array(value, name, 2)
@@ -175,7 +235,7 @@ def routine(
         Naming the node that has no translation.
     """
     lowered = lowered_kernel(expression, where, _leaves(net), net.activations)
-    return KernelRoutine(net, lowered, dict(values or {}))
+    return KernelRoutine(net, lowered, dict(values or {}), expression.shape)
 
 
 def _leaves(net: Network) -> dict[sp.MatrixSymbol, Leaf]:

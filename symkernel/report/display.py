@@ -32,7 +32,7 @@ _KNOWN = {"t", "s", "d", "a0", "b0", "alpha", "beta", "w"}
 def html(derivation: Derivation) -> str:
     """Return the law, its assumptions and its formulas; the steps unfold, without equations."""
     law = derivation.law
-    caveat = f"<p><b>{_safe(derivation.caveat)}</b></p>" if derivation.caveat else ""
+    caveat = f"<p><b>{_safe(derivation.notice)}</b></p>" if derivation.notice else ""
     steps = "".join(
         f"<li><b>{_safe(step.title)}</b>: {_safe(_trimmed(step.reason))}</li>"
         for step in derivation.steps
@@ -51,7 +51,7 @@ def markdown(derivation: Derivation) -> str:
     """Return the law, its assumptions, its formulas and the titles of its steps as Markdown."""
     law = derivation.law
     lines = [f"**{law.title}** ({derivation.rank}); {derivation.status}", ""]
-    lines += [f"**{derivation.caveat}**", ""] if derivation.caveat else []
+    lines += [f"**{derivation.notice}**", ""] if derivation.notice else []
     lines.append(derivation.assumptions._repr_markdown_())
     for text in _formulas(derivation, "$$\n{}\n$$"):
         lines += ["", text]

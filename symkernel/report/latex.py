@@ -131,7 +131,7 @@ def fragment_of(derivation: Derivation, names: Mapping[str, str] | None = None) 
     for citation in law.citations:
         head += [f"%   {line}" for line in _bibtex(citation).splitlines()]
     used = [
-        v.assumption if v.holds else f"{v.assumption} ({v.word})"
+        v.assumption if v.holds and not v.warning else f"{v.assumption} ({v.word})"
         for v in derivation.assumptions
         if v.law == law.name
     ]
@@ -179,8 +179,8 @@ def _outcome(step: Step, names: Mapping[str, str] | None) -> str:
 
 
 def _result(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable[str]:
-    if derivation.caveat:
-        yield rf"\textbf{{{_capital(prose(derivation.caveat, names))}.}}"
+    if derivation.notice:
+        yield rf"\textbf{{{_capital(prose(derivation.notice, names))}.}}"
     if len(derivation.problem.curriculum.phases) > 1:
         yield prose(_PHASES, names)
     formulas = derivation.formulas

@@ -6,18 +6,14 @@ axis at once: it is not on the hot path, and it judges the compiled program in t
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping
-from functools import cache, cached_property
-from types import MappingProxyType, ModuleType
+from functools import cached_property
+from types import MappingProxyType
 
 import numpy as np
 
-from symkernel.codegen.activations import bodies_of, body_of
-from symkernel.codegen.cache import load
+from symkernel.codegen.activation_values import value_and_slope
 from symkernel.errors import refuse_large
-from symkernel.numerics import elementary
-from symkernel.problem.activation import Activation
 from symkernel.problem.modes import common_basis
 from symkernel.problem.moments import as_shares, excess_loss
 from symkernel.problem.network import Network
@@ -27,28 +23,6 @@ from symkernel.problem.task import Task
 from symkernel.simulation.layout import Layout
 from symkernel.simulation.moments import why_not
 from symkernel.trajectory import Field, Undetermined
-
-_FILL = """
-
-@numba.njit("void(f8[::1], f8[::1], f8[::1])", cache=True, nogil=True, error_model="numpy")
-def fill(z, value, slope):
-    for k in range(z.size):
-        value[k], slope[k] = {body}(z[k])
-"""
-
-
-@cache
-def _compiled(activation: Activation) -> ModuleType:
-    body, text = body_of(activation), bodies_of([activation])
-    return load(inspect.getsource(elementary) + text + _FILL.format(body=body), "activation")
-
-
-def value_and_slope(activation: Activation, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return an activation and its derivative at each entry."""
-    flat = np.array(z).reshape(-1)  # a copy: the samples of a task cannot be written to
-    value, slope = np.empty_like(flat), np.empty_like(flat)
-    _compiled(activation).fill(flat, value, slope)
-    return value.reshape(z.shape), slope.reshape(z.shape)
 
 
 class Pass:

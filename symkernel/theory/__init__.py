@@ -5,12 +5,14 @@ from symkernel.theory import (
     aligned_modes,
     deep_linear,
     diagonal_network,
+    frozen_kernel,
     gated_modes,
     gram_diagonal,
     lambda_balanced,
     memoryless_gram,
     neural_race,
     reduced_flow,
+    relinearised,
     single_unit,
     two_eigenvalues,
 )
@@ -28,6 +30,8 @@ LAWS: tuple[Law, ...] = (
     neural_race.LAW,
     memoryless_gram.LAW,
     reduced_flow.LAW,
+    frozen_kernel.LAW,
+    relinearised.LAW,
 )
 
 

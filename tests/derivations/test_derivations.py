@@ -104,7 +104,15 @@ def _wrong_claims():
     reversal = import_module("symkernel.derivations.reversal")
     memoryless = import_module("symkernel.derivations.memoryless_gram")
     general = import_module("symkernel.derivations.reduced_flow")
+    frozen = import_module("symkernel.derivations.frozen_kernel")
     return {
+        "twice the kernel": lambda: frozen.residual(2 * frozen.KAPPA),
+        "the other label": lambda: frozen.conflict(0.5),
+        "twice the stable limit": lambda: frozen.steps(4.0),
+        "half the stable limit": lambda: frozen.steps(1.0),
+        "as slow as the units": lambda: frozen.width_of_output(-0.5),
+        "as fast as the output": lambda: frozen.width_of_hidden(-1.0),
+        "second order in the scale": lambda: frozen.scale_of_output(-2.0),
         "half the rate": lambda: saxe.balanced_mode(saxe.SIGMOID.subs(saxe.t, saxe.t / 2)),
         "twice the time": lambda: saxe.learning_time(2 * saxe.LEARNING_TIME),
         "wrong sign of the imbalance": lambda: saxe.hyperbolic_form(sign=-1),

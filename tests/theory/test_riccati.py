@@ -10,6 +10,7 @@ from scipy.linalg import expm
 
 from symkernel.codegen.algorithms import (
     AlgorithmNode,
+    DecayIntegral,
     Propagator,
     PropagatorIntegral,
     compile_algorithm,
@@ -17,7 +18,8 @@ from symkernel.codegen.algorithms import (
 )
 from symkernel.errors import Unlowerable
 from symkernel.identities import rational_orthogonal
-from symkernel.theory import riccati
+from symkernel.theory import residual_integral, riccati
+from symkernel.theory.residual_integral import ResidualIntegral, symbolic_integral
 from symkernel.theory.riccati import RiccatiFlow, symbolic_node
 
 NODES = AlgorithmNode.__subclasses__()
@@ -45,14 +47,18 @@ def gap(found: np.ndarray, exact: np.ndarray) -> float:
 
 
 def test_there_are_nodes() -> None:
-    assert RiccatiFlow in NODES
+    assert {RiccatiFlow, ResidualIntegral} <= set(NODES)
+
+
+_SYMBOLIC = {RiccatiFlow: symbolic_node, ResidualIntegral: symbolic_integral}
+_PRECISE = {RiccatiFlow: riccati, ResidualIntegral: residual_integral}
 
 
 def exact_case(node: type, eigenvalues: list[int]) -> dict:
-    assert node is RiccatiFlow, "give the new node a symbolic case of its own here"
+    assert node in _SYMBOLIC, "give the new node a symbolic case of its own here"
     n = len(eigenvalues)
     vectors = rational_orthogonal(n, 2)
-    made = symbolic_node(n, 2)
+    made = _SYMBOLIC[node](n, 2)
     F, Q0, t = made.args
     entries = sp.Matrix(n, 2, lambda i, j: sp.Rational(2 * i - 3 * j + 1, i + j + 2))
     values = {F: vectors * sp.diag(*eigenvalues) * vectors.T, Q0: entries}
@@ -76,6 +82,14 @@ def test_definition_solves_its_equation_exactly(node: type, eigenvalues: list[in
 def mutations(definition: sp.MatrixExpr, node: AlgorithmNode) -> list[sp.MatrixExpr]:
     """Return the definition with one sign or one factor changed."""
     F, _, t = node.args
+    if isinstance(node, ResidualIntegral):
+        whole = DecayIntegral(F, t)
+        return [
+            definition.xreplace({whole: -whole}),
+            definition.xreplace({whole: DecayIntegral(F, 2 * t)}),
+            definition.xreplace({whole: Propagator(F, t)}),
+            2 * definition,
+        ]
     one = sp.Identity(node.args[1].shape[1])
     return [
         definition.xreplace({one: -one}),
@@ -96,8 +110,7 @@ def test_a_definition_with_one_change_does_not(node: type) -> None:
 
 @pytest.mark.parametrize("node", NODES)
 def test_algorithm_is_the_definition_at_sixty_digits(node: type) -> None:
-    assert node is RiccatiFlow
-    assert riccati.check_precision(stream(7), 40).passed
+    assert _PRECISE[node].check_precision(stream(7), 40).passed
 
 
 def test_a_generator_without_an_algorithm_is_refused() -> None:
@@ -110,8 +123,9 @@ def test_a_generator_without_an_algorithm_is_refused() -> None:
         compile_algorithm(int)
 
 
-def test_source_stands_alone_and_is_what_runs() -> None:
-    source = compile_algorithm(RiccatiFlow).source
+@pytest.mark.parametrize("node", NODES)
+def test_source_stands_alone_and_is_what_runs(node: type) -> None:
+    source = compile_algorithm(node).source
     assert "def evaluate" in source
     assert "import symkernel" not in source
     assert "from symkernel" not in source

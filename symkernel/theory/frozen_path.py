@@ -1,0 +1,347 @@
+r"""A linearised network on its way through a curriculum, and what is observed on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from symkernel.errors import (
+    InvalidArgument,
+    OutsideValidity,
+    ShapeMismatch,
+    as_positive,
+    as_real_array,
+    as_times,
+    refuse_large,
+)
+from symkernel.problem.curriculum import Curriculum
+from symkernel.problem.problem import Problem
+from symkernel.theory.frozen_solver import Solver, solver
+from symkernel.theory.frozen_system import LinearSystem, batches, gates_of
+from symkernel.theory.pseudo_kernel import ntk
+from symkernel.theory.tangent_pass import TangentPass
+from symkernel.theory.two_layer_path import phases_at, within_phases
+from symkernel.trajectory import Field, Trajectory, Undetermined
+
+# The movement of the kernel is looked at on so many outputs of samples at most.
+_LOOKED_AT = 256
+_MOST_STEPS = 2**53
+# Jacobians of so many numbers are made; larger kernels are compiled.
+_FEW_NUMBERS = 2**21
+
+
+@dataclass(frozen=True, eq=False)
+class Clock:
+    """When the trajectory is looked at: by flow times, or by steps of gradient descent.
+
+    Attributes
+    ----------
+    times : ndarray, shape (n_times,)
+        Flow times.
+    position : ndarray of int, shape (n_times,)
+        The phase that runs at each.
+    step : float
+        Learning rate of gradient descent, 0 for the flow.
+    steps : ndarray of int or None
+        With a learning rate: the steps.
+    starts : tuple of float
+        With a learning rate: the step at which each phase starts.
+    """
+
+    times: np.ndarray
+    position: np.ndarray
+    step: float = 0.0
+    steps: np.ndarray | None = None
+    starts: tuple[float, ...] = ()
+
+    @classmethod
+    def of(cls, curriculum: Curriculum, times: object, learning_rate: object) -> Clock:
+        """Return the clock; with a learning rate phases and times are rounded to whole steps."""
+        if learning_rate is None:
+            clock, position = phases_at(curriculum, times)
+            return cls(clock, position)
+        rate = as_positive(learning_rate, "learning_rate")
+        counted = np.rint(as_times(times) / rate)
+        if counted[-1] >= _MOST_STEPS:
+            raise InvalidArgument(
+                f"Argument 'times' must be reached in fewer than 2^53 steps, but takes "
+                f"{counted[-1]:g} of {rate:g}; use a larger learning rate."
+            )
+        if counted[-1] > np.rint(curriculum.end / rate):
+            raise OutsideValidity(
+                f"The curriculum ends at flow time {curriculum.end:g}, but {counted[-1]:g} steps "
+                f"of {rate:g} were asked for; give its last phase a longer duration, or None."
+            )
+        starts = np.rint(np.array(curriculum.starts) / rate)
+        position = np.maximum(np.searchsorted(starts, counted, side="left") - 1, 0)
+        return cls(counted * rate, position, rate, counted.astype(np.int64), tuple(starts))
+
+    def phases(self, curriculum: Curriculum) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield each phase that is reached with the times, or steps, since its start.
+
+        The end of a phase is the last of them, save in the last phase that is looked at.
+        """
+        if self.steps is None:
+            yield from within_phases(curriculum, self.times, self.position)
+            return
+        for k, start in enumerate(self.starts):
+            inside = self.steps[self.position == k] - start
+            local = (
+                inside
+                if k + 1 == len(self.starts)
+                else np.append(inside, self.starts[k + 1] - start)
+            )
+            if not local.size:
+                break
+            yield k, local
+
+
+@dataclass(frozen=True, eq=False)
+class View:
+    """Where a trajectory is looked at: the samples of the running phase, or inputs of one's own.
+
+    Attributes
+    ----------
+    passes : tuple of TangentPass
+        One for each phase, linearised where the displacements count from.
+    """
+
+    passes: tuple[TangentPass, ...]
+
+    @classmethod
+    def of(cls, problem: Problem, at: object, gates: Mapping[str, Any] | None) -> View | None:
+        """Return the view of inputs `at`, or None if none are given.
+
+        Raises
+        ------
+        ShapeMismatch, InvalidArgument
+            If the inputs or their gates do not fit.
+        """
+        if at is None:
+            if gates is not None:
+                raise InvalidArgument("Argument 'gates' must come with inputs 'X', not alone.")
+            return None
+        X, net = as_real_array(at, "X", 2), problem.network
+        if X.shape[1] != int(net.inputs):
+            raise ShapeMismatch(
+                f"Argument 'X' must be of shape (n_samples, {net.inputs}), not {X.shape}."
+            )
+        one = TangentPass(net, problem.weights.arrays, X, gates_of(net, gates or {}, len(X)))
+        return cls((one,) * len(problem.curriculum.phases))
+
+
+@dataclass(frozen=True, eq=False)
+class FrozenPath:
+    """Observables of a linearised network; each is computed when it is asked for.
+
+    Attributes
+    ----------
+    problem : Problem
+    clock : Clock
+    systems : tuple of LinearSystem
+        One for each phase.
+    flats : ndarray, shape (n_times, count)
+        Displacements of the trained parameters.
+    view : View
+        Where activities are looked at.
+    notes : tuple of str
+        How it was solved.
+    """
+
+    problem: Problem
+    clock: Clock
+    systems: tuple[LinearSystem, ...]
+    flats: np.ndarray
+    view: View
+    notes: tuple[str, ...] = ()
+    is_probe: bool = False
+
+    @cached_property
+    def weights(self) -> dict[str, np.ndarray]:
+        """All weights by name."""
+        return self.systems[0].layout.moved(self.problem.weights.arrays, self.flats)
+
+    def node(self, name: str) -> np.ndarray:
+        """Return the activity of a node, (n_times, n_samples, size)."""
+        node, passes = self.problem.network.node(name), self.view.passes
+        shape = (len(self.flats), len(passes[0].X), int(node.size))
+        refuse_large(shape, name)
+        out = np.empty(shape)
+        for k in np.unique(self.clock.position):
+            here = np.flatnonzero(self.clock.position == k)
+            for part in batches(len(here), passes[k].numbers):
+                rows = here[part]
+                out[rows] = passes[k].values[node] + passes[k].forward(self.flats[rows], node)
+        return out
+
+    def training_outputs(self) -> np.ndarray:
+        """Return the outputs on the samples of the first phase, (n_times, n_samples, n_outputs)."""
+        tangent = self.systems[0].tangent
+        output = tangent.net.output
+        return tangent.values[output] + tangent.forward(self.flats, output)
+
+    def hidden_gram(self) -> np.ndarray:
+        """Return inner products of the linearised hidden activities."""
+        hidden = self.node("hidden")
+        refuse_large((len(hidden), hidden.shape[1], hidden.shape[1]), "hidden_gram")
+        return hidden @ hidden.transpose(0, 2, 1)
+
+    def task_losses(self) -> np.ndarray:
+        """Return the loss on the task of every phase, (n_times, n_phases)."""
+        columns: list[np.ndarray] = []
+        for k, system in enumerate(self.systems):
+            known = [j for j in range(k) if self.systems[j] is system]
+            columns.append(columns[known[0]] if known else _losses(system, self.flats))
+        return np.stack(columns, axis=1)
+
+    def loss(self) -> np.ndarray:
+        """Return the loss on the task of the running phase."""
+        return self.task_losses()[np.arange(len(self.flats)), self.clock.position]
+
+    def ntk(self) -> np.ndarray:
+        """Return the frozen tangent kernel of the running phase's samples, at every time."""
+        samples, outputs = self.problem.curriculum.phases[0].task.Y.shape
+        refuse_large((len(self.flats), samples, outputs, samples, outputs), "ntk")
+        kernels = [_kernel(system.tangent, system.tangent.weights) for system in self.systems]
+        return np.stack([kernels[k] for k in self.clock.position])
+
+    def kernel_movement(self) -> np.ndarray:
+        """Return the relative change of the tangent kernel at the predicted weights."""
+        return np.array([
+            movement(self.systems[k].tangent, {n: w[row] for n, w in self.weights.items()})
+            for row, k in enumerate(self.clock.position)
+        ])  # fmt: skip
+
+    def _observed(self) -> dict[str, Field]:
+        """Return fields on samples, or why there are none."""
+        alike = self.is_probe or len({len(p.X) for p in self.view.passes}) == 1
+        reason = Undetermined(
+            "the tasks of the curriculum have different numbers of samples; ask for inputs of your "
+            "own with compiled.predict"
+        )
+
+        def of(name: str) -> Callable[[], np.ndarray]:
+            return lambda: self.node(name)
+
+        return {name: of(name) if alike else reason for name in self.problem.network.nodes}
+
+    def trajectory(self) -> Trajectory:
+        """Return everything as fields of a trajectory."""
+        nodes = self._observed()
+        no_hidden = Undetermined("the network has no node 'hidden'")
+        hidden = nodes.get("hidden", no_hidden)
+        samples = {len(system.task.X) for system in self.systems}
+        kernel: Field = self.ntk if len(samples) == 1 else nodes["output"]
+        fields: dict[str, Field] = {
+            "outputs": nodes["output"],
+            "hidden": hidden,
+            "hidden_gram": hidden if isinstance(hidden, Undetermined) else self.hidden_gram,
+            "ntk": kernel,
+            "weights": lambda: self.weights,
+            "loss": self.loss,
+            "task_losses": self.task_losses,
+            "kernel_movement": self.kernel_movement,
+        }
+        labels = {} if self.is_probe else self.problem.curriculum.phases[0].task.labels
+        return Trajectory(
+            self.clock.times,
+            fields,
+            self.clock.steps,
+            labels,
+            "theory",
+            nodes,
+            (*self.problem.conventions, *self.notes),
+        )
+
+
+def _losses(system: LinearSystem, flats: np.ndarray) -> np.ndarray:
+    return (system.in_batches(flats) ** 2).sum(axis=1) / 2
+
+
+def _kernel(tangent: TangentPass, weights: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the tangent kernel at weights: of few samples by the Jacobian's rows, uncompiled."""
+    shape = len(tangent.X), int(tangent.net.outputs)
+    size = shape[0] * shape[1]
+    if size * max(tangent.layout.count, tangent.numbers) <= _FEW_NUMBERS:
+        there = TangentPass(tangent.net, weights, tangent.X, tangent.gates)
+        rows = there.backward(np.eye(size).reshape(size, *shape))
+        return (rows @ rows.T).reshape(*shape, *shape)
+    gates = {name: np.ascontiguousarray(gate) for name, gate in tangent.gates.items()}
+    routine = ntk(tangent.net).compile()
+    return routine(np.ascontiguousarray(tangent.X), None, weights, gates or None)
+
+
+def movement(
+    tangent: TangentPass, weights: Mapping[str, np.ndarray], most: int = _LOOKED_AT
+) -> float:
+    r"""Return $|\Theta - \Theta_0|/|\Theta_0|$ at weights, on some evenly chosen samples.
+
+    Parameters
+    ----------
+    tangent : TangentPass
+    weights : mapping of str to ndarray
+    most : int
+        Outputs of samples that are looked at.
+    """
+    few = max(1, most // int(tangent.net.outputs))
+    rows = np.unique(np.linspace(0, len(tangent.X) - 1, few).round().astype(int))
+    gates = {name: gate[rows] for name, gate in tangent.gates.items()}
+    some = TangentPass(tangent.net, tangent.weights, tangent.X[rows], gates)
+    before, after = _kernel(some, tangent.weights), _kernel(some, weights)
+    size = float(np.linalg.norm(before))
+    gap = float(np.linalg.norm(after - before))
+    return gap / size if size else float("inf") if gap else 0.0
+
+
+def systems_of(problem: Problem, weights: Mapping[str, np.ndarray]) -> tuple[LinearSystem, ...]:
+    """Return the linearised system of each phase; phases of one task share theirs."""
+    made: list[tuple[Any, LinearSystem]] = []
+    for phase in problem.curriculum.phases:
+        known = [system for task, system in made if task is phase.task]
+        made.append(
+            (phase.task, known[0] if known else LinearSystem.of(problem, phase.task, weights))
+        )
+    return tuple(system for _, system in made)
+
+
+def refuse_unstable(found: Solver, step: float) -> None:
+    """Refuse steps beyond which the descent of the linearised network diverges.
+
+    Raises
+    ------
+    InvalidArgument
+        With the stable limit.
+    """
+    if step and not step * found.largest < 2:
+        raise InvalidArgument(
+            f"Argument 'learning_rate' must be below the stable limit {2 / found.largest:.6g}, 2 / "
+            f"(largest eigenvalue of the weighted tangent kernel), not {step:g}: the descent of "
+            f"the linearised network diverges there."
+        )
+
+
+def through(
+    problem: Problem, clock: Clock, systems: tuple[LinearSystem, ...]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """Return displacements at every time, and how they were found."""
+    count = systems[0].layout.count
+    refuse_large((len(clock.times), count), "weights")
+    flats, at = np.empty((len(clock.times), count)), np.zeros(count)
+    solvers: dict[int, Solver] = {}
+    notes: dict[str, None] = {}
+    for k, local in clock.phases(problem.curriculum):
+        system = systems[k]
+        if id(system) not in solvers:
+            solvers[id(system)] = solver(system)
+        solved = solvers[id(system)]
+        added = solved.displaced(system.residual(at), local, clock.step)
+        refuse_unstable(solved, clock.step)
+        here = np.flatnonzero(clock.position == k)
+        flats[here] = at + added[: len(here)]
+        at = at + added[-1]
+        notes[solved.words] = None
+    return flats, tuple(notes)
