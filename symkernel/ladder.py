@@ -144,10 +144,9 @@ def _symbolic(derivation: Derivation) -> Rung:
     steps = [(step.title, step.check()) for step in derivation.steps]
     rules = [(r.rule, r.prove()) for r in derivation.derived.routine().rewritings]
     failed = [f"{title}: {e.figure}" for title, e in (*steps, *rules) if not e.passed]
-    figure = "; ".join(failed) or (
-        f"{len(steps)} of {len(steps)} steps and {len(rules)} of {len(rules)} rewriting rules "
-        f"proven"
-    )
+    parts = [(len(steps), "steps"), (len(rules), "rewriting rules")]
+    counts = " and ".join(f"{n} of {n} {kind}" for n, kind in parts if n)
+    figure = "; ".join(failed) or f"{counts} proven"
     return Rung(1, _TITLES[1], not failed, figure, "exact")
 
 

@@ -127,8 +127,8 @@ class _Findings:
         left = [name for name in self.unknown if name not in worst and name not in self.steps]
         several = f" in {self.problems} problems" if self.problems > 1 else ""
         words = f"printed = computed to {max(worst.values()):.0e}{several}: {', '.join(named)}"
-        if self.steps:
-            words += f", {len(worst) - len(named)} of {len(self.steps)} matrix equations"
+        if len(worst) > len(named):
+            words += f", {len(worst) - len(named)} matrix equations of the steps"
         return Evidence(True, f"{words}; not compared: {', '.join(left)}" if left else words)
 
 
