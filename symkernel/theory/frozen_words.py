@@ -59,6 +59,11 @@ def matrix(name: str) -> sp.MatrixSymbol:
     return sp.MatrixSymbol(name, *SHAPES[name])
 
 
+def _meanings(**texts: str) -> tuple[tuple[Any, str], ...]:
+    """Return what matrices stand for, by name."""
+    return tuple((matrix(name), text) for name, text in texts.items())
+
+
 @dataclass(frozen=True)
 class FrozenWords:
     """The derivation for a problem, which enters by its loss and, in one check, by its network.
@@ -236,6 +241,15 @@ class FrozenWords:
                 "initial weights",
                 (self._eq("f", self.linear["f"]), self._eq("h", self.linear["h"])),
                 self.check_jacobian,
+                _meanings(
+                    f="outputs on all samples",
+                    f_0="the same at the start",
+                    h="the node at the inputs asked for",
+                    h_0="the same at the start",
+                    J="Jacobian of f by the trained parameters, at the start",
+                    J_h="Jacobian of h",
+                    d="displacement of the trained parameters",
+                ),
             ),
             Step(
                 "Gradient flow",
@@ -243,12 +257,19 @@ class FrozenWords:
                 "rates of the parameters, r = f - y",
                 (self._eq("d", self.flow, rate=True),),
                 self.check_flow,
+                _meanings(
+                    D="weights of the samples in the loss's mean, on the diagonal",
+                    R="learning rates of the parameters, on the diagonal",
+                    r="residual f - y",
+                    y="targets",
+                ),
             ),
             Step(
                 "Reduced equation",
-                "the residual obeys a linear equation of its own, with the tangent kernel Theta",
+                "the residual obeys a linear equation of its own, with the tangent kernel",
                 (self._eq("Theta", theta), self._eq("r", self.reduced, rate=True)),
                 self.check_reduced,
+                _meanings(Theta="tangent kernel of the training samples"),
             ),
             Step(
                 "Symmetric form",
@@ -260,6 +281,11 @@ class FrozenWords:
                     self._eq("rho", -Words.of("M", "rho"), rate=True),
                 ),
                 self.check_weighted,
+                _meanings(
+                    C="root of D",
+                    rho="weighted residual",
+                    M="weighted tangent kernel",
+                ),
             ),
             Step(
                 "Solution",
@@ -267,6 +293,11 @@ class FrozenWords:
                 "residual, and grows linearly where M has an eigenvalue 0",
                 (sp.Eq(matrix("g"), self.integral, evaluate=False),),
                 self.check_solution,
+                _meanings(
+                    g="integral of the weighted residual",
+                    rho_0="weighted residual at the start",
+                    r_0="residual at the start",
+                ),
             ),
             Step(
                 "Displacement and hidden activity",
@@ -279,6 +310,7 @@ class FrozenWords:
                     self._eq("h", self.solved["h"]),
                 ),
                 self.check_displacement,
+                _meanings(K_h="pseudo-kernel of the node by the training samples"),
             ),
         )
 
@@ -346,7 +378,7 @@ class FrozenWords:
         )  # fmt: skip
 
 
-_LOSS = sp.Symbol("loss", nonnegative=True)
+_LOSS = notation.register(sp.Symbol("loss", nonnegative=True), r"\mathcal{L}", "the loss")
 
 
 def _named(net: Any, node: Any) -> str:
