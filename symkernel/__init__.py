@@ -36,6 +36,7 @@ _FACE = {
     "check_claim": "symkernel.claims",
 }
 _ROOMS = {
+    "analysis": "symkernel.analysis",
     "weights": "symkernel.weights",
     "nodes": "symkernel.nodes",
     "pathways": "symkernel.pathways",
