@@ -13,6 +13,8 @@ from symkernel.ladder_structure import horizon
 from symkernel.problem.problem import Problem
 from symkernel.trajectory import Trajectory
 
+# Times for each one of the other rungs.
+_BETWEEN = 12
 _TITLE = "flow: what the accepted violation costs"
 
 
@@ -36,7 +38,7 @@ def flow_costs(derivation: Derivation) -> tuple[dict[str, float], float]:
     from symkernel.simulation.flow import integrate_flow
 
     problem = derivation.problem
-    times = horizon(problem)
+    times = _densely(horizon(problem))
     theory = derivation.compile()(times)
     flow = _observed(problem, integrate_flow(problem, times).weights)
     known = "weights" in theory.available
@@ -53,6 +55,13 @@ def flow_costs(derivation: Derivation) -> tuple[dict[str, float], float]:
         for name, value in found.items()
     }
     return costs, float(times[-1])
+
+
+def _densely(times: np.ndarray) -> np.ndarray:
+    """Return times with others between them: the largest distance may stand anywhere."""
+    shares = np.linspace(0.0, 1.0, _BETWEEN, endpoint=False)
+    between = times[:-1, None] + np.diff(times)[:, None] * shares
+    return np.append(between, times[-1])
 
 
 def _observed(problem: Problem, weights: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

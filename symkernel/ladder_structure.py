@@ -24,22 +24,29 @@ _SEED = 1000
 _PRODUCTS = ("end_to_end", "input_gram", "readout_gram")
 # A flow is followed up to this many time constants of its fastest direction.
 _STIFFNESS = 1000.0
+# Times in each phase before the last.
+_EARLIER = 6
 
 
 def horizon(problem: Problem, strength: float = 50.0) -> np.ndarray:
     r"""Return flow times that cover learning: $s_{\max} t \le$ `strength`, not too stiff.
 
-    In a curriculum the last phase is covered, after all others.
+    In a curriculum every phase is covered, the last one most densely.
     """
-    task = problem.curriculum.phases[-1].task
+    starts, phases = problem.curriculum.starts, problem.curriculum.phases
+    earlier = [
+        start + np.linspace(0.0, 1.0, _EARLIER, endpoint=False) * phase.duration
+        for start, phase in zip(starts, phases[:-1], strict=False)
+    ]
+    task = phases[-1].task
     strongest = float(np.linalg.norm(task.Syx, 2))
     squares = sum(float(np.linalg.norm(w, 2)) ** 2 for w in problem.weights.arrays.values())
     fastest = max(strongest, squares * float(np.linalg.norm(task.Sxx, 2)))
     end = min(strength / strongest if strongest else np.inf, _STIFFNESS / fastest)
     end = end if np.isfinite(end) and end > 0 else 1.0
-    phase = problem.curriculum.phases[-1]
-    end = min(end, phase.duration) if phase.duration is not None else end
-    return np.concatenate([[0.0], problem.curriculum.starts[-1] + np.geomspace(1e-3, 1, 14) * end])
+    end = min(end, phases[-1].duration) if phases[-1].duration is not None else end
+    last = starts[-1] + np.append(0.0, np.geomspace(1e-3, 1, 14)) * end
+    return np.concatenate([*earlier, last])
 
 
 def end_to_end(problem: Problem, weights: Any) -> np.ndarray:
@@ -97,7 +104,7 @@ def structure_rung(problems: list[Problem], law: Law) -> Rung:
 
 def _times(problem: Problem) -> np.ndarray:
     # s t <= 10: later the weights only repeat themselves, and saddles amplify rounding.
-    return horizon(problem, 10.0)[[0, 5, 9, 14]]
+    return horizon(problem, 10.0)[[0, -10, -6, -1]]
 
 
 def _scale(weights: Any) -> float:

@@ -18,6 +18,7 @@ from symkernel.formula import Verdict
 from symkernel.ladder_cost import cost_rung, flow_costs
 from symkernel.problem.problem import Problem
 from symkernel.report.record import record
+from symkernel.simulation.flow import integrate_flow
 from symkernel.theory import LAWS
 
 NET = sk.Network.two_layer(inputs=2, hidden=3, outputs=2)
@@ -348,3 +349,20 @@ def test_a_law_without_formulas_of_modes_has_no_such_cost():
     assert set(flow_costs(bare)[0]) == {"output map", "hidden Gram", "weights"}
     with pytest.raises(OutsideValidity):
         bare.mode(0)
+
+
+def test_the_cost_is_looked_for_in_every_phase() -> None:
+    """The approximation is worst where a learned task is given up, in the middle of the run."""
+    task = sk.Task.from_modes([2.0, 1.0])
+    net = sk.Network.two_layer(2, 2, 2)
+    w0 = sk.weights.lambda_balanced(net, lam=1e-3, scale=0.01, seed=3)
+    stream = np.random.default_rng(5)
+    noisy = {k: v * (1 + 0.03 * stream.standard_normal(v.shape)) for k, v in w0.arrays.items()}
+    phases = [sk.Phase(task, 6), sk.Phase(task.reversed(), 6), sk.Phase(task)]
+    curriculum, w1 = sk.Curriculum(phases), sk.weights.from_arrays(net, noisy)
+    d = sk.derive(net, curriculum, w1, law="lambda_balanced", tolerance=0.5)
+    times = np.linspace(0.0, 40.0, 2001)
+    true = integrate_flow(d.problem, times).weights
+    maps = true["W2"] @ true["W1"]
+    gap = np.abs(d.compile()(times).end_to_end - maps).max() / np.abs(maps).max()
+    assert 0.95 * gap < flow_costs(d)[0]["output map"] < 1.01 * gap

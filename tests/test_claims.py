@@ -295,3 +295,15 @@ def test_a_simulation_of_another_problem_is_said_to_be_of_no_use() -> None:
     report = sk.check_claim(RIGHT, ("mode", 0), PROBLEM, against=sim)
     assert verdicts(report)[5] is None
     assert "nothing was compared with the simulation" in report.notes[-1]
+
+
+def test_a_claim_that_is_wrong_within_an_earlier_phase_fails() -> None:
+    """It is right at the start of that phase, at its end, and in the whole of the next one."""
+    net, first = sk.Network.two_layer(1, 1, 1), sk.Task.from_modes([2])
+    cur = sk.Curriculum([sk.Phase(first, 3), sk.Phase(sk.Task.from_modes([1]))])
+    w0 = sk.weights.aligned(net, first, a=sp.Rational(1, 10), b=sp.Rational(1, 10))
+    later = 1 / (1 + (1 / RIGHT.subs(T, 3) - 1) * sp.exp(-2 * (T - 3)))
+    bump = 1 + sp.sin(sp.pi * T / 3) ** 2
+    for early, holds in ((RIGHT, True), (RIGHT * bump, False)):
+        claim = sp.Piecewise((early, T < 3), (later, True))
+        assert sk.check_claim(claim, ("mode", 0), (net, cur, w0)).passed is holds

@@ -220,13 +220,14 @@ def _derive(problem: Problem) -> Derived:
         lambda index, phase: mode_values(problem, modes, index, phase),
         _fitting,
     )
+    tried = modes.tried
     return Derived(
         steps=derivation.steps,
         result=derivation.result,
         formulas=derivation.formulas,
         routine=lambda: side_routine(modes),
         limits=mode_limits(modes),
-        precision=lambda stream, draws: check_precision(modes, side_routine(modes), stream, draws),
+        precision=lambda stream, draws: check_precision(tried, side_routine(tried), stream, draws),
         **bound,
         numbers=mode_numbers,
     )

@@ -144,13 +144,14 @@ def _derive(problem: Problem) -> Derived:
         _, reduced, solved = law.solution.steps()
         return (*diagonal_steps(flow), _of_coefficient(reduced), solved)
 
+    tried = flow.tried
     return Derived(
         steps=steps,
         result=law.result,
         formulas=law.formulas,
         routine=lambda: side_routine(flow),
         limits=mode_limits(flow),
-        precision=lambda stream, draws: check_precision(flow, side_routine(flow), stream, draws),
+        precision=lambda stream, draws: check_precision(tried, side_routine(tried), stream, draws),
         mode=bound["mode"],
         learning_time=bound["learning_time"],
         numbers=diagonal_numbers,

@@ -286,13 +286,14 @@ def _derive(problem: Problem) -> Derived:
     bound = per_mode(
         problem, modes, derivation, lambda i, phase: _values(state, modes, i, phase), fitting
     )
+    tried = modes.tried
     return Derived(
         steps=derivation.steps,
         result=derivation.result,
         formulas=derivation.formulas,
         routine=lambda: SideRoutine(modes),
         limits=(*mode_limits(modes), *rate_limits(state.flow, modes)),
-        precision=lambda stream, draws: check_precision(modes, SideRoutine(modes), stream, draws),
+        precision=lambda stream, draws: check_precision(tried, SideRoutine(tried), stream, draws),
         numbers=gated_numbers,
         **bound,
     )

@@ -207,13 +207,14 @@ def _derive(problem: Problem) -> Derived:
             observable_step(modes, aligned=False),
         )
 
+    tried = modes.tried
     return Derived(
         steps=steps,
         result=law.result,
         formulas=lambda: _formulas(solution, modes),
         routine=lambda: side_routine(modes),
         limits=mode_limits(modes),
-        precision=lambda stream, draws: check_precision(modes, side_routine(modes), stream, draws),
+        precision=lambda stream, draws: check_precision(tried, side_routine(tried), stream, draws),
         **bound,
         numbers=mode_numbers,
     )

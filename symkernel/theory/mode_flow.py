@@ -55,6 +55,20 @@ class Drive:
         entry = {notation.s: strength, notation.d: variance}
         return replace(self, sigma=self.sigma.subs(entry), delta=self.delta.subs(entry))
 
+    @property
+    def unknowns(self) -> tuple[sp.Symbol, ...]:
+        """Rates, sizes and factors that are symbols; trajectories have numbers for them."""
+        given = {notation.s, notation.d}
+        found = (v.free_symbols for v in vars(self).values() if isinstance(v, sp.Expr))
+        return tuple(sorted(set().union(*found) - given, key=str))
+
+    @property
+    def tried(self) -> Self:
+        """The same with 1 for each unknown: for checks in numbers."""
+        ones = dict.fromkeys(self.unknowns, 1)
+        parts = {k: v.subs(ones) for k, v in vars(self).items() if isinstance(v, sp.Expr)}
+        return replace(self, **parts)
+
     def in_decimals(self) -> Self:
         """Return the same with its numbers evaluated."""
         numbers = {k: sp.N(v) for k, v in vars(self).items() if isinstance(v, sp.Expr)}

@@ -191,13 +191,14 @@ def _derive(problem: Problem) -> Derived:
         entry = {notation.d: d, _TIME: _TIME - start}
         return Result({name: e.xreplace(entry) for name, e in found.items()})
 
+    tried = flow.tried
     return Derived(
         steps=lambda: _steps(flow),
         result=lambda: _result(_rank_one(flow), 0),
         formulas=lambda: _formulas(flow),
         routine=lambda: unit_routine(flow),
         limits=unit_limits(flow),
-        precision=lambda stream, draws: unit_precision(flow, unit_routine(flow), stream, draws),
+        precision=lambda stream, draws: unit_precision(tried, unit_routine(tried), stream, draws),
         mode=mode,
         numbers=unit_numbers,
     )

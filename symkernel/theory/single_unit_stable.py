@@ -170,5 +170,5 @@ def unit_routine(flow: ModeFlow) -> ElementwiseRoutine:
         ("sigma", _G),
         ("pull", flow.delta / 2),
     )
-    arguments = (notation.s, notation.d, LAMBDA, p, q, plus, minus)
+    arguments = (notation.s, notation.d, LAMBDA, p, q, plus, minus, *flow.unknowns)
     return compile_elementwise(Lowered(arguments, _TIME, where, outputs, log))

@@ -281,5 +281,5 @@ def side_routine(modes: Drive) -> ElementwiseRoutine:
 @lru_cache(maxsize=16)
 def _driven(sigma: sp.Expr, delta: sp.Expr) -> ElementwiseRoutine:
     initial = {name: sp.Symbol(f"{name}_start", real=True) for name in ("w", "m", "P0", "Q0")}
-    arguments = (notation.s, notation.d, *initial.values())
+    arguments = (notation.s, notation.d, *initial.values(), *Drive(sp.S.One, sigma, delta).unknowns)
     return compile_elementwise(lower_modes(arguments, sigma, delta, initial))

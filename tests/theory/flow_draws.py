@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
@@ -22,13 +21,6 @@ BOUND = 1e-8
 CERTAIN = 1e-10
 # Largest share of draws that a law may refuse, and of times at which nobody judges.
 REFUSED, UNJUDGED = 0.03, 0.05
-
-
-def moments_of(problem: Problem) -> np.ndarray:
-    """Return the times of rung 4, and the middle and the end of every phase before the last."""
-    starts = problem.curriculum.starts
-    inside = [0.5 * (a + b) for a, b in pairwise(starts)]
-    return np.unique([*inside, *starts[1:], *horizon(problem)])
 
 
 def judged(law: Law, problem: Problem, times: np.ndarray) -> tuple[float, np.ndarray]:
@@ -53,7 +45,7 @@ def flow_gap(law: Law, problem: Problem, times: np.ndarray | None = None) -> flo
     """Return the largest error on a problem that the law accepts."""
     verdicts = law.test(problem)
     assert all(v.holds for v in verdicts), "\n".join(map(str, verdicts))
-    return judged(law, problem, moments_of(problem) if times is None else times)[0]
+    return judged(law, problem, horizon(problem) if times is None else times)[0]
 
 
 @dataclass(frozen=True)
@@ -80,7 +72,7 @@ def followed(law: Law, seeds: Iterable[int]) -> Followed:
         try:
             if not all(verdict.holds for verdict in law.test(problem)):
                 raise OutsideValidity("Refused by its own test.")
-            errors[seed], here = judged(law, problem, moments_of(problem))
+            errors[seed], here = judged(law, problem, horizon(problem))
             trusted.append(here)
         except OutsideValidity:
             refused.append(seed)

@@ -131,3 +131,15 @@ def test_flow_of_a_nonlinear_teacher_is_refused():
         sk.derive(net, task, w0)
     with pytest.raises(InvalidArgument, match="second moments"):
         sk.weights.aligned(net, task, a=0.1, b=0.1)
+
+
+@pytest.mark.parametrize("law", ["aligned_modes", "gram_diagonal", "single_unit"])
+@pytest.mark.parametrize("unknown", ["rates", "factor"])
+def test_symbols_in_rates_and_loss_reach_the_document_and_the_ladder(law, unknown):
+    s, a, first, second = sp.symbols("s a r_1 r_2", positive=True)
+    rates, factor = ([first, second], sp.S.Half) if unknown == "rates" else ([1, 1], first)
+    net, task = sk.Network.two_layer(1, 1, 1, rates=rates), sk.Task.from_modes(s)
+    w0 = sk.weights.aligned(net, task, a=a, b=a)
+    d = sk.derive(net, task, w0, law=law, loss=sk.SquaredError(factor))
+    assert d.latex().count(r"r_{1}") > 1
+    assert sk.check(d, draws=1, precision_draws=3).passed
