@@ -142,52 +142,62 @@ def _rounding(sigma: np.ndarray, blocks: Sequence[slice]) -> float:
     return 64.0 * float(np.finfo(float).eps) * (float(sigma[0]) / gap if gap > 0 else 1.0)
 
 
-# Parts below this share of what they could be are rounding, below its square where two small
-# factors are multiplied. A small gap beside a block lets other directions into it: then it is more.
-_NOISE = 1e-13
+# Two are enough for what commutes.
+_SWEEPS = 12
+# Two matrices L, R of norm 1 at most before they were restricted to a block. The turn of their
+# columns is wanted that makes the symmetric part of L^T R diagonal.
+_Part: TypeAlias = tuple[np.ndarray, np.ndarray]
 
 
-# Eigenvalues of a combination that are closer than this leave their directions uncertain by more
-# roundings than `Basis.rounding` allows for.
-_CLOSE = 0.1
-_SWEEPS = 3
-# A symmetric matrix, the size that it could have, and the share of it that counts as rounding.
-_Part: TypeAlias = tuple[np.ndarray, float, float]
-
-
-def _diagonalise(parts: Sequence[_Part]) -> np.ndarray:
+def _diagonalise(parts: Sequence[_Part], rounding: float) -> np.ndarray:
     """Return an orthogonal matrix that diagonalises symmetric matrices, if they commute.
 
     The eigenvectors of an incommensurate combination do it, save where two eigenvalues of the
-    combination are close by accident: there the pair is turned by all parts together, the best
-    separated one deciding (Cardoso and Souloumiac's joint angle).
+    combination are close, by accident or since both are small: there the pair is turned by all
+    parts together (Cardoso and Souloumiac's joint angle), each in units of its own rounding, so
+    that one that tells the two apart is not spoilt by one that holds nothing but rounding of them.
+    Two sweeps suffice then; where the parts do not commute, what is left does not fall.
     """
-    kept = []
-    for part, largest, noise in parts:
-        size = float(np.linalg.norm(part))
-        if size > noise * largest:
-            kept.append((part + part.T) / (2 * size))
-    n = parts[0][0].shape[0]
+    kept = [part for part in parts if np.linalg.norm(part[0].T @ part[1]) > _error(part, rounding)]
+    n = parts[0][0].shape[1]
     if not kept:
         return np.eye(n)
-    values, turn = np.linalg.eigh(sum(_MIX**k * part for k, part in enumerate(kept)))
-    values, turn = values[::-1], turn[:, ::-1].copy()
-    close = np.triu(values[:, None] - values < _CLOSE, 1)
-    if len(kept) == 1 or not close.any():
-        return turn
-    rotated = np.array([turn.T @ part @ turn for part in kept])
+    grams = [left.T @ right for left, right in kept]
+    mixed = sum(_MIX**k * gram / np.linalg.norm(gram) for k, gram in enumerate(grams))
+    turn = np.linalg.eigh((mixed + mixed.T) / 2)[1][:, ::-1].copy()
+    eps, before = float(np.finfo(float).eps), np.inf
     for _ in range(_SWEEPS):
-        coupled = np.abs(rotated).max(0) > np.finfo(float).eps / 4
-        for i, j in np.argwhere(close & coupled):
-            gap, both = rotated[:, i, i] - rotated[:, j, j], 2 * rotated[:, i, j]
-            level, mixed = gap @ gap - both @ both, 2 * gap @ both
-            angle = np.arctan2(mixed, level + np.hypot(level, mixed)) / 2
+        turned = [(left @ turn, right @ turn) for left, right in kept]
+        products = np.array([left.T @ right for left, right in turned])
+        matrices = (products + products.transpose(0, 2, 1)) / 2
+        errors = np.array([_errors(part, eps) for part in turned])
+        excess = np.triu((np.abs(matrices) / errors).max(0), 1)
+        pairs, left_over = np.argwhere(excess > 1), float(excess.max())
+        if not len(pairs) or left_over > before / 2:
+            break
+        before = left_over
+        for i, j in pairs:
+            unit = errors[:, i, j]
+            gap, both = (matrices[:, i, i] - matrices[:, j, j]) / unit, 2 * matrices[:, i, j] / unit
+            level, cross = gap @ gap - both @ both, 2 * gap @ both
+            angle = np.arctan2(cross, level + np.hypot(level, cross)) / 2
             c, s = np.cos(angle), np.sin(angle)
             plane = np.array([[c, -s], [s, c]])
             turn[:, [i, j]] = turn[:, [i, j]] @ plane
-            rotated[:, :, [i, j]] = rotated[:, :, [i, j]] @ plane
-            rotated[:, [i, j], :] = plane.T @ rotated[:, [i, j], :]
+            matrices[:, :, [i, j]] = matrices[:, :, [i, j]] @ plane
+            matrices[:, [i, j], :] = plane.T @ matrices[:, [i, j], :]
     return turn
+
+
+def _error(part: _Part, rounding: float) -> float:
+    """Return what rounding of both factors does to their product."""
+    return rounding * sum(float(np.linalg.norm(factor)) for factor in part)
+
+
+def _errors(part: _Part, rounding: float) -> np.ndarray:
+    """Return what rounding of both factors does to the products of two columns."""
+    sizes = sum(np.linalg.norm(factor, axis=0) for factor in part)
+    return np.maximum(rounding * np.add.outer(sizes, sizes), np.finfo(float).tiny)
 
 
 @dataclass(frozen=True)
@@ -198,64 +208,67 @@ class _Freedom:
     weights: tuple[np.ndarray, np.ndarray] | None
     rounding: float
 
-    @property
-    def _squared(self) -> float:
-        """Share below which a product of two small factors is rounding."""
-        return max(_NOISE, self.rounding) ** 2
-
     def _input_parts(self, V: np.ndarray) -> list[_Part]:
-        return [(V.T @ sxx @ V, float(np.linalg.norm(sxx)), _NOISE) for sxx in self.inputs]
+        return [(_unit(sxx) @ V, V) for sxx in self.inputs]
 
     def settled(self, U: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the block's two bases, turned together."""
         parts = self._input_parts(V)
         if self.weights is not None:
-            W1, W2 = self.weights
-            P, Q = W1 @ V, W2.T @ U
-            first, second = float(np.linalg.norm(W1)), float(np.linalg.norm(W2))
-            parts += [
-                (P.T @ P, first**2, self._squared),
-                (Q.T @ Q, second**2, self._squared),
-                (Q.T @ P, first * second, _NOISE),
-            ]
-        turn = _diagonalise(parts)
+            P, Q = _sides(*self.weights, U, V)
+            parts += [(P, P), (Q, Q), (Q, P)]
+        turn = _diagonalise(parts, self.rounding)
         return U @ turn, V @ turn
 
     def settled_unused(self, U: np.ndarray, V: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the bases of the unused directions, turned apart but paired by the weights."""
         parts = self._input_parts(V)
         if self.weights is None:
-            return U, V @ _diagonalise(parts)
-        W1, W2 = self.weights
-        P, Q = W1 @ V, W2.T @ U
-        W, B = Q.T @ P, Q.T @ Q
-        first, second = float(np.linalg.norm(W1)), float(np.linalg.norm(W2))
-        parts += [
-            (P.T @ P, first**2, self._squared),
-            (W.T @ W, (first * second) ** 2, self._squared),
-            (W.T @ B @ W, first**2 * second**4, self._squared),
-        ]
-        V = V @ _diagonalise(parts)
-        return _paired(U, V, Q.T @ W1 @ V, B, _BLOCK * first * second)
+            return U, V @ _diagonalise(parts, self.rounding)
+        P, Q = _sides(*self.weights, U, V)
+        V = V @ _diagonalise([*parts, *_own(P, Q)], self.rounding)
+        U = U @ _diagonalise(_own(Q, P), self.rounding)
+        return self._paired(U, V, *_sides(*self.weights, U, V))
+
+    def _paired(
+        self, U: np.ndarray, V: np.ndarray, P: np.ndarray, Q: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the bases, each driven input direction beside the output direction it drives.
+
+        The cosines between their sides tell which these are, whatever the sizes of the sides.
+        Outputs that nothing drives are turned by their own sides.
+        """
+        p, q = (np.linalg.norm(side, axis=0) for side in (P, Q))
+        image = Q.T @ P
+        image[np.abs(image) <= self.rounding * np.add.outer(q, p)] = 0.0
+        image /= np.maximum(np.outer(q, p), np.finfo(float).tiny)
+        lengths = np.linalg.norm(image, axis=0)
+        driven, rest = np.flatnonzero(lengths), np.flatnonzero(lengths == 0)
+        k = len(driven)
+        if k > U.shape[1]:
+            return U, V
+        frame, triangle = np.linalg.qr(image[:, driven] / lengths[driven], mode="complete")
+        frame[:, :k] *= np.where(np.diag(triangle) < 0, -1.0, 1.0)
+        if k < U.shape[1]:
+            free = Q @ frame[:, k:]
+            frame[:, k:] = frame[:, k:] @ _diagonalise([(free, free)], self.rounding)
+        return U @ frame, V[:, np.concatenate([driven, rest])]
 
 
-def _paired(
-    U: np.ndarray, V: np.ndarray, image: np.ndarray, B: np.ndarray, bound: float
+def _unit(matrix: np.ndarray) -> np.ndarray:
+    """Return a matrix relative to its norm."""
+    return matrix / max(float(np.linalg.norm(matrix)), np.finfo(float).tiny)
+
+
+def _sides(
+    W1: np.ndarray, W2: np.ndarray, U: np.ndarray, V: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the bases, each driven input direction beside the output direction that it drives.
+    """Return what the weights carry of the directions, each layer relative to its norm."""
+    return _unit(W1) @ V, _unit(W2).T @ U
 
-    `image` is the map between the directions, B the Gram matrix of the outputs' sides, by which
-    the outputs that nothing drives are turned.
-    """
-    lengths = np.linalg.norm(image, axis=0)
-    driven = np.flatnonzero(lengths > max(bound, np.finfo(float).tiny))
-    if len(driven) > U.shape[1]:
-        return U, V
-    rest = np.setdiff1d(np.arange(V.shape[1]), driven)
-    frame, triangle = np.linalg.qr(image[:, driven], mode="complete")
-    k = len(driven)
-    frame[:, :k] *= np.sign(np.diag(triangle))[:k] if k else 1.0
-    if k < U.shape[1]:
-        free = frame[:, k:]
-        frame[:, k:] = free @ np.linalg.eigh(free.T @ B @ free)[1][:, ::-1]
-    return U @ frame, V[:, np.concatenate([driven, rest])]
+
+def _own(side: np.ndarray, other: np.ndarray) -> list[_Part]:
+    """Return what tells the directions of one layer apart that have no strengths."""
+    image = other.T @ side
+    driven = other @ image
+    return [(side, side), (image, image), (driven, driven)]

@@ -43,6 +43,10 @@ _BOUND = 1e-12
 _DIGITS = 60
 # Entries below this share of their row are rounding of it, with a margin.
 _ROUNDING = 64 * float(np.finfo(float).eps)
+# Logarithm of a number that is too large for an error by any measure.
+_LARGEST = 700.0
+# Of how many sets of directions the smallest share is found.
+_SHARES = 24
 # Time constants that a flow is followed for: a second's work.
 _LONGEST = 1e7
 
@@ -212,31 +216,59 @@ def advance(
 
 
 def rounding(
-    spectrum: tuple[np.ndarray, np.ndarray, int], Q0: np.ndarray, t: float, source: float = 0.0
+    spectrum: tuple[np.ndarray, np.ndarray, int],
+    Q0: np.ndarray,
+    t: float,
+    source: float = 0.0,
+    error: float = 0.0,
 ) -> float:
-    r"""Estimate what rounding of the factor at the start does to G at a time, relative.
+    r"""Estimate how far a factor of G is off at a time, after rounding or an error of the first.
 
     A direction that grows and whose share of the factor is small, as after the reversal of a task
-    that was learned, is known up to rounding of the whole factor only; the error grows with it
-    until it saturates. With a source c, $G - F + K$ with $K = \sqrt{F^2 + c^2}$ obeys the equation
-    without one, K in the place of F; $K - F$ is a share that rounding does not touch.
+    that was learned, is known up to rounding of the whole factor only. The error grows with it
+    until it saturates: a direction is settled by the shares of those that grow as fast or faster,
+    and overtaken where as many others as the factor has columns have grown by more. With a source
+    c, $G - F + K$ with $K = \sqrt{F^2 + c^2}$ obeys the equation without one, K in the place of F;
+    $K - F$ is a share that rounding does not touch.
     """
     f, E, _ = spectrum
-    start, size = Q0, float(np.linalg.norm(Q0, 2))
+    start, machine = Q0, np.finfo(float)
+    noise = max(float(machine.eps * np.linalg.norm(Q0, 2)), error, float(machine.tiny))
     if source:
         k = np.hypot(f, source)
         above = np.where(f > 0, source**2 / (k + np.abs(f)), k - f)
         f, start = k, np.hstack([Q0, E * np.sqrt(above)])
-    noise = float(np.finfo(float).eps) * size
-    with np.errstate(over="ignore"):
-        reach = noise * np.exp(f * t) / max(size, 1.0)
+    order = np.argsort(-f)
+    reach = np.log(noise) + f[order] * t
     # What rounding has not reached does not matter, however small its share is.
-    reached = reach > _BOUND
-    if not reached.any():
-        return float(reach.max(initial=0.0))
-    shares = np.linalg.svd(E[:, reached].T @ start, compute_uv=False)
-    smallest = float(shares[shares > 0].min(initial=np.inf))
-    return float(min(reach.max(), noise / smallest))
+    count = int(((reach > np.log(_BOUND)) & (f[order] > 0)).sum())
+    beyond = float(np.exp(reach[count:].max(initial=-np.inf)))
+    if not count:
+        return beyond
+    shares, held = _shares(E[:, order[:count]].T @ start, f[order[:count]], t)
+    grown = np.exp(np.minimum(reach[:count] - held, _LARGEST))
+    return max(float(np.minimum(grown, noise / shares).max()), beyond)
+
+
+def _shares(rows: np.ndarray, f: np.ndarray, t: float) -> tuple[np.ndarray, float]:
+    """Return the smallest share of the first rows, for any number of them, and what all hold.
+
+    The share falls until the rows are as many as the columns, and rises from there: of very many
+    it is bounded by those next to it. What is held is the logarithm of by how much every column
+    has grown at least.
+    """
+    count, rank = len(rows), min(rows.shape)
+    at = np.unique(np.append(np.linspace(0, count - 1, _SHARES).astype(int), rank - 1))
+    found = [np.linalg.svd(rows[: i + 1], compute_uv=False) for i in at]
+    smallest = np.array([values[values > 0].min(initial=np.inf) for values in found])
+    every = np.arange(count)
+    below, above = np.searchsorted(at, every, "right") - 1, np.searchsorted(at, every)
+    full = (at >= rows.shape[1] - 1) & (smallest < np.inf)
+    rates = f[at][full]
+    begun = np.maximum(-np.expm1(-2 * rates * t), np.finfo(float).tiny)
+    grown = rates * t + 0.5 * np.log(begun / (2 * rates))
+    held = (grown + np.log(smallest[full])).max(initial=0.0)
+    return np.minimum(smallest[below], smallest[above]), float(held)
 
 
 def high_precision(F: np.ndarray, Q0: np.ndarray, t: float, growth: float) -> np.ndarray:

@@ -65,13 +65,14 @@ class RiccatiPath:
         return [riccati.eigenbasis(S, self.lam, self.state.decay) for S in targets]
 
     @property
-    def start(self) -> np.ndarray:
-        """The factor at the start, on the frames."""
+    def start(self) -> tuple[np.ndarray, float]:
+        """The factor at the start, on the frames, and how far it is off: not at all."""
         factor = self.state.compact
         if self.frames is None:
-            return factor
+            return factor, 0.0
         n, (inputs, outputs) = self.state.n_inputs, self.frames
-        return riccati.lower_factor(np.vstack([inputs.T @ factor[:n], outputs.T @ factor[n:]]))
+        within = np.vstack([inputs.T @ factor[:n], outputs.T @ factor[n:]])
+        return riccati.lower_factor(within), 0.0
 
     def _widened(self, grams: np.ndarray) -> np.ndarray:
         """Return G on all inputs and outputs."""
@@ -90,20 +91,23 @@ class RiccatiPath:
         return wide
 
     def advance(
-        self, k: int, factor: np.ndarray, times: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return G at times within a phase, and its factor at the last one.
+        self, k: int, state: tuple[np.ndarray, float], times: np.ndarray
+    ) -> tuple[np.ndarray, tuple[np.ndarray, float]]:
+        """Return G at times within a phase, and its factor at the last one with its error.
 
         Raises
         ------
         OutsideValidity
             If rounding decides what is learned in a later phase.
         """
+        factor, error = state
         if k:
-            error = riccati.rounding(self.spectra[k], factor, float(times[-1]), self.source)
-            require_digits(k, error, self.advice)
+            # What a phase leaves wrong grows in the next one, however little is left there.
+            late, size = float(times[-1]), max(float(np.linalg.norm(factor, 2)), 1.0)
+            error = riccati.rounding(self.spectra[k], factor, late, self.source, error)
+            require_digits(k, error / size, self.advice)
         grams, ended = riccati.advance(self.spectra[k], factor, times, self.source)
-        return self._widened(grams), ended
+        return self._widened(grams), (ended, error)
 
     def trajectory(self, times: Any) -> Trajectory:
         """Return everything that G determines."""

@@ -90,7 +90,8 @@ def check_precision(stream: np.random.Generator, draws: int) -> Evidence:
         for k, (S, times) in enumerate(zip(targets, spans, strict=True)):
             spectrum = riccati.eigenbasis(S, kind.lam)
             late = float(times[-1])
-            estimate = riccati.rounding(spectrum, start, late, kind.source) if k else 0.0
+            large = max(float(np.linalg.norm(start, 2)), 1.0)
+            estimate = riccati.rounding(spectrum, start, late, kind.source) / large if k else 0.0
             if estimate > LEAST_DIGITS:
                 break
             found, start = riccati.advance(spectrum, start, times, kind.source)

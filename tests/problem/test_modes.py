@@ -140,6 +140,48 @@ def test_the_scale_of_the_task_does_not_matter(scale: float, seed: int) -> None:
     assert np.allclose(singular_basis(task).s[0] / scale, [2, 2, 1], rtol=1e-13)
 
 
+def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Cosines between the columns of two matrices that are not partners."""
+    lengths = np.multiply.outer(np.linalg.norm(left, axis=0), np.linalg.norm(right, axis=0))
+    found = np.abs(left.T @ right) / lengths
+    np.fill_diagonal(found, 0.0)
+    return found
+
+
+@pytest.mark.parametrize("s", [[0.0] * 5, [2.0, 0.0, 0.0, 0.0, 0.0], [2.0] * 5], ids=str)
+def test_small_weights_choose_the_basis_beside_large_ones(s: list[float]) -> None:
+    """Their squares and fourth powers are rounding of those of the large ones."""
+    stream = np.random.default_rng(1000)
+    U, V, R = (orthogonal(stream, n) for n in (6, 5, 7))
+    task = moments_task(np.eye(5), U @ rectangle(s, 6, 5) @ V.T)
+    P = R[:, :5] * [3.0, 2e-4, 10.0, 1e-4, 0.3]
+    Q = R[:, :5] * [1e-4, 3e-4, 0.1, 2e-4, 5.0]
+    W1, W2 = P @ V.T, U[:, :5] @ Q.T
+    basis = common_basis([task], W1, W2)
+    p, q = W1 @ basis.V, W2.T @ basis.U[:, :5]
+    for left, right in ((p, p), (q, q), (q, p)):
+        assert cosines(left, right).max() < 1e-9
+    naive = W1 @ np.linalg.eigh(V @ (P.T @ P / 100 + (P.T @ Q) ** 2) @ V.T)[1]
+    assert cosines(naive, naive).max() > 1e-9
+
+
+def test_sides_that_are_not_parallel_are_paired_by_their_cosines() -> None:
+    """A weak pair stands beside strong ones, and outputs are left over."""
+    stream = np.random.default_rng(1001)
+    U, V, R = (orthogonal(stream, n) for n in (6, 3, 7))
+    task = moments_task((V * [0.2, 1.0, 3.0]) @ V.T, np.zeros((6, 3)))
+    P = R[:, :3] * [2.0, 1e-3, 0.5]
+    Q = R[:, :3] * [1e-3, 2e-3, 1.0] + R[:, 3:6] * [1.5, 1e-3, 2e-3]
+    W1, W2 = P @ V.T, U[:, :3] @ Q.T
+    basis = common_basis([task], W1, W2)
+    p, q = W1 @ basis.V, W2.T @ basis.U[:, :3]
+    assert np.abs((p * q).sum(0)).min() > 1e-7
+    for left, right in ((p, p), (q, q), (q, p)):
+        assert cosines(left, right).max() < 1e-9
+    assert off_diagonal(basis.V.T @ task.Sxx @ basis.V) < 1e-12
+    assert np.linalg.norm(W2.T @ basis.U[:, 3:]) < 1e-12
+
+
 def test_a_task_without_structure_has_a_basis_too() -> None:
     task = moments_task(np.diag([1.0, 0.0, 2.0]), np.zeros((2, 3)))
     basis = singular_basis(task)

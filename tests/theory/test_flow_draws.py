@@ -31,6 +31,23 @@ def test_two_thousand_draws_follow_the_flow(law: Law, seeds: range) -> None:
     follow(law, seeds)
 
 
+# Problems that were refused: modes of strength 0 whose basis small weights have to choose, and a
+# direction hardly there beside one that grows fast.
+ONCE_REFUSED = {
+    "gram_diagonal": [1189, 1419, 1557, 2464, 2697],
+    "aligned_modes": [1239, 1272, 1355, 1376, 1584, 1833, 1959, 2661, 2741],
+    "lambda_balanced": [1919],
+}
+
+
+@pytest.mark.parametrize("name", ONCE_REFUSED)
+def test_draws_that_were_refused_follow_the_flow(name: str) -> None:
+    law = next(law for law in LAWS if law.name == name)
+    found = followed(law, ONCE_REFUSED[name])
+    assert not found.refused
+    assert max(found.errors.values()) <= BOUND, found
+
+
 # --- the judge can fail a law ---------------------------------------------------------------------
 
 

@@ -9,7 +9,7 @@ import pytest
 import symkernel as sk
 from symkernel.errors import OutsideValidity
 from symkernel.problem.problem import Problem
-from symkernel.theory import LAWS, riccati, two_eigenvalue_flow
+from symkernel.theory import LAWS, lambda_balanced, riccati, two_eigenvalue_flow
 from tests.oracles import phases_mpmath, taylor_flow
 
 LAW = {law.name: law for law in LAWS}
@@ -161,6 +161,87 @@ def test_what_is_not_there_does_not_come_by_a_floor() -> None:
     found = stacked(LAW["single_unit"].trajectory(problem, [30.0, 60.0]))
     assert (found[:, :2] == found[:, 2:]).all()
     np.testing.assert_allclose(found[-1], [1.0, 0, 1.0, 0], atol=1e-12)
+
+
+# --- lambda-balanced ------------------------------------------------------------------------------
+
+
+def balanced(phases, lam: float, scale: float, hidden: int, seed: int) -> Problem:
+    n_out, n_in = phases[0][0].shape
+    net = sk.Network.two_layer(n_in, hidden, n_out)
+    return posed(phases, net, sk.weights.lambda_balanced(net, lam, scale, seed=seed))
+
+
+@pytest.mark.parametrize("kind", [0, 1, 2])
+def test_lambda_balanced_through_drawn_phases_is_right_or_refused(kind: int) -> None:
+    answered = 0
+    for seed in range(1000, 1012):
+        draw = np.random.default_rng(seed)
+        n_in, n_out = (int(v) for v in draw.integers(1, 3, 2))
+        phases = curriculum_of(draw, n_out, n_in, kind)
+        lam = 10 ** draw.uniform(-12, 0) if seed % 2 and n_out == n_in else 0.0
+        hidden = int(draw.integers(1, min(n_in, n_out) + 1))
+        problem = balanced(phases, lam, 10 ** draw.uniform(-2, 0), hidden, seed)
+        times = spread(phases)
+        for last in (times, times[:-3]):
+            try:
+                found = blocks(LAW["lambda_balanced"].trajectory(problem, last))
+            except OutsideValidity:
+                continue
+            digits = needed(phases, last, lam)
+            arrays = problem.weights.arrays
+            Q = phases_mpmath.matrix(np.vstack([arrays["W1"].T, arrays["W2"]]))
+            want = np.array(phases_mpmath.gram(Q, lam, 0, phases, last, digits))
+            assert np.abs(found - want).max() <= RIGHT * max(1.0, np.abs(want).max()), seed
+            answered += 1
+            break
+    assert answered >= 6
+
+
+def test_a_weak_direction_that_is_hardly_there_does_not_refuse_a_strong_task() -> None:
+    """The reach of one direction, paired with the share of another, had refused this."""
+    U, V = bases(np.random.default_rng(5), 2, 2)
+    spectrum, late = riccati.eigenbasis(U * [1.2, 0.7] @ V.T, 0.0), 25.0
+    f, E, _ = spectrum
+    shares, noise = np.zeros((4, 2)), 4 * np.finfo(float).eps
+    shares[np.argsort(-f)[:2]] = np.diag([4.0, 3e-10])
+    factor = E @ shares
+    assert min(noise * np.exp(1.2 * late), noise / 3e-10) > RIGHT
+    estimate = riccati.rounding(spectrum, factor, late)
+    assert estimate <= RIGHT / 10
+    grams, _ = riccati.advance(spectrum, factor, np.array([late]))
+    moved, _ = riccati.advance(spectrum, factor + noise / 2, np.array([late]))
+    assert np.abs(moved - grams).max() <= 10 * estimate
+
+
+def test_what_a_phase_leaves_wrong_grows_in_the_next_one() -> None:
+    """Unlearned to nothing, a mode comes back with the sign that rounding happens to have."""
+    U, V = bases(np.random.default_rng(3), 2, 1)
+    S = 0.46 * U @ V.T
+    phases = [(S, 48.0), (-S, 46.5), (S, None)]
+    net, start = sk.Network.two_layer(1, 1, 2), 2e-4
+    w0 = sk.weights.from_arrays(net, [start * V.T, start * U])
+    problem, law = posed(phases, net, w0), LAW["lambda_balanced"]
+    with pytest.raises(OutsideValidity, match="In phase 2 rounding decides"):
+        _ = law.trajectory(problem, [200.0]).end_to_end
+    assert np.abs(law.trajectory(problem, [94.0]).end_to_end).max() <= 1e-9
+    path = lambda_balanced._path(problem)
+    _, state = path.advance(0, path.start, np.array([48.0]))
+    _, (factor, error) = path.advance(1, state, np.array([46.5]))
+    naive = riccati.rounding(path.spectra[2], factor, 40.0)
+    assert naive <= 1e-12
+    assert riccati.rounding(path.spectra[2], factor, 40.0, error=error) > 1e-2
+
+
+def test_the_share_of_very_many_directions_is_bounded_from_below() -> None:
+    draw = np.random.default_rng(7)
+    rows = draw.standard_normal((90, 40)) * 10 ** draw.uniform(-6, 0, (90, 1))
+    found, _ = riccati._shares(rows, np.linspace(2, 1, 90), 10.0)
+    exact = [np.linalg.svd(rows[: i + 1], compute_uv=False)[-1] for i in range(90)]
+    assert (found <= np.array(exact) * (1 + 1e-12)).all()
+    assert (found > 0).all()
+    few, _ = riccati._shares(rows[:20], np.linspace(2, 1, 20), 10.0)
+    np.testing.assert_allclose(few, exact[:20], rtol=1e-12)
 
 
 # --- two eigenvalues ------------------------------------------------------------------------------
