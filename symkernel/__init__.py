@@ -23,6 +23,7 @@ _FACE = {
     "infinite_width": "symkernel.theory.infinite_width",
     "pseudo_kernel": "symkernel.theory.pseudo_kernel",
     "ntk": "symkernel.theory.pseudo_kernel",
+    "time_derivatives": "symkernel.theory.time_derivatives",
     "deep_mode": "symkernel.theory.deep_mode",
     "memoryless_gram": "symkernel.theory.memoryless_map",
     "derive": "symkernel.derivation",
