@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 
+from symkernel.problem.kept import kept
 from symkernel.problem.weights import Weights
 
 # Rows that are reduced at once: a block of them stays in cache.
@@ -13,10 +12,13 @@ _ROWS = 512
 
 
 # All laws that are tested for a problem start here, with the same weights.
-@lru_cache(maxsize=2)
 def compact_weights(weights: Weights, first: str, second: str) -> tuple[np.ndarray, np.ndarray]:
     """Return `compact` of two named weights, the one next to the input first."""
-    return compact(weights.arrays[first], weights.arrays[second])
+    arrays = weights.arrays
+    found: tuple[np.ndarray, np.ndarray] = kept(
+        weights, ("compact", first, second), lambda: compact(arrays[first], arrays[second])
+    )
+    return found
 
 
 def compact(W1: np.ndarray, W2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from symkernel import notation
 from symkernel.errors import NoClosedForm, SymkernelError
 from symkernel.formula import Verdict
+from symkernel.problem.kept import kept
 from symkernel.problem.problem import Problem
 from symkernel.theory.compact_weights import compact_weights
 from symkernel.theory.gram_trajectory import GramPath, through_phases
@@ -43,12 +44,16 @@ class GramState:
     form: TwoLayer
     variance: float
 
-    # Testing, deriving and evaluating a law all start here, with the same problem; few are kept, as
-    # they hold their data.
     @classmethod
-    @lru_cache(maxsize=4)
     def of(cls, problem: Problem, *, isotropic: bool) -> GramState:
         """Return the canonical state of a problem."""
+        # Testing, deriving and evaluating a law all start here, with the same problem.
+        key = ("gram", isotropic)
+        state: GramState = kept(problem, key, lambda: cls._made(problem, isotropic))
+        return state
+
+    @classmethod
+    def _made(cls, problem: Problem, isotropic: bool) -> GramState:
         task = problem.curriculum.phases[0].task
         spread = float(np.trace(task.Sxx)) / task.Sxx.shape[0] if isotropic else 1.0
         return cls(problem, two_layer(problem), spread if spread > 0 else 1.0)

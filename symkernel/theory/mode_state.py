@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 
 from symkernel.errors import NoClosedForm
 from symkernel.formula import Verdict
+from symkernel.problem.kept import kept
 from symkernel.problem.modes import Basis, common_basis
 from symkernel.problem.problem import Problem
 from symkernel.theory.compact_weights import compact_weights, spanning_frame
@@ -83,7 +84,9 @@ class ModeState:
     @classmethod
     def of(cls, problem: Problem) -> ModeState:
         """Return the state at the start of the problem."""
-        return _state_of(problem)
+        # Testing, deriving and evaluating a law all start here, with the same problem.
+        state: ModeState = kept(problem, "modes", lambda: _state_of(problem))
+        return state
 
     @cached_property
     def columns(self) -> tuple[np.ndarray, np.ndarray]:
@@ -183,9 +186,6 @@ class ModeState:
         return (p * unit).sum(0), (q * unit).sum(0) / float(self.modes.ratio)
 
 
-# Testing, deriving and evaluating a law all start here, with the same problem; few are kept, as
-# they hold their data.
-@lru_cache(maxsize=2)
 def _state_of(problem: Problem) -> ModeState:
     flow = mode_flow(problem)
     W1, W2 = (problem.weights.arrays[name] for name in (flow.first, flow.second))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
+import weakref
 
 import numpy as np
 import pytest
@@ -204,3 +206,16 @@ def test_sizes_of_layers_in_the_deep_law() -> None:
     assert state.commuting <= 1e-14
     assert state.misaligned <= 1e-12
     assert state.unbalanced <= 1e-12
+
+
+@pytest.mark.parametrize("law", ["aligned_modes", "lambda_balanced"])
+def test_what_is_kept_of_a_problem_goes_with_it(law: str) -> None:
+    task = sk.Task.from_moments(np.eye(2), np.diag([2.0, 1.0]), np.diag([4.0, 1.0]))
+    net = sk.Network.two_layer(2, 30, 2)
+    w0 = sk.weights.aligned(net, task, a=0.1, b=0.1)
+    d = sk.derive(net, task, w0, law=law)
+    d.compile()([1.0])
+    alive = weakref.ref(d.problem)
+    del d, w0
+    gc.collect()
+    assert alive() is None
