@@ -19,8 +19,11 @@ from symkernel.simulation.flow import integrate_flow
 BOUND = 1e-8
 # Forward sensitivity times 2^-52 from which on an integrator in floating point is no judge.
 CERTAIN = 1e-10
-# Largest share of draws that a law may refuse, and of times at which nobody judges.
-REFUSED, UNJUDGED = 0.03, 0.05
+# Largest share of times at which nobody judges, and of draws that a law may refuse.
+UNJUDGED = 0.05
+# Only of aligned_modes: beside a mode of 14 to 100 rounding of Syx blurs the directions of weak
+# ones, by up to 1e-7 of what is diagonal.
+REFUSED = {"aligned_modes": 0.03}
 
 
 def judged(law: Law, problem: Problem, times: np.ndarray) -> tuple[float, np.ndarray]:
@@ -88,5 +91,6 @@ def follow(law: Law, seeds: Iterable[int], bound: float = BOUND) -> None:
     far = {seed: error for seed, error in found.errors.items() if not error <= bound}
     assert not far, f"{law.name}, errors by seed: {far}; {found}"
     count = len(found.errors) + len(found.refused)
-    assert len(found.refused) <= REFUSED * count, f"{law.name}, refused: {found.refused}"
+    allowed = REFUSED.get(law.name, 0.0) * count
+    assert len(found.refused) <= allowed, f"{law.name}, refused: {found.refused}"
     assert found.unjudged <= UNJUDGED, f"{law.name}: {found}"
