@@ -366,3 +366,21 @@ def test_the_cost_is_looked_for_in_every_phase() -> None:
     maps = true["W2"] @ true["W1"]
     gap = np.abs(d.compile()(times).end_to_end - maps).max() / np.abs(maps).max()
     assert 0.95 * gap < flow_costs(d)[0]["output map"] < 1.01 * gap
+
+
+@pytest.mark.parametrize("noise", [1e-13, 1e-6, 1e-3])
+def test_noise_where_the_task_has_no_mode_counts_by_its_size(noise: float) -> None:
+    """A cosine of two noises is of order 1, however small they are."""
+    task = sk.Task(2 * np.eye(4), 2 * np.eye(4)[:, :2] @ np.diag([2.0, 1.0]))
+    net = sk.Network.two_layer(4, 2, 2)
+    w0 = sk.weights.aligned(net, task, a=0.1, b=0.2)
+    stream = np.random.default_rng(0)
+    moved = {k: v + noise * stream.standard_normal(v.shape) for k, v in w0.arrays.items()}
+    w1 = sk.weights.from_arrays(net, moved)
+    d = sk.derive(net, task, w1, law="aligned_modes", tolerance=1.0)
+    far = max(verdict.distance for verdict in d.assumptions)
+    assert noise < far < 20 * noise
+    times = np.linspace(0.0, 8.0, 81)
+    true = integrate_flow(d.problem, times).weights
+    gap = np.abs(d.compile()(times).end_to_end - true["W2"] @ true["W1"]).max()
+    assert gap < max(far, 1e-10)

@@ -149,12 +149,16 @@ class ModeState:
     def crossing(self) -> float:
         r"""Largest cosine between sides of DIFFERENT modes, after rounding is taken off.
 
-        Input directions that never vary ($d = 0$) carry no signal and are exempt.
+        Input directions that never vary ($d = 0$) carry no signal and are exempt. A direction of
+        strength 0 in all phases does not grow: it counts by its size beside the largest side.
         """
         r = self.basis.rank_bound
         active = self.basis.d.max(0) > TOLERANCE * max(self.basis.d.max(), np.finfo(float).tiny)
-        sides = [(_cleared(c, n), n) for c, n in zip(self.columns, self.noise, strict=True)]
-        PP, QQ, QP = (_cosines(*sides[i], *sides[j]) for i, j in ((0, 0), (1, 1), (1, 0)))
+        sides = [
+            (_cleared(c, n), n, self._least(c))
+            for c, n in zip(self.columns, self.noise, strict=True)
+        ]
+        PP, QQ, QP = (_cosines(sides[i], sides[j]) for i, j in ((0, 0), (1, 1), (1, 0)))
         for gram in (PP, QQ, QP):
             k = min(gram.shape)
             gram[np.arange(k), np.arange(k)] = 0.0
@@ -163,6 +167,15 @@ class ModeState:
         PP[~active, :] = PP[:, ~active] = 0.0
         QP[:, ~active] = 0.0
         return float(max(g.max(initial=0.0) for g in (PP, QQ, QP)))
+
+    def _least(self, columns: np.ndarray) -> np.ndarray:
+        """Return, for directions of strength 0 in all phases, the length of the largest side."""
+        strengths = np.abs(self.basis.s).max(0)
+        used = np.flatnonzero(strengths > _ROUNDINGS * strengths.max(initial=0.0))
+        largest = max(float(np.linalg.norm(c, axis=0).max(initial=0.0)) for c in self.columns)
+        least = np.full(columns.shape[1], largest)
+        least[used] = 0.0
+        return least
 
     @cached_property
     def skewness(self) -> float:
@@ -175,7 +188,7 @@ class ModeState:
         unit = longer / np.maximum(np.linalg.norm(longer, axis=0), tiny)
         aside = np.linalg.norm(shorter - unit * (unit * shorter).sum(0), axis=0)
         rounding = np.where(first, *self.noise[::-1])
-        size = np.maximum(np.linalg.norm(shorter, axis=0), tiny)
+        size = np.maximum(np.linalg.norm(shorter, axis=0), np.maximum(self._least(p), tiny))
         return float((np.maximum(aside - rounding, 0.0) / size).max(initial=0.0))
 
     def amplitudes(self) -> tuple[np.ndarray, np.ndarray]:
@@ -237,11 +250,19 @@ def _cleared(sides: np.ndarray, noise: float) -> np.ndarray:
     return np.where(np.linalg.norm(sides, axis=0) <= noise, 0.0, sides)
 
 
-def _cosines(left: np.ndarray, first: float, right: np.ndarray, second: float) -> np.ndarray:
-    """Return absolute cosines between columns, with what their noise can do taken off."""
-    one, two = np.linalg.norm(left, axis=0)[:, None], np.linalg.norm(right, axis=0)[None, :]
-    excess = np.maximum(np.abs(left.T @ right) - first * two - second * one, 0.0)
-    return excess / np.maximum(one * two, np.finfo(float).tiny)
+_Side = tuple[np.ndarray, float, np.ndarray]
+
+
+def _cosines(left: _Side, right: _Side) -> np.ndarray:
+    """Return absolute cosines between columns, with what their noise can do taken off.
+
+    A side is its columns, their noise, and the least length by which each is measured.
+    """
+    one, two = (np.linalg.norm(side[0], axis=0) for side in (left, right))
+    noise = left[1] * two[None, :] + right[1] * one[:, None]
+    excess = np.maximum(np.abs(left[0].T @ right[0]) - noise, 0.0)
+    lengths = np.outer(np.maximum(one, left[2]), np.maximum(two, right[2]))
+    return excess / np.maximum(lengths, np.finfo(float).tiny)
 
 
 def network_verdict(law: str, problem: Problem) -> tuple[Verdict, str]:
