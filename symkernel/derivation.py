@@ -28,6 +28,8 @@ from symkernel.problem.weights import Weights
 if TYPE_CHECKING:
     from symkernel.report.display import Worked
 
+Names = Mapping[str, str] | None
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Derivation:
@@ -163,20 +165,19 @@ class Derivation:
         judged = self._phase("task_loss", task, "task")
         return task_loss(self.problem, self.derived, judged, self._phase("task_loss", phase))
 
-    def show(self, mode: int, t: float, names: Mapping[str, str] | None = None) -> Worked:
-        """Return a mode at a flow time as formula = formula with numbers = value.
-
-        The problem must have numbers, and the time lie in its first phase.
-        """
+    def show(self, mode: int | None = None, t: float | None = None, names: Names = None) -> Worked:
+        """Return a mode at a time in the first phase: formula = formula with numbers = value."""
         from symkernel.report.display import worked
 
         return worked(self, mode, t, names)
 
-    def not_per_mode(self, what: str) -> OutsideValidity:
+    def not_per_mode(
+        self, what: str, advice: str = "'result' or the compiled law"
+    ) -> OutsideValidity:
         """Return the error of a law that has no such thing for one mode."""
         return OutsideValidity(
             f"The law '{self.law.name}' has no '{what}', because it is not one closed form per "
-            f"mode; use 'result' or the compiled law."
+            f"mode; use {advice}."
         )
 
     def _phase(self, what: str, phase: int | None, name: str = "phase") -> int:
@@ -291,7 +292,7 @@ class Derivation:
 
         return check(self, **options)
 
-    def latex(self, fragment: bool = False, names: Mapping[str, str] | None = None) -> str:
+    def latex(self, fragment: bool = False, names: Names = None) -> str:
         r"""Return LaTeX: a standalone document, or a fragment for ``\input``."""
         from symkernel.report.latex import document, fragment_of
 

@@ -45,7 +45,11 @@ _PATIENCE = 4.0
 
 @dataclass(frozen=True)
 class PairNumbers:
-    """What was measured of a pair of tasks; times are infinite where they pass the horizon."""
+    """What was measured of a pair of tasks.
+
+    Times such as `second_after_time` and `relearning_time` count from the start of their phase;
+    infinity means that the level was not reached within the horizon, not that it never is.
+    """
 
     forgetting: float
     forward_transfer: float
@@ -144,7 +148,13 @@ class TaskPair:
         return as_sympy(one), as_sympy(two)
 
     def _at(self, task: int, phase: int, time: sp.Expr) -> sp.Expr:
-        return self.law.task_loss(task, phase).subs(_TIME, time)
+        return self._per_mode("task_loss").task_loss(task, phase).subs(_TIME, time)
+
+    def _per_mode(self, what: str) -> Derivation:
+        """Return the law, if it is one closed form per mode."""
+        if self.law.derived.strength is None:
+            raise self.law.not_per_mode(what, "pair.numbers(level=...)")
+        return self.law
 
     def savings(self, fraction: Any, mode: int = 0) -> sp.Expr:
         """Return the share of time that a mode saves in relearning the first task.
@@ -162,7 +172,7 @@ class TaskPair:
         1; minus infinity where it never gets there again. With symbols it is the formula for a
         mode that has to be relearned.
         """
-        control = self.law.learning_time(fraction, mode, 0)
+        control = self._per_mode("savings").learning_time(fraction, mode, 0)
         return _share(control, self._time(fraction, mode, 2))
 
     def transfer_savings(self, fraction: Any, mode: int = 0) -> sp.Expr:
@@ -170,6 +180,7 @@ class TaskPair:
 
         The arguments are those of `savings`.
         """
+        self._per_mode("transfer_savings")
         alone, duration = self._without_first
         control = alone.learning_time(fraction, mode, 1).subs(duration, 0)
         return _share(control, self._time(fraction, mode, 1))

@@ -185,10 +185,13 @@ def test_numbers_of_a_law_without_formulas_per_mode() -> None:
         errors.append(max(map(abs, gaps)))
     assert errors[0] < 0.02
     assert 1.5 < errors[0] / errors[1] < 2.5
-    with pytest.raises(OutsideValidity, match="no 'task_loss'"):
-        _ = pair.forgetting
-    with pytest.raises(OutsideValidity, match="no 'learning_time'"):
-        pair.savings(HALF)
+    for ask, name in (
+        (lambda: pair.forgetting, "task_loss"),
+        (lambda: pair.savings(HALF), "savings"),
+        (lambda: pair.transfer_savings(HALF), "transfer_savings"),
+    ):
+        with pytest.raises(OutsideValidity, match=rf"no '{name}'.*use pair\.numbers\(level="):
+            ask()
 
 
 def test_any_network_is_simulated() -> None:

@@ -23,6 +23,10 @@ _jit = numba.njit(error_model="numpy")
 # Width of a panel of z, far below the distance pi of the nearest singularity; starts far beyond the
 # final value lie at small z, where U has a pole at 0, and a panel is this share of the distance.
 _PANEL = 0.5
+# A pathway that changes by its own size over a smaller share of z has less than eight digits left.
+_NARROWEST = 1e-8
+# Far more than all pathways have factors of e between the smallest number and the largest.
+_PANELS = 100_000
 # Beyond, U is the final value to the last digit, or 0.
 _END, _NOTHING = 46.0, -690.0
 # Twelve Gauss-Legendre nodes in (0, 1) and their weights.
@@ -115,10 +119,11 @@ def split(sum_, start, rate, power, u):
 
 
 @_jit
-def haste(rate, power, u):
-    """Return how many times faster than all together the fastest pathway changes, at least 1.
+def haste(z, final, below, rate, power, u):
+    """Return the largest |d ln u_j/dz|, (max_j rho_j u_j^-g_j) U |S - U| / (|S| dU/dtheta).
 
-    A deep pathway may fall or rise by its own size while the sum hardly moves.
+    A deep pathway may fall or rise by its own size while the sum hardly moves; near the end, where
+    |S - U| is nothing, no pathway moves any more.
     """
     sum_, gain, fastest = 0.0, 0.0, 0.0
     for j in range(u.size):
@@ -127,7 +132,12 @@ def haste(rate, power, u):
             fastest = max(fastest, own)
             gain += own * u[j]
             sum_ += u[j]
-    return max(1.0, fastest * sum_ / gain) if gain > 0.0 else 1.0
+    if gain == 0.0:
+        return 0.0
+    left = 1.0
+    if final != 0.0:
+        left = 1.0 / (1.0 + math.exp(z)) if below else 1.0 / abs(math.expm1(z))
+    return fastest * sum_ / gain * left
 
 
 @_jit
@@ -157,6 +167,8 @@ def elapsed(begin, end, below, final, strength, start, rate, power, u):
 def race(times, strength, variance, start, rate, power, out):
     """Write the modes of all pathways at the times, which increase, to `out` (n_times, n_pathways).
 
+    Return the number of panels, or -1 where z has too few digits for a pathway, or U for z.
+
     Parameters
     ----------
     strength, variance : float
@@ -171,7 +183,7 @@ def race(times, strength, variance, start, rate, power, out):
     if sum_ == 0.0 or sum_ == final:
         for i in range(times.size):
             out[i] = start
-        return
+        return 0
     if final == 0.0:
         # dz/dt = d * gain: the variance is the unit of time.
         push, z = 1.0, -math.log(sum_)
@@ -182,7 +194,7 @@ def race(times, strength, variance, start, rate, power, out):
     forward = 1.0 if final >= 0.0 else -1.0
     u = np.zeros(start.size)
     at = 0.0
-    i = 0
+    i, panels = 0, 0
     while i < times.size:
         if times[i] == 0.0:
             out[i] = start
@@ -199,11 +211,15 @@ def race(times, strength, variance, start, rate, power, out):
             continue
         width = _PANEL if below or final == 0.0 else _PANEL * min(1.0, abs(z))
         split(total(z, final, below), start, rate, power, u)
-        width /= haste(rate, power, u)
+        width = min(width, _PANEL / max(1.0, haste(z, final, below, rate, power, u)))
+        if width < _NARROWEST * abs(z) or panels == _PANELS:
+            return -1
         ahead = z + forward * width
         span = elapsed(z, ahead, below, final, push, start, rate, power, u) / unit
+        if not math.isfinite(span):
+            return -1
         if at + span < times[i]:
-            z, at = ahead, at + span
+            z, at, panels = ahead, at + span, panels + 1
             continue
         # Inside the panel: Newton on the time, whose derivative is the inverse speed.
         goal = times[i] - at
@@ -217,3 +233,4 @@ def race(times, strength, variance, start, rate, power, out):
         split(total(here, final, below), start, rate, power, u)
         out[i] = u
         i += 1
+    return panels

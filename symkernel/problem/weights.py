@@ -22,7 +22,7 @@ from symkernel.problem.exact import ExactMoments
 from symkernel.problem.mode import Mode
 from symkernel.problem.modes import singular_basis
 from symkernel.problem.network import Network
-from symkernel.problem.nodes import Linear
+from symkernel.problem.nodes import Apply, Linear
 from symkernel.problem.scalars import as_expressions
 from symkernel.problem.task import Task
 
@@ -211,9 +211,11 @@ def linear_chain(net: Network, name: str) -> list[Linear]:
         node.parameter.kind == "dense" for node in chain
     )
     if not plain or len(net.parameters) < len(chain):
+        names = sorted({n.activation.name for n in net.order if isinstance(n, Apply)})
+        found = f", not the activation {' and '.join(names)} of this one" if names else ""
         raise InvalidArgument(
             f"{name} weights need a network of dense linear layers in a chain, none of them "
-            f"shared; use gaussian or from_arrays for other networks."
+            f"shared{found}; use gaussian or from_arrays for other networks."
         )
     return chain
 
@@ -302,7 +304,9 @@ def aligned(
     """
     for value, kind, name in ((net, Network, "net"), (task, Task, "task")):
         if not isinstance(value, kind):
-            raise InvalidArgument(f"Argument '{name}' must be a {kind.__name__}, not {value!r}.")
+            advice = "; pass the first phase's task" if hasattr(value, "phases") else ""
+            words = f"Argument '{name}' must be a {kind.__name__}, not {value!r}{advice}."
+            raise InvalidArgument(words)
     chain = linear_chain(net, "Aligned")
     if (u is None) == (a is None and b is None):
         raise InvalidArgument("Arguments 'a' and 'b', or else 'u', must be given, and not both.")

@@ -185,8 +185,8 @@ class Worked:
 
 def worked(
     derivation: Derivation,
-    mode: int,
-    t: float,
+    mode: int | None,
+    t: float | None,
     names: Mapping[str, str] | None = None,
 ) -> Worked:
     r"""Return the law of one mode as formula = formula with numbers = value.
@@ -207,7 +207,7 @@ def worked(
     MissingValues
         If the problem has symbols.
     InvalidArgument, OutsideValidity
-        If there is no such mode, or the time is outside the first phase.
+        If there is no such mode, the time is outside the first phase, or the law has no modes.
 
     Examples
     --------
@@ -223,6 +223,10 @@ def worked(
         raise MissingValues(
             "A law is worked out in numbers only: derive it for a problem without symbols."
         )
+    if derivation.derived.mode is None:
+        raise derivation.not_per_mode("show")
+    if t is None:
+        raise InvalidArgument("Argument 't' must be a flow time, not None.")
     moment = float(as_times([t], "t")[0])
     first = derivation.problem.curriculum.phases[0]
     if first.duration is not None and moment > first.duration:
@@ -249,7 +253,7 @@ def worked(
     return Worked(tuple(lines), names)
 
 
-def _of_mode(derivation: Derivation, index: int) -> Mapping[str, float]:
+def _of_mode(derivation: Derivation, index: int | None) -> Mapping[str, float]:
     """Return the values of the symbols that the mode laws are written in, by identifier."""
     from symkernel.theory.mode_state import ModeState
 

@@ -23,9 +23,11 @@ _SPAN = (1e-2, 1e6)
 
 
 def verdicts(law: str, problem: Problem) -> tuple[Verdict, ...]:
-    """Return what the frozen law needs, and how far its kernel would move."""
+    """Return what the frozen law needs, and with numbers how far its kernel would move."""
     found = needs(law, problem)
-    return (*found, moving(law, problem)) if all(v.holds for v in found) else found
+    # Where a phase ends the movement is known only with its duration.
+    known = all(v.holds for v in found) and problem.is_numeric
+    return (*found, moving(law, problem)) if known else found
 
 
 def needs(law: str, problem: Problem) -> tuple[Verdict, ...]:
@@ -39,7 +41,7 @@ def needs(law: str, problem: Problem) -> tuple[Verdict, ...]:
     gates = {node.name for node in net.order if isinstance(node, Gate)}
     tests = [
         whether(
-            "sizes, tasks, weights and durations are numbers", problem.is_numeric,
+            "sizes, tasks and weights are numbers", problem.is_numeric_but_for_durations,
             "the Jacobians of a network are numbers; give values for all symbols",
         ),
         whether(

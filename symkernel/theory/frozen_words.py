@@ -141,11 +141,10 @@ class FrozenWords:
 
     def check_jacobian(self) -> Evidence:
         """Compare products with the Jacobian with the kernels that the expression gives."""
-        if not self.problem.is_numeric or self.problem.curriculum.phases[0].task.X is None:
+        task = self.problem.curriculum.phases[0].task
+        if not self.problem.is_numeric_but_for_durations or task.X is None:
             return Evidence(False, "the problem has no numbers to compare on")
-        system = LinearSystem.of(
-            self.problem, self.problem.curriculum.phases[0].task, self.problem.weights.arrays
-        )
+        system = LinearSystem.of(self.problem, task, self.problem.weights.arrays)
         net, tangent = self.problem.network, system.tangent
         few = slice(0, 2)
         X = np.ascontiguousarray(tangent.X[few])

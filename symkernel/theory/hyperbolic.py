@@ -53,8 +53,9 @@ class ModeSolution:
     def reduced(self) -> sp.Expr:
         """Right-hand side of the reduced equation for z."""
         z = notation.z
-        overlap = (self.sides.P0 * z - self.sides.Q0 / z) / 4
-        return sp.expand(2 * z * (self.modes.sigma - self.modes.delta * overlap))
+        # A denominator z would be multiplied into those of sides that end a symbolic phase.
+        overlap = (self.sides.P0 * z**2 - self.sides.Q0) / 4
+        return sp.expand(2 * (self.modes.sigma * z - self.modes.delta * overlap))
 
     @cached_property
     def growth(self) -> Solution:

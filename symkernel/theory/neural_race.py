@@ -36,7 +36,7 @@ from symkernel.theory.pathway_verdicts import (
 )
 from symkernel.theory.race_clock import RUNNING, THETA, Race, RaceRoutine
 from symkernel.theory.race_time import RaceTime
-from symkernel.theory.two_layer_path import phases_at, within_phases
+from symkernel.theory.two_layer_path import phases_at, reaching, within_phases
 from symkernel.trajectory import Trajectory
 
 _NAME = "neural_race"
@@ -101,9 +101,9 @@ def _learning_time(state: PathwayState, race: Race, index: int | None, phase: in
         end = q * notation.s / notation.d if alone else _PART
         return Formula("learning time", _TIME_Q, sp.Integral(1 / race.equation, (mode, start, end)))
     index = as_index(index, state.s.shape[1])
-    curriculum, d = state.problem.curriculum, state.d[phase, index]
+    curriculum, d = reaching(state.problem, phase).curriculum, state.d[phase, index]
     begin = phases_at(curriculum, [curriculum.starts[phase]])
-    modes = _modes_at(state, race, *begin)[:, 0, index]
+    modes = _modes_at(state, race, curriculum, *begin)[:, 0, index]
     # A mode below 0 is one above 0 with the opposite target.
     sign = state.signs[index]
     target = sp.Tuple(*(sp.Float(float(x)) for x in (sign * state.s[phase, index], d)))
@@ -113,13 +113,17 @@ def _learning_time(state: PathwayState, race: Race, index: int | None, phase: in
 
 
 def _modes_at(
-    state: PathwayState, race: Race, clock: np.ndarray, position: np.ndarray
+    state: PathwayState,
+    race: Race,
+    curriculum: Curriculum,
+    clock: np.ndarray,
+    position: np.ndarray,
 ) -> np.ndarray:
     """Return the modes of all pathways at flow times, through all phases."""
     routine = RaceRoutine(race)
     out = np.empty((len(race.depths), len(clock), state.s.shape[1]))
     start = state.modes * state.signs
-    for phase, local in within_phases(state.problem.curriculum, clock, position):
+    for phase, local in within_phases(curriculum, clock, position):
         found = routine(local, state.signs * state.s[phase], state.d[phase], start)
         here = position == phase
         out[:, here] = found[:, : here.sum()]
@@ -171,8 +175,8 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
 
 def _trajectory(problem: Problem, times: Any) -> Trajectory:
     state = PathwayState.of(problem)
-    clock, position = phases_at(state.problem.curriculum, times)
-    modes = _modes_at(state, Race(state.flow), clock, position)
+    clock, position = phases_at(problem.curriculum, times)
+    modes = _modes_at(state, Race(state.flow), problem.curriculum, clock, position)
     layers = []
     for pathway, before, start, rows in zip(
         state.pathways, state.amplitudes, state.modes, modes, strict=True

@@ -119,7 +119,7 @@ def _structure_verdicts(
     network, tasks = problem.network, [phase.task for phase in problem.curriculum.phases]
     if not network.gates and not any(isinstance(node, Sum) for node in network.order):
         return refused("the network has gates or parallel pathways", _UNGATED)
-    if not problem.is_numeric:
+    if not problem.is_numeric_but_for_durations:
         return refused("the problem has numbers", "give numbers; the law itself is in symbols")
     if any(task.Syx is None for task in tasks):
         return refused("the tasks' second moments are known", "give samples, or simulate")

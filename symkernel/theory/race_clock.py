@@ -11,6 +11,7 @@ import numpy as np
 import sympy as sp
 
 from symkernel import notation
+from symkernel.errors import OutsideValidity
 from symkernel.formula import Evidence, Step
 from symkernel.theory.pathway_flow import PathwayFlow, rate_of
 
@@ -303,11 +304,16 @@ def _general_rate(depth: int) -> bool:
 
 _ENTRY = """
 
-@numba.njit("void(f8[::1], f8[::1], f8[::1], f8[:, ::1], f8[::1], f8[::1], f8[:, :, ::1])",
+@numba.njit("i8(f8[::1], f8[::1], f8[::1], f8[:, ::1], f8[::1], f8[::1], f8[:, :, ::1])",
             cache=True, nogil=True, error_model="numpy")
 def evaluate(times, strength, variance, start, rate, power, out):
+    panels = 0
     for k in range(strength.size):
-        race(times, strength[k], variance[k], start[k], rate, power, out[k])
+        taken = race(times, strength[k], variance[k], start[k], rate, power, out[k])
+        if taken < 0:
+            return -1 - k
+        panels += taken
+    return panels
 """
 
 
@@ -349,6 +355,12 @@ class RaceRoutine:
         s, d : ndarray, shape (n_modes,)
         start : ndarray, shape (n_pathways, n_modes)
             Initial modes, not negative.
+
+        Raises
+        ------
+        OutsideValidity
+            If a pathway changes by factors while the sum of all hardly moves, in too few digits,
+            or the sum is too small a number.
         """
         from symkernel.codegen.cache import load
 
@@ -357,8 +369,16 @@ class RaceRoutine:
         out = np.repeat(begin[:, None, :], len(clock), axis=1)
         moving = d > 0
         found = np.ascontiguousarray(out[moving])
-        load(self.source, "race").evaluate(
+        panels = load(self.source, "race").evaluate(
             clock, s[moving], d[moving], np.ascontiguousarray(begin[moving]), *self.numbers, found
         )
+        if panels < 0:
+            k = int(np.flatnonzero(moving)[-1 - panels])
+            raise OutsideValidity(
+                f"The race of mode {k} from {begin[k].tolist()} cannot be followed in doubles: a "
+                f"pathway changes by its own size while the first digits of their sum stay, or "
+                f"their sum is too small. Start the pathways nearer to each other and to the "
+                f"target."
+            )
         out[moving] = found
         return out.transpose(2, 1, 0)

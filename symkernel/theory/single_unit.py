@@ -37,6 +37,7 @@ from symkernel.theory.single_unit_flow import (
 )
 from symkernel.theory.single_unit_path import UnitPath
 from symkernel.theory.single_unit_stable import unit_routine
+from symkernel.theory.two_layer_path import reaching
 from symkernel.trajectory import Trajectory
 
 _NAME = "single_unit"
@@ -161,7 +162,7 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
         words, advice = "the tasks' second moments are known", "use a linear teacher, or simulate"
         return (network, one, Verdict(_NAME, words, False, np.inf, 0.0, advice))
     words = "all inputs have one variance and are uncorrelated"
-    if not problem.is_numeric:
+    if not problem.is_numeric_but_for_durations:
         modes = tasks[0].modes if len(tasks) == 1 else None
         fits = modes is not None and len(modes) == 1 and modes[0].multiplicity == 1
         fits = fits and problem.weights.amplitudes is not None
@@ -206,13 +207,14 @@ def _derive(problem: Problem) -> Derived:
 
 def _posed(problem: Problem, flow: ModeFlow, phase: int) -> tuple[UnitSolution, sp.Expr, sp.Expr]:
     """Return the solution of the problem in a phase, its input variance and its start."""
-    if not problem.is_numeric:
+    if not problem.is_numeric_but_for_durations:
         if phase or not problem.weights.amplitudes:
             raise InvalidArgument("A mode in a later phase needs numbers; give values.")
         values = mode_values(problem, flow, 0)
         part = Part(values[notation.s], values[_A0], flow.ratio * values[_B0])
         kept = sp.factor(part.q**2 - part.p**2)
         return UnitSolution(flow, (part,), kept), values[notation.d], sp.S.Zero
+    problem = reaching(problem, phase)
     start = problem.curriculum.starts[phase]
     # At that time the phase before is still there, too.
     at = np.array([start]), np.array([phase])

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
-from symkernel.errors import OutsideValidity, as_times, refuse_large
+from symkernel.errors import MissingValues, OutsideValidity, as_times, refuse_large
 from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.moments import excess_loss
 from symkernel.problem.nodes import Parameter
 from symkernel.problem.problem import Problem
+from symkernel.problem.scalars import as_sympy
 from symkernel.trajectory import Field, Trajectory, Undetermined
 
 # The laws need squares of amplitudes, and bound growth below by 1e-140: a square root of 1e-280.
 _SMALLEST = 1e-120
 # Largest estimated relative error with which a later phase is returned.
 LEAST_DIGITS = 1e-6
+# A duration on which nothing depends: too short for anything to fade in it.
+_ANY = 1e-12
 
 
 def phases_at(curriculum: Curriculum, times: object) -> tuple[np.ndarray, np.ndarray]:
@@ -37,6 +40,29 @@ def phases_at(curriculum: Curriculum, times: object) -> tuple[np.ndarray, np.nda
         )
     # At a switch, the earlier one: as `Curriculum.phase_at`, for all times at once.
     return clock, np.maximum(np.searchsorted(curriculum.starts, clock) - 1, 0)
+
+
+def reaching(problem: Problem, phase: int) -> Problem:
+    """Return the problem with numbers for the durations on which a phase does not depend.
+
+    Raises
+    ------
+    MissingValues
+        If the phase starts at a time that has symbols.
+    """
+    curriculum = problem.curriculum
+    start = curriculum.starts[phase]
+    if as_sympy(start).free_symbols:
+        raise MissingValues(
+            f"Phase {phase} starts at the flow time {start}, and this law has no closed form "
+            f"through a phase of symbolic duration; give a number, or use the compiled law, "
+            f"compile(values={{...}})."
+        )
+    phases = [
+        replace(p, duration=_ANY) if p.duration and as_sympy(p.duration).free_symbols else p
+        for p in curriculum.phases
+    ]
+    return replace(problem, curriculum=Curriculum(phases))
 
 
 def within_phases(

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from symkernel.errors import InvalidArgument, MissingValues, ShapeMismatch
 from symkernel.problem import weights
+from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.modes import singular_basis
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Input, Parameter
@@ -293,7 +294,7 @@ def test_aligned_weights_need_two_linear_layers_that_fit_the_task() -> None:
     x, W = Input(2), Parameter("W", (2, 2))
     for net, words in (
         (Network.mlp([2, 3, 3, 2], "linear"), "two layers, not 3"),
-        (Network.mlp([2, 3, 2], "tanh"), "dense linear layers in a chain"),
+        (Network.mlp([2, 3, 2]), "linear layers in a chain.* not the activation tanh of this one"),
         (Network.mlp([2, 3, 2], "linear", bias=True), "dense linear layers in a chain"),
         (Network.build(W @ (W @ x)), "none of them shared"),
         (Network.two_layer(3, 3, 2), "network has 3 inputs and 2 outputs, the task has 2 and 2"),
@@ -304,6 +305,8 @@ def test_aligned_weights_need_two_linear_layers_that_fit_the_task() -> None:
     for bad in (None, np.eye(2)):
         with pytest.raises(InvalidArgument, match="'task' must be a Task"):
             weights.aligned(NET, bad, a=1, b=1)
+    with pytest.raises(InvalidArgument, match=r"not Curriculum.*; pass the first phase's task"):
+        weights.aligned(NET, Curriculum.of(TASK), a=1, b=1)
     with pytest.raises(InvalidArgument, match="dense linear layers in a chain"):
         weights.balanced(Network.mlp([2, 3, 2], "tanh"))
     with pytest.raises(ShapeMismatch):

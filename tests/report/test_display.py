@@ -12,6 +12,7 @@ import symkernel as sk
 from symkernel.errors import InvalidArgument, MissingValues, OutsideValidity
 from symkernel.formula import Formula, Step
 from symkernel.report.display import worked
+from symkernel.theory import LAWS
 
 
 def test_a_derivation_shows_itself_in_short(derivation, checked):
@@ -102,7 +103,21 @@ def test_symbols_cannot_be_worked_out():
         worked(sk.derive(net, task, sk.weights.aligned(net, task, a=a, b=a)), 0, 1.0)
 
 
-@pytest.mark.parametrize("mode", [3, -1, 0.5, True])
+@pytest.mark.parametrize("name", ["neural_race", "frozen_kernel", "lambda_balanced"])
+def test_laws_without_modes_say_what_they_have_instead(name):
+    p = next(law for law in LAWS if law.name == name).example()
+    d = sk.derive(p.network, p.curriculum, p.weights, law=name)
+    for ask in (lambda: d.show(mode=0, t=1.5), lambda: d.show(t=1.0), lambda: d.show()):
+        with pytest.raises(OutsideValidity, match=r"no 'show'.*; use 'result' or the compiled law"):
+            ask()
+
+
+def test_mode_and_time_are_needed(derivation):
+    with pytest.raises(InvalidArgument, match="'t' must be a flow time, not None"):
+        derivation.show(0)
+
+
+@pytest.mark.parametrize("mode", [3, -1, 0.5, True, None])
 def test_modes_that_do_not_exist_are_refused(derivation, mode):
     with pytest.raises(InvalidArgument, match="'mode' must be an integer from 0 to 2"):
         worked(derivation, mode, 1.0)

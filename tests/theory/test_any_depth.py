@@ -124,7 +124,7 @@ def test_the_time_of_a_dying_mode_knows_the_size_of_the_strength_alone():
     values = [at(time.plain, s=s, d=1, u0=0.5, u=0.1).evalf() for s in (-1, 1)]
     assert values[0] == values[1] == pytest.approx(0.7194, abs=1e-4)
     assert not time.plain.has(sp.I)
-    assert r"\bar{\nu} &= \frac{1}{\sqrt{d}} \left|{s}\right|" in time.latex()
+    assert r"\bar{\nu} &= \frac{\left|{s}\right|^{\frac{3}{2}}}{\sqrt{d}}" in time.latex()
 
 
 @pytest.mark.parametrize("depth", [3, 4, 8, sp.Symbol("D", positive=True)])

@@ -14,6 +14,7 @@ from scipy.integrate import solve_ivp
 
 import symkernel as sk
 from symkernel import testing
+from symkernel.codegen.cache import load
 from symkernel.errors import NoClosedForm, OutsideValidity
 from symkernel.numerics import race as numerics
 from symkernel.problem.curriculum import Curriculum
@@ -301,6 +302,41 @@ def test_trap_10_starts_far_above_the_target():
     nodes, weights = np.polynomial.legendre.leggauss(12)
     one_panel = 0.25 * weights @ np.sqrt(-np.expm1(-(float(z) + 0.25 * (nodes + 1))))
     assert abs(one_panel / float(whole) - 1) > 1e-5
+
+
+def panels_of(s, start, rate, power, time):
+    """The number of panels of a race to a time."""
+    vectors = ([0.0, time], [s], [1.0], rate, power)
+    times, s, d, rate, power = (np.array(value, dtype=float) for value in vectors)
+    compiled = load(RaceRoutine(None).source, "race")
+    return compiled.evaluate(times, s, d, np.array([start]), rate, power, np.empty((1, 2, 2)))
+
+
+@pytest.mark.parametrize("s", [1e-4, 1e-8, 1e-12])
+def test_the_end_of_a_race_takes_few_panels_whatever_the_target(s):
+    """Nothing moves near the end: panels as wide as far from it, not less by s^(1 - 2/D)."""
+    start, power, rate = s * (1 - 1e-6), [-0.75, 0.0], [8, 2]
+    late = 1e3 / (8 * s**1.75)
+    assert 0 < panels_of(s, [start, 1e-250], rate, power, late) < 1200
+    found = raced(s, 1, [start, 1e-250], rate, power, [0.0, late])[1]
+    with mpmath.workdps(30):
+        clock = (mpmath.mpf(s) ** -0.75 - mpmath.mpf(start) ** -0.75) / (-0.75 * 8)
+        weak = 1e-250 * mpmath.exp(2 * clock)
+        assert abs(found[1] / weak - 1) < 1e-15 * s**-0.75 + 1e-13
+    assert found[0] == s
+
+
+@pytest.mark.parametrize(
+    ("s", "start", "power"),
+    [
+        (1.0, [1e-30, 1e-250], [-0.75, 0.0]),  # z stands still
+        (1.0, [1e-12, 1e-60], [-0.75, 0.0]),  # seven digits of the second pathway were wrong
+        (1e10, [1e-300, 1e-300], [-1 / 3, 0.0]),  # U/S is no number
+    ],
+)
+def test_races_that_doubles_cannot_follow_are_refused(s, start, power):
+    with pytest.raises(OutsideValidity, match=r"race of mode 0 from \[.* nearer to each other"):
+        raced(s, 1, start, 2 / (1 + np.array(power)), power, [0.0, 40.0])
 
 
 def test_parts_keep_their_sum_and_their_invariant():
