@@ -35,7 +35,7 @@ from symkernel.theory.single_unit_flow import (
     unit_flow,
     unit_steps,
 )
-from symkernel.theory.single_unit_path import UnitPath
+from symkernel.theory.single_unit_path import UnitPath, refuse_lost
 from symkernel.theory.single_unit_stable import unit_routine
 from symkernel.theory.two_layer_path import reaching
 from symkernel.trajectory import Trajectory
@@ -220,6 +220,7 @@ def _posed(problem: Problem, flow: ModeFlow, phase: int) -> tuple[UnitSolution, 
     at = np.array([start]), np.array([phase])
     path = UnitPath(problem, *at, flow, unit_routine(flow))
     (first, _), (state, _) = path.stretches[0], path.stretches[phase]
+    refuse_lost(path.stretches, first.lam)
     solution = UnitSolution(flow.in_decimals(), state.parts, sp.Float(first.lam))
     return solution, sp.Float(state.d), sp.Float(start)
 

@@ -4,13 +4,14 @@ Modes are put together relative to the one that has most of the common factor, w
 $\omega_i - \omega_j = (\sigma_i^2 - \sigma_j^2)/(\omega_i + \omega_j)$. A phase starts from $p$,
 $q$, $p + q$ and $p - q$ of every mode, each with digits of its own: after a reversal the sides are
 nearly opposite, and their small sum is what is learned next. What rounding may have done to each
-goes along, and a phase in which it decides is refused.
+goes along, and a phase in which it decides is refused. So does what has shrunk below the numbers
+that are carried: it is uncertain by the smallest of them, and refused where that has grown.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,6 +26,8 @@ from symkernel.theory.mode_state import TOLERANCE
 from symkernel.theory.single_unit_flow import Part
 from symkernel.theory.single_unit_stable import SIDES
 from symkernel.theory.two_layer_path import (
+    LEAST_DIGITS,
+    SMALLEST,
     TwoLayerPath,
     phases_at,
     refuse_faint,
@@ -88,6 +91,25 @@ class UnitState:
         rows = zip(self.s, *self.sides[:2], strict=True)
         return tuple(Part(*(sp.Float(x) if x else sp.S.Zero for x in row)) for row in rows)
 
+    def lost(self, lam: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return sizes of modes too small to be carried, and which of them grow in this phase.
+
+        Without a task the two sides go their own ways, and one of them only decays.
+        """
+        sizes = np.abs(self.sides)
+        faint = (sizes < SMALLEST) & (self.noise > 0) & (self.noise <= SMALLEST)
+        alone = faint[1] if lam > 0 else faint[0]
+        grows = np.where(self.s != 0, faint[2] | faint[3], alone)
+        return np.where(faint, sizes, 0.0).max(0), grows
+
+    def floored(self, lam: float, sides: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Return the noise at the end of the phase, with the smallest number that is carried."""
+        there = (self.sides != 0) | (self.noise > 0)
+        driven = self.s != 0
+        still = np.full(len(self.s), lam != 0)
+        there |= there[[1, 0, 3, 2]] & np.array([driven, driven, still, still])
+        return np.where(there & (np.abs(sides) < SMALLEST), np.maximum(noise, SMALLEST), noise)
+
     def along(
         self, routine: Routine, times: np.ndarray, lam: float, uncertain: float = 0.0
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -146,8 +168,10 @@ def _scales(out: dict[str, np.ndarray], times: np.ndarray) -> np.ndarray:
     # Only modes that are not there, and sides on the saddle, come to the limit.
     factor = np.exp(np.minimum(shift, _LARGEST))
     start = np.where(leads, np.exp(-omega[leader] * times), 1.0)
-    rest = np.sqrt(((factor * root) ** 2).sum(1))
-    return factor / np.hypot(start, rest)[:, None]
+    # Without squares, which underflow; what leads from next to nothing may overflow.
+    with np.errstate(over="ignore"):
+        rest = np.hypot.reduce(factor * root, axis=1)
+        return factor / np.hypot(start, rest)[:, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -213,7 +237,7 @@ class UnitPath(TwoLayerPath):
         both, n = ((old.V, new.V), (old.U, new.U)), len(s)
         off = [
             _filled(x[: len(one)] @ np.abs(one.T @ two), n)
-            for x, (one, two) in zip(noise, both, strict=False)
+            for x, (one, two) in zip(noise[:2], both, strict=True)
         ]
         ended = sides[0, : len(old.V)] @ old.V.T, sides[1, : len(old.U)] @ old.U.T
         p, rough = _projected(ended[0], new.V, n)
@@ -226,24 +250,32 @@ class UnitPath(TwoLayerPath):
         found: list[tuple[UnitState, np.ndarray]] = []
         state, largest = self._first(), 0.0
         kept, ended, noise = (state.lam, state.uncertain), state.sides, state.noise
-        shared = self.bases[0].V is self.bases[-1].V
+        start = float(np.linalg.norm(state.sides[:2]))
+        for part in np.abs(state.sides[2:]):
+            refuse_faint(part, 0)
         for k, local in within_phases(self.problem.curriculum, self.clock, self.position):
-            _refuse_faint(k, ended, np.abs(state.sides) > 0, shared or not k)
             if k:
                 state = self._next(k, ended, noise)
             sides, spread = state.along(self.routine, local, *kept)
             largest = max(largest, float(np.linalg.norm(sides[:2], axis=(0, 2)).max()))
-            if k and largest:
-                require_digits(k, _size(spread) / largest, "start with sides of different lengths")
             found.append((state, sides[:2, : int((self.position == k).sum())]))
-            ended, noise = sides[:, -1], spread[:, -1]
+            # Where all has shrunk to nothing, what was there at the start.
+            length = largest if largest >= SMALLEST else start
+            if k and length:
+                squares = _squares(spread)
+                error = float(np.sqrt(squares.sum(-1).max())) / length
+                if not error <= LEAST_DIGITS:
+                    refuse_lost(found, kept[0], squares.max(0) == squares.max())
+                require_digits(k, error, "start with sides of different lengths")
+            ended, noise = sides[:, -1], state.floored(kept[0], sides[:, -1], spread[:, -1])
         return tuple(found)
 
     @cached_property
     def weights(self) -> dict[str, np.ndarray]:
         """Both weights at all times."""
         flow, rows, columns = self.flow, [], []
-        for basis, (_, (p, q)) in zip(self.bases, self.stretches, strict=False):
+        bases = self.bases[: len(self.stretches)]
+        for basis, (_, (p, q)) in zip(bases, self.stretches, strict=True):
             rows.append(p[:, : len(basis.V)] @ basis.V.T)
             columns.append(q[:, : len(basis.U)] @ basis.U.T / float(flow.ratio))
         first, second = np.concatenate(rows), np.concatenate(columns)
@@ -261,22 +293,34 @@ class UnitPath(TwoLayerPath):
         return {**super().own_fields(), "modes": lambda: self.modes}
 
 
-def _refuse_faint(k: int, sides: np.ndarray, there: np.ndarray, shared: bool) -> None:
-    """Refuse modes that are too small to be carried, in the basis of the phase that shrank them.
+def refuse_lost(
+    stretches: Sequence[tuple[UnitState, np.ndarray]], lam: float, modes: np.ndarray | bool = True
+) -> None:
+    """Refuse modes that became too small to be carried, and then had to grow.
 
-    Turned into another one sum and difference mix, and only what both have lost is lost.
+    Parameters
+    ----------
+    stretches : sequence of (UnitState, ndarray)
+        As of a `UnitPath`.
+    lam : float
+    modes : ndarray of bool, optional
+        The modes in question.
+
+    Raises
+    ------
+    OutsideValidity
+        If there is such a mode at the start of a phase.
     """
-    if shared:
-        for part, some in zip(sides[2:], there[2:], strict=True):
-            refuse_faint(np.abs(part), k, some)
-    else:
-        refuse_faint(np.hypot(sides[0], sides[1]), k, np.asarray(there.any(0)))
+    for k, (state, _) in enumerate(stretches):
+        sizes, grows = state.lost(lam)
+        refuse_faint(sizes, k, grows & modes)
 
 
-def _size(noise: np.ndarray) -> float:
-    """Return the largest length of the noise in time, by sides or by sum and difference."""
-    squares = np.minimum((noise[:2] ** 2).sum(0), (noise[2:] ** 2).sum(0) / 2)
-    return float(np.sqrt(squares.sum(-1).max()))
+def _squares(noise: np.ndarray) -> np.ndarray:
+    """Return the square of the noise of each mode in time, by sides or by sum and difference."""
+    with np.errstate(over="ignore"):
+        found = np.minimum((noise[:2] ** 2).sum(0), (noise[2:] ** 2).sum(0) / 2)
+    return np.nan_to_num(found, nan=np.inf, posinf=np.inf)
 
 
 def _rough(length: float, basis: np.ndarray, n: int) -> np.ndarray:

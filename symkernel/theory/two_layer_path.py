@@ -17,7 +17,7 @@ from symkernel.problem.scalars import as_sympy
 from symkernel.trajectory import Field, Trajectory, Undetermined
 
 # The laws need squares of amplitudes, and bound growth below by 1e-140: a square root of 1e-280.
-_SMALLEST = 1e-120
+SMALLEST = 1e-120
 # Largest estimated relative error with which a later phase is returned.
 LEAST_DIGITS = 1e-6
 # A duration on which nothing depends: too short for anything to fade in it.
@@ -99,18 +99,20 @@ def refuse_faint(sizes: np.ndarray, phase: int, there: np.ndarray | None = None)
     OutsideValidity
         If a mode that is there is smaller than 1e-120.
     """
-    faint = (sizes > 0 if there is None else there) & (sizes < _SMALLEST)
+    faint = (sizes > 0 if there is None else there) & (sizes < SMALLEST)
     if not faint.any():
         return
     k = int(np.argmax(faint))
     advice = (
-        f"start it at {_SMALLEST:.0e} or more, or at exactly 0"
+        f"start it at {SMALLEST:.0e} or more, or at exactly 0"
         if phase == 0
-        else "make the phases before it shorter, or start larger"
+        else "make the phases before it shorter, or ask for earlier times"
     )
+    tiny = np.finfo(float).tiny
+    size = f"{sizes[k]:.0e} or less" if sizes[k] >= tiny else "below the smallest number"
     raise OutsideValidity(
-        f"Mode {k} has at the start of phase {phase} a part of amplitude {sizes[k]:.0e} or less, "
-        f"below the {_SMALLEST:.0e} down to which its growth is computed; {advice}."
+        f"Mode {k} has at the start of phase {phase} a part of amplitude {size}, "
+        f"below the {SMALLEST:.0e} down to which its growth is computed; {advice}."
     )
 
 

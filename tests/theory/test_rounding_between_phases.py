@@ -163,6 +163,51 @@ def test_what_is_not_there_does_not_come_by_a_floor() -> None:
     np.testing.assert_allclose(found[-1], [1.0, 0, 1.0, 0], atol=1e-12)
 
 
+@pytest.mark.parametrize("readout", [1.0, 3.0, 10.0, 30.0])
+@pytest.mark.parametrize("end", [3.0, 20.0, 80.0])
+def test_the_same_task_again_is_one_phase(readout: float, end: float) -> None:
+    """The unused input shrinks below the smallest number, and nothing can make it large again."""
+    S, times = np.array([[2.0, 0.0]]), np.array([0.1, 0.6, 1.0]) * end
+    start = [0.1, 0.2], [readout]
+    want = stacked(LAW["single_unit"].trajectory(unit([(S, None)], *start), times))
+    for cuts in ([0.5], [0.2, 0.4], [0.2, 0.1, 0.3]):
+        phases = [*((S, cut * end) for cut in cuts), (S, None)]
+        problem = unit(phases, *start)
+        found = stacked(LAW["single_unit"].trajectory(problem, times))
+        np.testing.assert_allclose(found, want, rtol=1e-12, atol=1e-14)
+        reduced = LAW["reduced_flow"].trajectory(problem, times)
+        np.testing.assert_allclose(found, stacked(reduced), rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize(("first", "size"), [(40.0, "or less"), (400.0, "the smallest number")])
+def test_an_input_that_shrank_below_what_is_carried_is_refused_once_it_has_grown(
+    first: float, size: str
+) -> None:
+    """Also where a phase that leaves it alone comes in between."""
+    S, other = np.array([[2.0, 0.0]]), np.array([[0.0, 2.0]])
+    law = LAW["single_unit"]
+    for rest in ([(other, None)], [(S, 5.0), (other, None)]):
+        problem = unit([(S, first), *rest], [0.1, 0.2], [4.0])
+        begin = problem.curriculum.starts[-1]
+        early = law.trajectory(problem, [begin, begin + 0.01])
+        # It comes back through the read-out, which is large, and needs no digits of it.
+        late = law.trajectory(problem, [begin + 20.0]).end_to_end[0]
+        assert abs(early.end_to_end[0, 0, 1]) <= 1e-100
+        np.testing.assert_allclose(late, other, atol=1e-9)
+    U = np.diag([2.0, 1.0]), np.diag([1.0, 2.0])
+    problem = unit([(U[0], 10 * first), (U[1], None)], [0.3, 0.3], [0.3, 0.3])
+    begin = 10 * first
+    found = law.trajectory(problem, [begin + 1.0]).end_to_end[0]
+    np.testing.assert_allclose(found[1], 0, atol=1e-100)
+    words = rf"Mode 1 has at the start of phase 1 .*{size}.*ask for earlier times"
+    with pytest.raises(OutsideValidity, match=words):
+        _ = law.trajectory(problem, [begin + 12 * first]).weights
+    with pytest.raises(OutsideValidity, match=words):
+        _ = sk.derive(problem.network, problem.curriculum, problem.weights, law="single_unit").mode(
+            1, 1
+        )
+
+
 # --- lambda-balanced ------------------------------------------------------------------------------
 
 
