@@ -114,7 +114,7 @@ def _averages(
         slope = tex.replace(r"\phi", r"\phi'")
         for name, shown in (("phi_wide", tex), ("k_average", rf"\langle {tex} {tex}\rangle"),
                             ("d_average", rf"\langle {slope} {slope}\rangle")):  # fmt: skip
-            notation.register(sp.Symbol(f"{name}{mark}"), shown, f"of {phi.name}")
+            notation.register(sp.Symbol(f"{name}{mark}"), shown, f"of activation {mark}")
         return tuple(
             sp.Function(f"{kind}_average{mark}")(first, second, both) for kind in ("k", "d")
         )
