@@ -168,7 +168,7 @@ class KernelRoutine:
         integers = np.array([_number(e, known) for e in self.lowered.sizes], dtype=np.int64)
         factors = np.array([_number(e, known) for e in self.lowered.numbers], dtype=np.float64)
         call = [arrays[name] for name in self.lowered.arguments]
-        p, q = (int(_number(sp.sympify(size), known)) for size in self.shape)
+        p, q = (int(_number(as_sympy(size), known)) for size in self.shape)
         return [*call, integers, factors], (len(arrays["x"]), p, len(arrays["x2"]), q)
 
     def _samples(self, value: Any, name: str, sizes: Sizes) -> np.ndarray:

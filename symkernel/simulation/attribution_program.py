@@ -207,7 +207,8 @@ class _Follow(Statements):
             case Apply():
                 return self._move(node.child, row)
             case _:
-                raise NotImplementedError(f"node {type(node).__name__}")
+                # A network takes no nodes of other classes.
+                raise AssertionError(node)
 
 
 class FollowSource(Source):

@@ -21,6 +21,7 @@ from symkernel.errors import InvalidArgument
 from symkernel.formula import Evidence
 from symkernel.identities import rational_orthogonal
 from symkernel.numerics import residual_integral as algorithm
+from symkernel.problem.scalars import as_sympy
 
 _ENTRY = """
 
@@ -61,7 +62,7 @@ class ResidualIntegral(AlgorithmNode):
 
     def __new__(cls, M: sp.MatrixExpr, r: sp.MatrixExpr, t: sp.Expr) -> ResidualIntegral:
         """Return the integral of r under M up to time t."""
-        return super().__new__(cls, M, r, sp.sympify(t))
+        return super().__new__(cls, M, r, as_sympy(t))
 
     @property
     def shape(self) -> tuple[sp.Expr, sp.Expr]:

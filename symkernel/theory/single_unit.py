@@ -19,6 +19,7 @@ from symkernel.problem import weights
 from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
+from symkernel.problem.scalars import as_sympy
 from symkernel.problem.task import Task
 from symkernel.theory.mode_flow import ModeFlow
 from symkernel.theory.mode_numbers import unit_numbers
@@ -151,7 +152,7 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
     against = decay_verdict(_NAME, problem)
     if against:
         return (network, *against)
-    hidden = sp.sympify(problem.network.parameters[0].shape[0])
+    hidden = as_sympy(problem.network.parameters[0].shape[0])
     extra = float(hidden - 1) if hidden.is_Integer else np.inf
     advice = "other laws cover wider layers"
     one = Verdict(_NAME, "the hidden layer is one unit", extra == 0, extra, 0.0, advice)

@@ -125,7 +125,8 @@ class TangentPass:
                 return self.values[child][:, int(node.start) : int(node.stop)]
             case Sum(terms=terms):
                 return sum(self.values[term] for term in terms)  # type: ignore[return-value]
-        raise NotImplementedError(f"node {type(node).__name__}")
+        # A network takes no nodes of other classes.
+        raise AssertionError(node)
 
     @property
     def numbers(self) -> int:

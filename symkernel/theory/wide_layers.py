@@ -12,7 +12,7 @@ from symkernel.errors import InvalidArgument, MissingValues, ShapeMismatch
 from symkernel.problem.activation import Activation
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Apply, Bias, Input, Linear, Node, Parameter, Sum
-from symkernel.problem.scalars import as_expression
+from symkernel.problem.scalars import as_expression, as_sympy
 
 __all__ = ["WideLayer", "wide_layers"]
 
@@ -77,9 +77,9 @@ def wide_layers(net: Network, weight_variance: object, bias_variance: object) ->
         units = 1 if k == 0 else fan_in
         layers.append(
             WideLayer(
-                weight=sp.sympify(w.scale**2 * units * variance),
+                weight=as_sympy(w.scale**2 * units * variance),
                 bias=b.scale**2 * shift if b is not None else sp.S.Zero,
-                weight_rate=sp.sympify(w.rate * w.scale**2 * units) if w.trained else sp.S.Zero,
+                weight_rate=as_sympy(w.rate * w.scale**2 * units) if w.trained else sp.S.Zero,
                 bias_rate=b.rate * b.scale**2 if b is not None and b.trained else sp.S.Zero,
                 activation=phi,
                 name=names.get(node, ""),
@@ -147,7 +147,7 @@ def _per_layer(value: object, name: str, allowed: str, length: int) -> list[sp.E
 def numbers_of(expressions: Sequence[sp.Expr], values: Mapping[sp.Symbol, Any]) -> list[float]:
     """Return numbers for expressions; `values` gives those of their symbols."""
     known = dict(values)
-    done = [sp.sympify(e).subs(known) for e in expressions]
+    done = [as_sympy(e).subs(known) for e in expressions]
     missing = sorted({q.name for e in done for q in e.free_symbols})
     if missing:
         raise MissingValues(

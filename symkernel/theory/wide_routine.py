@@ -20,6 +20,7 @@ from symkernel.errors import (
     as_real_array,
     as_values,
 )
+from symkernel.problem.scalars import as_sympy
 from symkernel.theory.gaussian_averages import COSINE, COVARIANCE, SINE, VARIANCES
 from symkernel.theory.hermite_averages import MOST_TERMS, hermite_averages
 from symkernel.theory.wide_layers import WideLayer, numbers_of
@@ -207,7 +208,7 @@ class WideRoutine:
 
     def _samples(self, value: Any, name: str) -> np.ndarray:
         array = as_real_array(value, name, 2)
-        wanted = sp.sympify(self.limit.net.inputs).subs(dict(self.values))
+        wanted = as_sympy(self.limit.net.inputs).subs(dict(self.values))
         if wanted.is_Integer and array.shape[1] != wanted:
             raise ShapeMismatch(
                 f"Argument '{name}' must be of shape (n_samples, {wanted}), not {array.shape}."
