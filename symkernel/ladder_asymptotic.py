@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from symkernel.formula import Asymptotics, Family, Law, Rung
-from symkernel.ladder_structure import counted
+from symkernel.ladder_structure import counted, measured_rung
 from symkernel.problem import weights as make
 from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.nodes import Apply, Linear
@@ -221,15 +221,7 @@ def structure_rung(problems: list[Problem], law: Law) -> Rung:
     if _asymptotics(law).flow == "linearised":
         tests["flow(t1 + t2) = flow(t2) after flow(t1)"] = _composition
         tests["one phase = no curriculum"] = _one_phase
-    worst: dict[str, float] = {}
-    for name, test in tests.items():
-        measured = [value for p in problems if (value := test(p, law)) is not None]
-        if measured:
-            worst[name] = max(measured)
-    figure = ", ".join(f"{name} {value:.1e}" for name, value in worst.items())
-    passed = all(value <= _STRUCTURE_BOUND for value in worst.values())
-    words = f"{figure} ({counted(len(problems))})"
-    return Rung(6, "structure", passed, words, f"{_STRUCTURE_BOUND:.0e}")
+    return measured_rung(tests, problems, law, _STRUCTURE_BOUND)
 
 
 def _looked_at(problem: Problem) -> np.ndarray:

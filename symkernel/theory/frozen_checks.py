@@ -8,8 +8,8 @@ import numpy as np
 import sympy as sp
 
 from symkernel import notation
-from symkernel.codegen.algorithms import DecayIntegral
-from symkernel.formula import Evidence, Family
+from symkernel.codegen.algorithms import DecayIntegral, compile_algorithm
+from symkernel.formula import Derived, Evidence, Family
 from symkernel.identities import vanishes
 from symkernel.problem import weights as make
 from symkernel.problem.activation import activation as find_activation
@@ -19,6 +19,8 @@ from symkernel.problem.network import Network
 from symkernel.problem.nodes import Apply, Input, Parameter
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
+from symkernel.theory.frozen_words import FrozenWords
+from symkernel.theory.residual_integral import PRECISION, ResidualIntegral, check_precision
 
 _l = sp.Symbol("l", positive=True)
 _ACTIVATIONS = ("tanh", "erf", "sigmoid", "relu", "quadratic")
@@ -170,3 +172,17 @@ def families() -> tuple[Family, ...]:
             tuple(range(1000, 1004)), lambda _: step,
         ),
     )  # fmt: skip
+
+
+def frozen_derived(words: FrozenWords) -> Derived:
+    """Return what the derivation of a law of this family produces."""
+    return Derived(
+        steps=words.steps,
+        result=words.result,
+        formulas=words.formulas,
+        routine=lambda: compile_algorithm(ResidualIntegral),
+        limits=frozen_limits(),
+        precision=check_precision,
+        precision_bound=PRECISION,
+        numbers=words.numbers,
+    )

@@ -20,10 +20,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from symkernel.codegen.algorithms import compile_algorithm
 from symkernel.formula import Asymptotics, Citation, Derived, Law, Verdict
 from symkernel.problem.problem import Problem
-from symkernel.theory.frozen_checks import draw, example, families, frozen_limits
+from symkernel.theory.frozen_checks import draw, example, families, frozen_derived
 from symkernel.theory.frozen_domain import verdicts
 from symkernel.theory.frozen_path import (
     Clock,
@@ -34,7 +33,6 @@ from symkernel.theory.frozen_path import (
     through,
 )
 from symkernel.theory.frozen_words import FrozenWords
-from symkernel.theory.residual_integral import PRECISION, ResidualIntegral, check_precision
 from symkernel.trajectory import Trajectory
 
 _NAME = "frozen_kernel"
@@ -71,17 +69,7 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
 
 
 def _derive(problem: Problem) -> Derived:
-    words = FrozenWords(problem)
-    return Derived(
-        steps=words.steps,
-        result=words.result,
-        formulas=words.formulas,
-        routine=lambda: compile_algorithm(ResidualIntegral),
-        limits=frozen_limits(),
-        precision=check_precision,
-        precision_bound=PRECISION,
-        numbers=words.numbers,
-    )
+    return frozen_derived(FrozenWords(problem))
 
 
 def trajectory(

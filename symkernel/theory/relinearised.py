@@ -24,7 +24,6 @@ import numpy as np
 import sympy as sp
 
 from symkernel import notation
-from symkernel.codegen.algorithms import compile_algorithm
 from symkernel.errors import InvalidArgument, as_count, as_positive
 from symkernel.formula import (
     Asymptotics,
@@ -38,7 +37,7 @@ from symkernel.formula import (
     Verdict,
 )
 from symkernel.problem.problem import Problem
-from symkernel.theory.frozen_checks import draw_smooth, example, frozen_limits, wide
+from symkernel.theory.frozen_checks import draw_smooth, example, frozen_derived, wide
 from symkernel.theory.frozen_domain import needs
 from symkernel.theory.frozen_path import Clock, View
 from symkernel.theory.frozen_system import LinearSystem
@@ -50,7 +49,7 @@ from symkernel.theory.relinearised_path import (
     through_pieces,
     ways_through,
 )
-from symkernel.theory.residual_integral import PRECISION, ResidualIntegral, check_precision
+from symkernel.theory.residual_integral import ResidualIntegral
 from symkernel.theory.tangent_pass import TangentPass
 from symkernel.trajectory import Trajectory
 
@@ -140,17 +139,7 @@ class RelinearisedWords(FrozenWords):
 
 
 def _derive(problem: Problem) -> Derived:
-    words = RelinearisedWords(problem)
-    return Derived(
-        steps=words.steps,
-        result=words.result,
-        formulas=words.formulas,
-        routine=lambda: compile_algorithm(ResidualIntegral),
-        limits=frozen_limits(),
-        precision=check_precision,
-        precision_bound=PRECISION,
-        numbers=words.numbers,
-    )
+    return frozen_derived(RelinearisedWords(problem))
 
 
 def _test(problem: Problem) -> tuple[Verdict, ...]:
