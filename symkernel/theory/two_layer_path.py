@@ -179,6 +179,7 @@ class TwoLayerPath:
     @cached_property
     def weights(self) -> dict[str, np.ndarray]:
         """Both weights by name, the one next to the input first."""
+        # Laws that know them say them; those that do not give the reason in `own_fields`.
         raise NotImplementedError
 
     def task_losses(self) -> np.ndarray:
