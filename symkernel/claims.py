@@ -11,11 +11,11 @@ import sympy as sp
 from sympy.core.function import AppliedUndef
 
 from symkernel import notation
+from symkernel.check_report import CheckReport, Rung
 from symkernel.claim_slips import Misfit, explained, usual_slips
 from symkernel.claim_values import DIGITS, Observable, evaluate
 from symkernel.derivation import Derivation, derive
 from symkernel.errors import InvalidArgument, MissingValues, NoClosedForm, ShapeMismatch
-from symkernel.formula import CheckReport, Rung
 from symkernel.identities import vanishes
 from symkernel.ladder_structure import horizon
 from symkernel.problem.curriculum import Curriculum

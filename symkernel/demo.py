@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
+from symkernel.check_report import CheckReport
 from symkernel.derivation import Derivation, derive
 from symkernel.environments import digits
 from symkernel.errors import InvalidArgument
-from symkernel.formula import CheckReport
 from symkernel.ladder import check
 from symkernel.problem import weights
 from symkernel.problem.network import Network

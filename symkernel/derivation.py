@@ -13,10 +13,11 @@ import sympy as sp
 
 from symkernel import learning_times
 from symkernel.assumptions import Assumptions
+from symkernel.check_report import CheckReport
 from symkernel.choosing import choose, require
 from symkernel.compiled_law import CompiledLaw
 from symkernel.errors import InvalidArgument, MissingValues, OutsideValidity
-from symkernel.formula import CheckReport, Derived, Formula, Law, Result, Step
+from symkernel.formula import Derived, Formula, Law, Result, Step
 from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from symkernel import ladder_asymptotic as asymptotic
+from symkernel.check_report import CheckReport, Rung
 from symkernel.derivation import Derivation
 from symkernel.errors import InvalidArgument, as_seed
-from symkernel.formula import CheckReport, Rung
 from symkernel.ladder_cost import cost_rung
 from symkernel.ladder_printed import printed_evidence
 from symkernel.ladder_structure import (

@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from symkernel.formula import Asymptotics, Family, Law, Rung
+from symkernel.check_report import Rung
+from symkernel.formula import Asymptotics, Family, Law
 from symkernel.ladder_structure import counted, measured_rung
 from symkernel.problem import weights as make
 from symkernel.problem.curriculum import Curriculum, Phase

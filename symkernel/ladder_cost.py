@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from symkernel.check_report import Rung
 from symkernel.claim_values import evaluate, mode_basis
 from symkernel.derivation import Derivation
-from symkernel.formula import Rung
 from symkernel.ladder_structure import horizon
 from symkernel.problem.problem import Problem
 from symkernel.trajectory import Trajectory

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from symkernel.formula import Law, Rung
+from symkernel.check_report import Rung
+from symkernel.formula import Law
 from symkernel.ladder_networks import conserved_gap, equivariance_gap, turned_task
 from symkernel.problem import weights as make
 from symkernel.problem.curriculum import Curriculum, Phase

@@ -9,8 +9,8 @@ import pytest
 
 import symkernel as sk
 from symkernel import cli
+from symkernel.check_report import CheckReport, Rung
 from symkernel.errors import InvalidArgument
-from symkernel.formula import CheckReport, Rung
 from symkernel.report.files import replace_block, with_block
 from symkernel.theory import LAWS
 from symkernel.theory.listing import Catalogue

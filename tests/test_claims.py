@@ -7,8 +7,8 @@ import pytest
 import sympy as sp
 
 import symkernel as sk
+from symkernel.check_report import CheckReport
 from symkernel.errors import InvalidArgument, MissingValues, ShapeMismatch
-from symkernel.formula import CheckReport
 
 T = sp.Symbol("t", nonnegative=True)
 BARE = sp.Symbol("t")

@@ -9,8 +9,8 @@ import pytest
 
 import symkernel as sk
 from symkernel import cli
+from symkernel.check_report import CheckReport, Rung
 from symkernel.errors import Diverged
-from symkernel.formula import CheckReport, Rung
 
 LAWS = [law.name for law in sk.catalogue()]
 

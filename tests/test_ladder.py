@@ -12,9 +12,10 @@ import pytest
 import sympy as sp
 
 import symkernel as sk
+from symkernel.check_report import CheckReport, Rung
 from symkernel.derivation import Derivation
 from symkernel.errors import InvalidArgument, SymkernelError
-from symkernel.formula import CheckReport, Evidence, Law, Rung
+from symkernel.formula import Evidence, Law
 from symkernel.ladder_structure import structure_rung
 from symkernel.theory import LAWS, hyperbolic, mode_flow, solutions
 from symkernel.trajectory import Trajectory

@@ -9,7 +9,8 @@ import pytest
 
 import symkernel as sk
 from symkernel import ladder_asymptotic as asymptotic
-from symkernel.formula import Asymptotics, Rung
+from symkernel.check_report import Rung
+from symkernel.formula import Asymptotics
 from symkernel.problem.problem import Problem
 from symkernel.theory import frozen_kernel, relinearised
 

@@ -20,8 +20,9 @@ from typing import TYPE_CHECKING
 import sympy as sp
 
 from symkernel import __version__, equations, notation
+from symkernel.check_report import CheckReport
 from symkernel.errors import InvalidArgument, SymkernelError
-from symkernel.formula import CheckReport, Citation, Formula, Step
+from symkernel.formula import Citation, Formula, Step
 from symkernel.report.files import checked_path, save, write_atomically
 from symkernel.report.glossary import Glossary, glossaries, glossary
 from symkernel.report.latex_blocks import displayed, items, section, table

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from symkernel import __version__
-from symkernel.formula import CheckReport, Formula
+from symkernel.check_report import CheckReport
+from symkernel.formula import Formula
 from symkernel.report.files import save
 
 if TYPE_CHECKING:

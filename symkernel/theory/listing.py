@@ -10,8 +10,9 @@ from functools import cached_property
 from importlib.resources import files
 from typing import Any, overload
 
+from symkernel.check_report import Rung
 from symkernel.errors import InvalidArgument
-from symkernel.formula import Law, Rung
+from symkernel.formula import Law
 from symkernel.tables import as_html, as_markdown
 
 # Written by `symkernel check --all --json`, from reports of checks.

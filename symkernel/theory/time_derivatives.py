@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Any
 import sympy as sp
 
 from symkernel import notation
+from symkernel.check_report import CheckReport
 from symkernel.errors import InvalidArgument, as_count
-from symkernel.formula import CheckReport
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Node

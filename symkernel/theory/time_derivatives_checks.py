@@ -17,7 +17,7 @@ import mpmath as mp
 import numpy as np
 import sympy as sp
 
-from symkernel.formula import CheckReport, Rung
+from symkernel.check_report import CheckReport, Rung
 from symkernel.problem.activation import ARGUMENT
 from symkernel.problem.nodes import Apply, Bias, Gate, Input, Linear, Node, Slice, Sum
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import symkernel as sk
-from symkernel.formula import CheckReport, Rung
+from symkernel.check_report import CheckReport, Rung
 
 REPORT = CheckReport(
     "a law & more",

@@ -1,0 +1,92 @@
+"""Pure data: what a check found, rung by rung."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One rung of the ladder: passed, failed, or (None) not climbed, with its figure.
+
+    What is measured without a bound that it could pass is neither passed nor failed.
+    """
+
+    number: int
+    title: str
+    passed: bool | None
+    figure: str
+    bound: str = ""
+    measured: bool = False
+
+    def __post_init__(self) -> None:
+        if self.passed is not None:
+            object.__setattr__(self, "passed", bool(self.passed))
+
+    @property
+    def word(self) -> str:
+        """The outcome in a word."""
+        if self.measured:
+            return "measured"
+        return {True: "passed", False: "FAILED", None: "not climbed"}[self.passed]
+
+
+@dataclass(frozen=True, repr=False)
+class CheckReport:
+    """Which rungs were climbed, with what figures.
+
+    Attributes
+    ----------
+    subject : str
+        What was checked.
+    rungs : tuple of Rung
+    derivation : object
+        The derivation that was checked.
+    notes : tuple of str
+        What would explain a failure.
+    """
+
+    subject: str
+    rungs: tuple[Rung, ...]
+    derivation: Any = field(default=None, repr=False)
+    notes: tuple[str, ...] = ()
+
+    @property
+    def passed(self) -> bool:
+        """Whether nothing failed and something was climbed."""
+        climbed = [rung.passed for rung in self.rungs if rung.passed is not None]
+        return bool(climbed) and all(climbed)
+
+    def __str__(self) -> str:
+        width = max((len(rung.title) for rung in self.rungs), default=0)
+        lines = [f"Check of {self.subject}"]
+        for rung in self.rungs:
+            bound = f"  [{rung.bound}]" if rung.bound else ""
+            lines.append(
+                f"  {rung.number}  {rung.title:<{width}}  {rung.word:<11}  {rung.figure}{bound}"
+            )
+        lines.append("  all climbed rungs passed" if self.passed else "  NOT passed")
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+    def latex(self, names: Mapping[str, str] | None = None) -> str:
+        """Return the table of rungs as a LaTeX ``tabular``; it needs no package."""
+        from symkernel.report.latex import check_table
+
+        return check_table(self, names)
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _repr_html_(self) -> str:
+        rows = "".join(
+            f"<tr><td>{r.number}</td><td>{html.escape(r.title)}</td><td>{r.word}</td>"
+            f"<td>{html.escape(r.figure)}</td><td>{html.escape(r.bound)}</td></tr>"
+            for r in self.rungs
+        )
+        head = "<tr><th>rung</th><th>what</th><th></th><th>measured</th><th>bound</th></tr>"
+        notes = "".join(f"<p>Note: {html.escape(note)}.</p>" for note in self.notes)
+        return f"<p>Check of {html.escape(self.subject)}</p><table>{head}{rows}</table>{notes}"
