@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,19 +42,15 @@ class Derivation:
     problem : Problem
     assumptions : Assumptions
         The table of what was tested, for every law that was tried: a sequence of `Verdict`.
-    steps : tuple of Step
-        Each with its machine check.
     result : Result
         Plain SymPy: ``result.output``, ``result.hidden``, ... as functions of time, per mode.
-    formulas : tuple of Formula
-        The same with abbreviations.
     """
 
     law: Law
     problem: Problem
     derived: Derived
     assumptions: Assumptions
-    report: CheckReport | None = field(default=None)
+    report: CheckReport | None = None
 
     @property
     def tolerance(self) -> float:

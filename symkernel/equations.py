@@ -10,7 +10,7 @@ from typing import Any
 import sympy as sp
 from sympy.core.function import AppliedUndef
 
-from symkernel import notation
+from symkernel import typesetting
 
 # Letters, as `width` counts them, that fit on a line of a printed page.
 LINE = 62.0
@@ -89,8 +89,8 @@ class _Line:
     def __init__(
         self, left: Any, right: Any, names: Mapping[str, str] | None, show_time: bool
     ) -> None:
-        self.printer = notation.printer(right, names, show_time)
-        self.head = notation.latex(left, names, show_time)
+        self.printer = typesetting.printer(right, names, show_time)
+        self.head = typesetting.latex(left, names, show_time)
         self.room = LINE - width(self.head)
         self._put(right)
 
@@ -144,7 +144,7 @@ class _Line:
         for text, term in printer.terms(self.right):
             long = isinstance(term, sp.Mul) and width(text) > room
             parts = _broken(printer.factors(term), room) if long else [text]
-            pieces += [notation.signed(parts[0]) if pieces else parts[0], *parts[1:]]
+            pieces += [typesetting.signed(parts[0]) if pieces else parts[0], *parts[1:]]
         return pieces
 
 
@@ -152,7 +152,7 @@ _TIMES = r"\cdot "
 
 
 def _broken(factors: Sequence[str], room: float) -> list[str]:
-    whole = notation.side_by_side(factors)
+    whole = typesetting.side_by_side(factors)
     return [whole] if width(whole) <= room else [factors[0], *(_TIMES + f for f in factors[1:])]
 
 

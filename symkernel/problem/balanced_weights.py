@@ -5,14 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from symkernel.errors import InvalidArgument, as_positive, as_real, as_seed
+from symkernel.problem.amplitudes import orthonormal
 from symkernel.problem.network import Network
-from symkernel.problem.weights import (
-    Weights,
-    frozen,
-    linear_chain,
-    orthonormal,
-    require_numeric,
-)
+from symkernel.problem.weights import Weights, frozen, linear_chain, require_numeric
 
 
 def _two_layers(net: Network, name: str) -> tuple[tuple[str, str], tuple[int, int, int]]:

@@ -18,38 +18,11 @@ from symkernel.errors import (
     as_seed,
     as_values,
 )
-from symkernel.problem.exact import ExactMoments
-from symkernel.problem.mode import Mode
-from symkernel.problem.modes import singular_basis
+from symkernel.problem.amplitudes import Amplitudes, alignment, chain_roots, orthonormal
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Apply, Linear
 from symkernel.problem.scalars import as_expressions
 from symkernel.problem.task import Task
-
-
-@dataclass(frozen=True)
-class Amplitudes:
-    """Amplitudes of the input side (a) and the output side (b), per mode; may be symbols.
-
-    In a chain of layers b is that of the last layer and a that of all others. `modes` and `exact`
-    are those of the task of the alignment, if it has them; `named` are the arguments given.
-    """
-
-    a: tuple[sp.Expr, ...]
-    b: tuple[sp.Expr, ...]
-    seed: int
-    modes: tuple[Mode, ...] | None = None
-    exact: ExactMoments | None = None
-    named: tuple[str, str] = ("a", "b")
-
-    def fit(self, task: Task) -> bool:
-        """Whether they are those of weights that are aligned with this task, as far as is known."""
-        return (self.modes, self.exact) == (task.modes, task.exact)
-
-    @property
-    def free_symbols(self) -> set[sp.Symbol]:
-        """Symbols without a value."""
-        return set().union(*(value.free_symbols for value in (*self.a, *self.b)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -220,12 +193,6 @@ def linear_chain(net: Network, name: str) -> list[Linear]:
     return chain
 
 
-def orthonormal(stream: np.random.Generator, rows: int, columns: int) -> np.ndarray:
-    """Draw a matrix of orthonormal columns."""
-    q, r = np.linalg.qr(stream.standard_normal((rows, columns)))
-    return q * np.sign(np.diag(r))
-
-
 def balanced(net: Network, scale: float = 1.0, seed: int = 0) -> Weights:
     r"""Return balanced weights, $W_{l+1}^T W_{l+1} = W_l W_l^T$, not aligned with any task.
 
@@ -322,27 +289,9 @@ def aligned(
     if u is None:
         left, right = tuple(as_expressions(a, "a")), tuple(as_expressions(b, "b"))
     else:
-        left, right = _roots(chain, as_expressions(u, "u"))
+        left, right = chain_roots(chain, as_expressions(u, "u"))
     sides = Amplitudes(left, right, as_seed(seed), task.modes, task.exact)
     return _carrying(chain, net, task, sides if u is None else replace(sides, named=("u", "u")))
-
-
-def _roots(
-    chain: list[Linear], modes: Sequence[sp.Expr]
-) -> tuple[tuple[sp.Expr, ...], tuple[sp.Expr, ...]]:
-    """Return the amplitudes of the modes in all layers but the last, and in the last one."""
-    depth = len(chain)
-    scale = sp.Mul(*(node.parameter.scale for node in chain))
-    if depth == 1:
-        return (sp.S.One,), tuple(u / scale for u in modes)
-    sign = {u: -1 if u.is_negative else 1 for u in modes}
-    for u in modes:
-        if not u.is_negative and not u.is_nonnegative:
-            raise InvalidArgument(
-                f"Argument 'u' must be of a known sign, not {u}; make its symbols nonnegative."
-            )
-    a = tuple((sign[u] * u / scale) ** sp.Rational(1, depth) for u in modes)
-    return a, tuple(sign[u] * root for u, root in zip(modes, a, strict=True))
 
 
 def _carrying(chain: list[Linear], net: Network, task: Task, sides: Amplitudes) -> Weights:
@@ -357,7 +306,7 @@ def _carrying(chain: list[Linear], net: Network, task: Task, sides: Amplitudes) 
         )
     hidden = [int(node.size) for node in chain[:-1]]
     ends = int(net.inputs), int(net.outputs)
-    U, V, left, right = _alignment(task, sides, min([*hidden, max(ends)]))
+    U, V, left, right = alignment(task, sides, min([*hidden, max(ends)]))
     stream = np.random.default_rng(sides.seed)
     frames = [V, *(orthonormal(stream, n, len(left)) for n in hidden), U]
     values = {}
@@ -365,39 +314,3 @@ def _carrying(chain: list[Linear], net: Network, task: Task, sides: Amplitudes) 
         carried = right if k + 1 == len(chain) else left
         values[node.parameter.name] = (frames[k + 1] * carried) @ frames[k].T
     return Weights(frozen(values), origin, sides)
-
-
-def _alignment(
-    task: Task, sides: Amplitudes, n_hidden: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return output and input directions as columns, and the amplitudes of either side."""
-    named = tuple(zip((sides.a, sides.b), sides.named, strict=True))
-    if task.modes is None:
-        basis = singular_basis(task)
-        k = min(n_hidden, basis.rank_bound)
-        a, b = (_fill(side, (k,), name) for side, name in named)
-        return basis.U[:, :k], basis.V[:, :k], a, b
-    # The modes themselves are the axes, in the order in which they were given: sorted by
-    # strength, amplitudes would come to other modes than in the same task with symbols.
-    counts = [int(mode.multiplicity) for mode in task.modes]
-    strength = np.repeat([float(mode.s) for mode in task.modes], counts)
-    kept = np.argsort(-strength, kind="stable")[:n_hidden]
-    lengths = len(counts), len(strength)
-    a, b = (_fill(side, lengths, name, counts)[kept] for side, name in named)
-    frame = np.eye(len(strength))[:, kept]
-    return frame, frame, a, b
-
-
-def _fill(
-    side: tuple[sp.Expr, ...], lengths: tuple[int, ...], name: str, counts: Sequence[int] = ()
-) -> np.ndarray:
-    """Return one amplitude for each mode; repeated modes share theirs if there is one for all."""
-    numbers = np.array([float(value) for value in side])
-    if len(numbers) not in (1, *lengths):
-        raise ShapeMismatch(
-            f"Argument '{name}' must hold one amplitude or one for each of "
-            f"{' or '.join(map(str, dict.fromkeys(lengths)))} modes, not {len(numbers)}."
-        )
-    if len(numbers) == len(counts):
-        return np.repeat(numbers, counts)
-    return np.broadcast_to(numbers, lengths[-1:])

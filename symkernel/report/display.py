@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import sympy as sp
 from sympy.printing.str import StrPrinter
 
-from symkernel import notation
+from symkernel import typesetting
 from symkernel.equations import LINE, width
 from symkernel.errors import InvalidArgument, MissingValues, OutsideValidity, as_times
 from symkernel.formula import Formula, Step
@@ -72,7 +72,7 @@ def _formulas(derivation: Derivation, display: str) -> Iterator[str]:
 def _symbols(derivation: Derivation) -> str:
     """Return what the symbols of the formulas stand for, as a sentence."""
     pairs = glossary(derivation, derivation.formulas)
-    return "; ".join(f"${notation.latex(q)}$: {meaning}" for q, meaning in pairs)
+    return "; ".join(f"${typesetting.latex(q)}$: {meaning}" for q, meaning in pairs)
 
 
 def _trimmed(text: str) -> str:
@@ -131,9 +131,12 @@ class Line:
 
     def latex(self, names: Mapping[str, str] | None = None) -> str:
         """Return the equation as rows of an ``aligned`` block, one row if that fits a line."""
-        head = notation.latex(self.symbol, names)
+        head = typesetting.latex(self.symbol, names)
         inside = {name: _factor(value) for name, value in self.numbers.items()}
-        texts = [notation.latex(self.expression, names), notation.latex(self.expression, inside)]
+        texts = [
+            typesetting.latex(self.expression, names),
+            typesetting.latex(self.expression, inside),
+        ]
         parts = [*dict.fromkeys(texts), _plain(self.value)]
         whole = " = ".join(parts)
         if width(f"{head} = {whole}") <= LINE:
@@ -218,7 +221,7 @@ def worked(
     >>> d = sk.derive(net, task, sk.weights.aligned(net, task, a=0.1, b=0.3))
     >>> assert abs(worked(d, 0, 1.5).value - d.compile()([1.5]).modes[0, 0]) < 1e-12
     """
-    notation.check_names(names)
+    typesetting.check_names(names)
     if not derivation.problem.is_numeric:
         raise MissingValues(
             "A law is worked out in numbers only: derive it for a problem without symbols."

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 import sympy as sp
 
-from symkernel import __version__, equations, notation
+from symkernel import __version__, equations, notation, typesetting
 from symkernel.check_report import CheckReport
 from symkernel.errors import InvalidArgument, SymkernelError
 from symkernel.formula import Citation, Formula, Step
@@ -149,7 +149,7 @@ def fragment_of(derivation: Derivation, names: Mapping[str, str] | None = None) 
 
 def check_table(report: CheckReport, names: Mapping[str, str] | None = None) -> str:
     """Return the rungs of a report as a LaTeX ``tabular``, without any package."""
-    notation.check_names(names)
+    typesetting.check_names(names)
     rows = [
         (str(rung.number), prose(rung.title, names), rung.word, prose(rung.figure, names),
          prose(rung.bound, names))
@@ -197,7 +197,7 @@ def _result(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable
 def _learning_time(time: Formula, names: Mapping[str, str] | None) -> str:
     if time.expression == sp.oo:
         return "A mode that starts like this falls to the saddle at 0 and is never learned."
-    share = f"${notation.latex(notation.fraction, names)}$"
+    share = f"${typesetting.latex(notation.fraction, names)}$"
     lead = f"Flow time at which a mode reaches the fraction {share} of its final value:"
     return f"{lead}\n{displayed(time.latex(names))}"
 
@@ -209,7 +209,7 @@ def _together(formulas: tuple[Formula, ...], names: Mapping[str, str] | None) ->
 
 def _here(meanings: Glossary, names: Mapping[str, str] | None) -> str:
     """Return what symbols stand for as a sentence; nothing for none."""
-    texts = [f"${notation.latex(q, names)}$: {prose(text, names)}" for q, text in meanings]
+    texts = [f"${typesetting.latex(q, names)}$: {prose(text, names)}" for q, text in meanings]
     return f"Here {'; '.join(texts)}." if texts else ""
 
 

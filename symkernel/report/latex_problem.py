@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
-from symkernel import notation
+from symkernel import typesetting
 from symkernel.assumptions import HEAD
 from symkernel.problem.scalars import as_sympy
 from symkernel.report.latex_blocks import items, table
@@ -41,12 +41,12 @@ def _lasting(duration: Any, names: Mapping[str, str] | None) -> str:
     if duration is None:
         return "to the end"
     symbolic = isinstance(duration, sp.Expr)
-    return f"${notation.latex(duration, names)}$" if symbolic else f"{duration:g}"
+    return f"${typesetting.latex(duration, names)}$" if symbolic else f"{duration:g}"
 
 
 def _layer(parameter: Any, names: Mapping[str, str] | None) -> str:
-    name = notation.latex(sp.MatrixSymbol(parameter.name, 1, 1), names)
-    size = r" \times ".join(notation.latex(as_sympy(n), names) for n in parameter.shape)
+    name = typesetting.latex(sp.MatrixSymbol(parameter.name, 1, 1), names)
+    size = r" \times ".join(typesetting.latex(as_sympy(n), names) for n in parameter.shape)
     trained = "" if parameter.trained else ", not trained"
     return f"${name}$ of shape ${size}${trained}"
 
@@ -76,7 +76,7 @@ def _cell(value: Any, names: Mapping[str, str] | None) -> str:
     if isinstance(value, float):
         digits, _, power = f"{value:.5g}".partition("e")
         return f"${digits}" + (rf" \cdot 10^{{{int(power)}}}$" if power else "$")
-    return rf"\symkernelfit{{{notation.latex(as_sympy(value), names)}}}"
+    return rf"\symkernelfit{{{typesetting.latex(as_sympy(value), names)}}}"
 
 
 def assumptions_block(derivation: Derivation, names: Mapping[str, str] | None) -> str:

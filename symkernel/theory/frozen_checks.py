@@ -2,7 +2,8 @@ r"""Limits of the frozen-kernel law, random problems of its class, and families 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -174,7 +175,9 @@ def families() -> tuple[Family, ...]:
     )  # fmt: skip
 
 
-def frozen_derived(words: FrozenWords) -> Derived:
+def frozen_derived(
+    words: FrozenWords, numbers: Callable[..., tuple[Mapping[Any, Any], ...]]
+) -> Derived:
     """Return what the derivation of a law of this family produces."""
     return Derived(
         steps=words.steps,
@@ -184,5 +187,5 @@ def frozen_derived(words: FrozenWords) -> Derived:
         limits=frozen_limits(),
         precision=check_precision,
         precision_bound=PRECISION,
-        numbers=words.numbers,
+        numbers=numbers,
     )

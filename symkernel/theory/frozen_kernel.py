@@ -24,6 +24,7 @@ from symkernel.formula import Asymptotics, Citation, Derived, Law, Verdict
 from symkernel.problem.problem import Problem
 from symkernel.theory.frozen_checks import draw, example, families, frozen_derived
 from symkernel.theory.frozen_domain import verdicts
+from symkernel.theory.frozen_numbers import frozen_numbers
 from symkernel.theory.frozen_path import (
     Clock,
     FrozenPath,
@@ -69,7 +70,7 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
 
 
 def _derive(problem: Problem) -> Derived:
-    return frozen_derived(FrozenWords(problem))
+    return frozen_derived(FrozenWords(problem), frozen_numbers)
 
 
 def trajectory(

@@ -23,7 +23,6 @@ from symkernel.theory.pseudo_kernel import ntk, pseudo_kernel
 from symkernel.theory.residual_integral import ResidualIntegral, check_solution
 from symkernel.theory.solutions import solve_autonomous
 from symkernel.theory.words import Words, derivative, trace_gradient
-from symkernel.trajectory import Trajectory
 
 _AGREE = 1e-12
 
@@ -40,6 +39,27 @@ SHAPES = {
     "J": (_N, _P), "J_h": (_H, _P), "D": (_N, _N), "C": (_N, _N), "R": (_P, _P),
     "Theta": (_N, _N), "K_h": (_H, _N), "M": (_N, _N),
 }  # fmt: skip
+_MEANINGS = {
+    "f": "outputs on all samples",
+    "f_0": "the same at the start",
+    "h": "the node at the inputs asked for",
+    "h_0": "the same at the start",
+    "J": "Jacobian of f by the trained parameters, at the start",
+    "J_h": "Jacobian of h",
+    "d": "displacement of the trained parameters",
+    "D": "weights of the samples in the loss's mean, on the diagonal",
+    "R": "learning rates of the parameters, on the diagonal",
+    "r": "residual f - y",
+    "y": "targets",
+    "Theta": "tangent kernel of the training samples",
+    "C": "root of D",
+    "rho": "weighted residual",
+    "M": "weighted tangent kernel",
+    "g": "integral of the weighted residual",
+    "rho_0": "weighted residual at the start",
+    "r_0": "residual at the start",
+    "K_h": "pseudo-kernel of the node by the training samples",
+}
 # C is the square root of D; both are diagonal, as R is.
 _ROOT = {(("C", False), ("C", False)): Words.of("D")}
 _DIAGONAL = ("D", "C", "R", "Theta", "M")
@@ -59,9 +79,9 @@ def matrix(name: str) -> sp.MatrixSymbol:
     return sp.MatrixSymbol(name, *SHAPES[name])
 
 
-def _meanings(**texts: str) -> tuple[tuple[Any, str], ...]:
-    """Return what matrices stand for, by name."""
-    return tuple((matrix(name), text) for name, text in texts.items())
+def _meanings(*names: str) -> tuple[tuple[Any, str], ...]:
+    """Return what matrices stand for."""
+    return tuple((matrix(name), _MEANINGS[name]) for name in names)
 
 
 @dataclass(frozen=True)
@@ -240,15 +260,7 @@ class FrozenWords:
                 "initial weights",
                 (self._eq("f", self.linear["f"]), self._eq("h", self.linear["h"])),
                 self.check_jacobian,
-                _meanings(
-                    f="outputs on all samples",
-                    f_0="the same at the start",
-                    h="the node at the inputs asked for",
-                    h_0="the same at the start",
-                    J="Jacobian of f by the trained parameters, at the start",
-                    J_h="Jacobian of h",
-                    d="displacement of the trained parameters",
-                ),
+                _meanings("f", "f_0", "h", "h_0", "J", "J_h", "d"),
             ),
             Step(
                 "Gradient flow",
@@ -256,19 +268,14 @@ class FrozenWords:
                 "rates of the parameters, r = f - y",
                 (self._eq("d", self.flow, rate=True),),
                 self.check_flow,
-                _meanings(
-                    D="weights of the samples in the loss's mean, on the diagonal",
-                    R="learning rates of the parameters, on the diagonal",
-                    r="residual f - y",
-                    y="targets",
-                ),
+                _meanings("D", "R", "r", "y"),
             ),
             Step(
                 "Reduced equation",
                 "the residual obeys a linear equation of its own, with the tangent kernel",
                 (self._eq("Theta", theta), self._eq("r", self.reduced, rate=True)),
                 self.check_reduced,
-                _meanings(Theta="tangent kernel of the training samples"),
+                _meanings("Theta"),
             ),
             Step(
                 "Symmetric form",
@@ -280,11 +287,7 @@ class FrozenWords:
                     self._eq("rho", -Words.of("M", "rho"), rate=True),
                 ),
                 self.check_weighted,
-                _meanings(
-                    C="root of D",
-                    rho="weighted residual",
-                    M="weighted tangent kernel",
-                ),
+                _meanings("C", "rho", "M"),
             ),
             Step(
                 "Solution",
@@ -292,11 +295,7 @@ class FrozenWords:
                 "residual, and grows linearly where M has an eigenvalue 0",
                 (sp.Eq(matrix("g"), self.integral, evaluate=False),),
                 self.check_solution,
-                _meanings(
-                    g="integral of the weighted residual",
-                    rho_0="weighted residual at the start",
-                    r_0="residual at the start",
-                ),
+                _meanings("g", "rho_0", "r_0"),
             ),
             Step(
                 "Displacement and hidden activity",
@@ -309,7 +308,7 @@ class FrozenWords:
                     self._eq("h", self.solved["h"]),
                 ),
                 self.check_displacement,
-                _meanings(K_h="pseudo-kernel of the node by the training samples"),
+                _meanings("K_h"),
             ),
         )
 
@@ -333,7 +332,7 @@ class FrozenWords:
             Formula("output on the training samples", matrix("f"), f, self.where),
             Formula("activity of a node at any input", matrix("h"), h, (*self.where, pseudo)),
             Formula("displacement of the parameters", matrix("d"), d, self.where),
-            Formula("loss", _LOSS, loss, (residual,)),
+            Formula("loss", LOSS, loss, (residual,)),
         )
 
     def result(self) -> Result:
@@ -343,45 +342,8 @@ class FrozenWords:
             {"output": f.plain, "hidden": h.plain, "displacement": d.plain, "loss": loss.plain}
         )
 
-    def numbers(self, problem: Problem, seen: Trajectory, k: int) -> tuple[dict[Any, Any], ...]:
-        """Return values of all symbols at one time; h is the hidden node at the first sample."""
-        task, net = problem.curriculum.phases[0].task, problem.network
-        system = LinearSystem.of(problem, task, problem.weights.arrays)
-        tangent, layout = system.tangent, system.layout
-        unit = np.eye(layout.count)
-        rates = np.concatenate([
-            np.full(int(np.prod(shape)), float(p.rate))
-            for p, shape in zip(layout.parameters, layout.shapes, strict=True)
-        ])  # fmt: skip
-        J = tangent.forward(unit, net.output).reshape(layout.count, -1).T / np.sqrt(rates)
-        node = net.node("hidden" if "hidden" in net.nodes else "output")
-        J_h = tangent.forward(unit, node)[:, 0].T / np.sqrt(rates)
-        start = problem.weights.arrays
-        moved = [(seen.weights[p.name][k] - start[p.name]).ravel() for p in layout.parameters]
-        f0, y = tangent.values[net.output].reshape(-1, 1), task.Y.reshape(-1, 1)
-        f = seen.outputs[k].reshape(-1, 1)
-        C = np.diag((np.repeat(system.gain, task.Y.shape[1])) / np.sqrt(2 * system.factor))
-        named = {
-            "f": f, "f_0": f0, "y": y, "r": f - y, "r_0": f0 - y, "rho_0": C @ (f0 - y),
-            "rho": C @ (f - y), "d": np.concatenate(moved)[:, None], "J": J, "J_h": J_h,
-            "h": seen.node(_named(net, node))[k, 0][:, None],
-            "h_0": tangent.values[node][0][:, None], "D": C @ C, "C": C, "R": np.diag(rates),
-        }  # fmt: skip
-        loss = float(seen.loss[k])
-        return (
-            {
-                **{sp.MatrixSymbol(n, *SHAPES[n]): value for n, value in named.items()},
-                _LOSS: loss, "loss": loss, "output": f, "hidden": named["h"],
-                "displacement": named["d"],
-            },
-        )  # fmt: skip
 
-
-_LOSS = notation.register(sp.Symbol("loss", nonnegative=True), r"\mathcal{L}", "the loss")
-
-
-def _named(net: Any, node: Any) -> str:
-    return next(name for name, own in net.nodes.items() if own is node)
+LOSS = notation.register(sp.Symbol("loss", nonnegative=True), r"\mathcal{L}", "the loss")
 
 
 def _kernels(words: Words) -> Words:

@@ -10,11 +10,11 @@ import sympy as sp
 from symkernel import notation
 from symkernel.errors import InvalidArgument, OutsideValidity
 from symkernel.formula import Formula, Result
+from symkernel.problem.amplitudes import Amplitudes
 from symkernel.problem.exact import ExactMoments
 from symkernel.problem.problem import Problem
 from symkernel.problem.scalars import as_sympy
 from symkernel.problem.task import Task
-from symkernel.problem.weights import Amplitudes
 from symkernel.theory.mode_flow import ModeFlow
 from symkernel.theory.mode_state import TOLERANCE, ModeState
 

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 import sympy as sp
 from sympy.core.function import AppliedUndef
 
-from symkernel import notation
+from symkernel import typesetting
 from symkernel.codegen.matrix_nodes import Diagonal, Elementwise, InnerProduct
 from symkernel.errors import InvalidArgument
 from symkernel.formula import Formula
@@ -83,7 +83,7 @@ class KernelFormula(Formula):
         for identifier, tex in (names or {}).items():
             chosen[identifier] = tex
             chosen[identifier + PRIME] = (names or {}).get(identifier + PRIME, tex + PRIME)
-        left = notation.latex(self.symbol, chosen)
+        left = typesetting.latex(self.symbol, chosen)
         rows = [" \\\\\n&\\quad ".join(_split(f"{left} &= ", self.expression, chosen))]
         for k, (first, *others) in enumerate(_paired(self.where)):
             lead = r"\text{where}\quad " if k == 0 else ""
@@ -279,14 +279,14 @@ def _texts(
 
 
 def _vector(name: str) -> str:
-    tex = notation.latex(sp.MatrixSymbol(name, 1, 1))
+    tex = typesetting.latex(sp.MatrixSymbol(name, 1, 1))
     return re.sub("^[A-Za-z]{2,}", lambda word: rf"\mathrm{{{word[0]}}}", tex)
 
 
 def _split(left: str, expression: Any, names: Mapping[str, str]) -> list[str]:
     """Return left-hand side and terms, in their own order, a line for each if they are long."""
     terms = expression.args if isinstance(expression, sp.MatAdd) else (expression,)
-    texts = [notation.latex(term, names) for term in terms]
+    texts = [typesetting.latex(term, names) for term in terms]
     signed = [t if k == 0 or t.startswith("-") else f"+ {t}" for k, t in enumerate(texts)]
     if len(str(expression)) < _LONG_LINE:
         return [left + " ".join(signed)]
@@ -301,8 +301,10 @@ def _equation(left: Any, right: Any, names: Mapping[str, str]) -> str:
         root = sp.Pow(sp.sqrt(2), -1, evaluate=False)
         written = sp.Mul(ARGUMENT, root, evaluate=False)
         meaning = meaning.xreplace({ARGUMENT / sp.sqrt(2): written})
-        return f"{names[name]}({notation.latex(ARGUMENT)}) &= {notation.latex(meaning, names)}"
-    return " ".join(_split(f"{notation.latex(left, names)} &= ", right, names))
+        return (
+            f"{names[name]}({typesetting.latex(ARGUMENT)}) &= {typesetting.latex(meaning, names)}"
+        )
+    return " ".join(_split(f"{typesetting.latex(left, names)} &= ", right, names))
 
 
 def _paired(where: tuple[tuple[Any, Any], ...]) -> Iterator[list[tuple[Any, Any]]]:

@@ -39,6 +39,7 @@ from symkernel.formula import (
 from symkernel.problem.problem import Problem
 from symkernel.theory.frozen_checks import draw_smooth, example, frozen_derived, wide
 from symkernel.theory.frozen_domain import needs
+from symkernel.theory.frozen_numbers import frozen_numbers
 from symkernel.theory.frozen_path import Clock, View
 from symkernel.theory.frozen_system import LinearSystem
 from symkernel.theory.frozen_words import SHAPES, FrozenWords, matrix
@@ -122,24 +123,25 @@ class RelinearisedWords(FrozenWords):
         f, h, loss = self.formulas()
         return Result({"output": f.plain, "hidden": h.plain, "loss": loss.plain})
 
-    def numbers(self, problem: Problem, seen: Trajectory, k: int) -> tuple[dict[Any, Any], ...]:
-        """Return values of all symbols at one time, those of its piece."""
-        path, _, _ = _solved(problem, seen.times, None, None, None, None)
-        piece = next(piece for piece in path.pieces if k in piece.rows)
-        here, row = piece.path, int(np.flatnonzero(piece.rows == k)[0])
-        (values,) = super().numbers(here.problem, here.trajectory(), row)
-        known = {sp.MatrixSymbol(name, *SHAPES[name]) for name in _AT_ONE_TIME}
-        kept = {
-            symbol: value
-            for symbol, value in values.items()
-            if symbol in known or not isinstance(symbol, sp.MatrixSymbol)
-        }
-        kept.pop("displacement")
-        return ({**kept, _START: piece.start},)
+
+def _numbers(problem: Problem, seen: Trajectory, k: int) -> tuple[dict[Any, Any], ...]:
+    """Return values of all symbols at one time, those of its piece."""
+    path, _, _ = _solved(problem, seen.times, None, None, None, None)
+    piece = next(piece for piece in path.pieces if k in piece.rows)
+    here, row = piece.path, int(np.flatnonzero(piece.rows == k)[0])
+    (values,) = frozen_numbers(here.problem, here.trajectory(), row)
+    known = {sp.MatrixSymbol(name, *SHAPES[name]) for name in _AT_ONE_TIME}
+    kept = {
+        symbol: value
+        for symbol, value in values.items()
+        if symbol in known or not isinstance(symbol, sp.MatrixSymbol)
+    }
+    kept.pop("displacement")
+    return ({**kept, _START: piece.start},)
 
 
 def _derive(problem: Problem) -> Derived:
-    return frozen_derived(RelinearisedWords(problem))
+    return frozen_derived(RelinearisedWords(problem), _numbers)
 
 
 def _test(problem: Problem) -> tuple[Verdict, ...]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import sympy as sp
 
-from symkernel import equations, notation
+from symkernel import equations, typesetting
 from symkernel.errors import InvalidArgument, as_count
 from symkernel.formula import Formula
 
@@ -92,7 +92,7 @@ class TimeDerivative(Formula):
         A $\partial_t$ differentiates the one name that follows, not what stands behind it.
         """
         most = as_count(lines, "lines", 1)
-        notation.check_names(names)
+        typesetting.check_names(names)
         chosen = {**self.texts, **(names or {})}
         pairs = zip(self.entries, self.expression, strict=True)
         rows = list({name: (name, _rounded(entry)) for name, entry in pairs}.values())[:most]
@@ -103,11 +103,11 @@ class TimeDerivative(Formula):
 
 def hierarchy(of: str, order: int, factor: sp.Expr, names: Mapping[str, str] | None = None) -> str:
     """Return the hierarchy in kernels as it is written on paper: a row for each order."""
-    notation.check_names(names)
+    typesetting.check_names(names)
     letter = "f" if of in ("output", "ntk") else "p"
     lower = "f" if letter == "f" else "{p,f}"
     kernel = rf"K_{{{lower}}}" if letter == "p" else "K"
-    pace = notation.latex(-2 * factor, names)
+    pace = typesetting.latex(-2 * factor, names)
     pace = {"1": "", "-1": "- "}.get(pace, pace + r"\, ")
     rows = []
     for n in range(1, order + 1):

@@ -20,7 +20,7 @@ from typing import Any
 
 import sympy as sp
 
-from symkernel import notation
+from symkernel import typesetting
 from symkernel.problem.activation import ARGUMENT
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
@@ -325,7 +325,7 @@ class MovingNetwork:
         return self._quantity(
             ("weight", p, *place),
             name,
-            notation.name_latex(name),
+            typesetting.name_latex(name),
             None,
             (lambda: self._descent(p, place)) if p.trained else None,
         )

@@ -10,7 +10,7 @@ import sympy as sp
 from sympy.core.function import AppliedUndef
 
 import symkernel as sk
-from symkernel import cli, notation
+from symkernel import cli, notation, typesetting
 from symkernel.report.glossary import glossaries, glossary, key_of, printed_symbols
 from symkernel.theory import LAWS
 
@@ -100,19 +100,19 @@ def test_documents_hold_no_raw_identifiers(name):
     ],
 )  # fmt: skip
 def test_identifiers_are_set_as_mathematics(identifier, latex):
-    assert notation.name_latex(identifier) == latex
-    assert notation.latex(sp.MatrixSymbol(identifier, 2, 2)) == latex
+    assert typesetting.name_latex(identifier) == latex
+    assert typesetting.latex(sp.MatrixSymbol(identifier, 2, 2)) == latex
 
 
 def test_fractions_of_matrices_and_powers():
     A, B = sp.MatrixSymbol("A", 2, 2), sp.MatrixSymbol("B", 2, 2)
-    assert notation.latex(A * B / 2) == r"\frac{1}{2} A B"
-    assert notation.latex(-A * B / 2) == r"- \frac{1}{2} A B"
-    assert notation.latex((A + B) / 3) in (
+    assert typesetting.latex(A * B / 2) == r"\frac{1}{2} A B"
+    assert typesetting.latex(-A * B / 2) == r"- \frac{1}{2} A B"
+    assert typesetting.latex((A + B) / 3) in (
         r"\frac{1}{3} \left(A + B\right)", r"\frac{1}{3} A + \frac{1}{3} B"
     )  # fmt: skip
     power = notation.s ** sp.Rational(3, 2) / sp.sqrt(notation.d)
-    assert notation.latex(power) == r"\frac{s^{\frac{3}{2}}}{\sqrt{d}}"
+    assert typesetting.latex(power) == r"\frac{s^{\frac{3}{2}}}{\sqrt{d}}"
 
 
 def test_weights_at_the_start_and_in_time_differ_in_print():

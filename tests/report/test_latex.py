@@ -9,7 +9,7 @@ import pytest
 import sympy as sp
 
 import symkernel as sk
-from symkernel import notation
+from symkernel import notation, typesetting
 from symkernel.cli import derivation_names
 from symkernel.errors import InvalidArgument, SymkernelError
 from symkernel.formula import Formula, Verdict
@@ -249,11 +249,11 @@ def test_pdflatex_runs_no_programs(tmp_path, pdflatex):
     ],
 )  # fmt: skip
 def test_textbook_order(expression, printed):
-    assert notation.latex(expression) == printed
+    assert typesetting.latex(expression) == printed
 
 
 def test_numbers_in_place_of_symbols_are_kept_apart():
-    assert notation.latex(2 * notation.s * notation.z, {"s": "0.5", "z": "3"}) == (
+    assert typesetting.latex(2 * notation.s * notation.z, {"s": "0.5", "z": "3"}) == (
         r"2 \cdot 0.5 \cdot 3"
     )
 
@@ -269,7 +269,7 @@ def test_printing_does_not_change_values(derivation):
     x, y = sp.symbols("x y", positive=True)
     for expression in (-x * (-x - y + 2), x / (-x - 3) ** 3, -(x - 1) / (y - 2), -((x - 1) ** 2)):
         factors = expression.as_ordered_factors()
-        negative, above, below = notation._parts(factors)
+        negative, above, below = typesetting._parts(factors)
         rebuilt = (-1) ** negative * sp.Mul(*above) / sp.Mul(*below)
         assert (
             sp.expand(rebuilt * sp.denom(expression) - sp.numer(expression))
