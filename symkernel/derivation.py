@@ -208,7 +208,8 @@ class Derivation:
         ----------
         fraction : number in (0, 1) or SymPy expression
         mode : int, optional
-            A mode of the problem; without it the formula is in the law's own symbols.
+            A mode of the problem. Without it the formula is in the law's own symbols, unless
+            problem and fraction are numbers: then the problem must have one mode.
         phase : int, optional
             In a curriculum of several phases: the phase in which it learns. The time counts from
             the start of that phase, as if it did not end.
@@ -219,12 +220,12 @@ class Derivation:
         Raises
         ------
         InvalidArgument
-            If the fraction is a number outside (0, 1).
+            If the fraction is a number outside (0, 1), or a mode of several has to be named.
         OutsideValidity
             If the mode never gets there (no strength, no weights, or a start on the saddle).
         """
-        running = 0 if mode is None and phase is None else self._phase("learning_time", phase)
-        which = self._only_mode if mode is None else mode
+        which = learning_times.meant(self, fraction, self._only_mode if mode is None else mode)
+        running = 0 if which is None and phase is None else self._phase("learning_time", phase)
         return learning_times.learning_time(self, fraction, which, running, small_scale)
 
     def learning_order(

@@ -153,15 +153,17 @@ def with_samples(task: Task) -> Task:
 def _conserved(problem: Problem, law: Law) -> float | None:
     r"""Return how far W W^T/r - V^T V/r' moves for each layer W and the layer V after it.
 
-    r and r' are their learning rates; under weight decay it falls exponentially.
+    r and r' are their learning rates; under weight decay it falls exponentially, if they are equal.
     """
     times = _times(problem)
     if problem.network.gates:
         return conserved_gap(problem, law, times)
     if not problem.network.is_chain:
         return None
-    trajectory = law.trajectory(problem, times)
     rates = [float(p.rate) for p in problem.network.parameters]
+    if problem.loss.weight_decay != 0 and len(set(rates)) > 1:
+        return None
+    trajectory = law.trajectory(problem, times)
     fall = np.exp(-2 * float(problem.loss.weight_decay) * rates[0] * times)
     found = determined(trajectory)
     if set(found) == set(_PRODUCTS):

@@ -42,6 +42,32 @@ def learning_time(
     return time
 
 
+def meant(derivation: Derivation, fraction: Any, mode: int | None) -> int | None:
+    """Return the mode whose learning time is asked for; None for the law's own symbols.
+
+    Numbers in problem and fraction ask for a number, which only the time of one mode is.
+    """
+    numeric = derivation.problem.is_numeric_but_for_durations
+    general = not numeric or getattr(fraction, "free_symbols", False)
+    if mode is not None or general or derivation.derived.learning_time is None:
+        return mode
+    count = _mode_count(derivation)
+    if count > 1:
+        raise InvalidArgument(
+            f"Argument 'mode' must be one of the problem's {count} modes, 0 to {count - 1}, not "
+            f"None: each has a learning time of its own. 'learning_order' lists all of them; with "
+            f"a symbol as fraction the formula for any mode is returned."
+        )
+    return 0
+
+
+def _mode_count(derivation: Derivation) -> int:
+    task = derivation.problem.curriculum.phases[0].task
+    if derivation.problem.is_numeric_but_for_durations:
+        return min(task.Syx.shape)
+    return len((task.exact.modes if task.exact is not None else task.modes) or ())
+
+
 def _as_share(fraction: Any) -> sp.Expr:
     known = isinstance(fraction, (int, float, sp.Expr)) and not isinstance(fraction, bool)
     nan = fraction is sp.nan or (isinstance(fraction, float) and math.isnan(fraction))
@@ -65,13 +91,8 @@ def learning_order(
     """Return the modes in the order in which they are learned; see `Derivation.learning_order`."""
     if derivation.derived.learning_time is None:
         raise derivation.not_per_mode("learning_order")
-    problem = derivation.problem
-    task = problem.curriculum.phases[0].task
-    modes = task.exact.modes if task.exact is not None else task.modes
-    numeric = problem.is_numeric_but_for_durations
-    count = min(task.Syx.shape) if numeric else len(modes or ())
     times: list[tuple[int, sp.Expr]] = []
-    for k in range(count):
+    for k in range(_mode_count(derivation)):
         try:
             times.append((k, learning_time(derivation, fraction, k, phase, False)))
         except OutsideValidity:

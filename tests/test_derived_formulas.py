@@ -7,6 +7,7 @@ import pytest
 import sympy as sp
 
 import symkernel as sk
+from symkernel import notation
 from symkernel.errors import InvalidArgument, OutsideValidity
 from symkernel.problem.problem import Problem
 from symkernel.simulation.flow import integrate_flow
@@ -162,6 +163,34 @@ def test_learning_times_of_numerical_modes() -> None:
     for mode, final in ((0, 3.0), (1, 0.75)):
         time = float(d.learning_time(0.5, mode=mode))
         assert d.compile()([time]).modes[0, mode] == pytest.approx(final / 2, rel=1e-12)
+
+
+def test_a_number_of_several_modes_is_refused_until_one_is_named() -> None:
+    """A formula in symbols that nobody brought is no answer to a question in numbers."""
+    task, net = sk.Task.from_modes([3.0, 1.5]), sk.Network.two_layer(2, 3, 2)
+    d = sk.derive(net, task, sk.weights.aligned(net, task, a=0.1, b=0.1))
+    for small in (False, True):
+        with pytest.raises(InvalidArgument, match="one of the problem's 2 modes, 0 to 1, not None"):
+            d.learning_time(0.5, small_scale=small)
+    times = [d.learning_time(sp.Rational(1, 2), mode=k) for k in (0, 1)]
+    assert [time for _, time in d.learning_order()] == times
+    assert {RHO, notation.s} < d.learning_time(RHO).free_symbols
+    with pytest.raises(InvalidArgument, match="'fraction' must lie between 0 and 1"):
+        d.learning_time(2, mode=0)
+
+
+def test_the_only_mode_need_not_be_named() -> None:
+    task, net = sk.Task.from_modes([3.0]), sk.Network.two_layer(1, 3, 1)
+    w0 = sk.weights.aligned(net, task, a=0.1, b=0.1)
+    d = sk.derive(net, task, w0)
+    time = d.learning_time(0.5)
+    assert time == d.learning_time(0.5, mode=0)
+    assert float(time) == pytest.approx(np.log(299) / 6, rel=1e-12)
+    course = sk.Curriculum([sk.Phase(task, 1.0), sk.Phase(task)])
+    with pytest.raises(OutsideValidity, match="name one of its 2 phases"):
+        sk.derive(net, course, w0).learning_time(0.5)
+    again = sk.derive(net, course, w0).learning_time(0.5, phase=0)
+    assert float(again) == pytest.approx(float(time), rel=1e-15)
 
 
 def test_learning_times_of_the_gram_diagonal_law() -> None:

@@ -65,8 +65,8 @@ def clock_of(value, start, rate, power):
 def split(sum_, start, rate, power, u):
     """Write to `u` what the pathways have when they have `sum_` together.
 
-    The clock is found by Newton's method between the bounds that each pathway alone gives; the
-    largest part is what the others leave, so that the sum is exact.
+    The clock is found by Newton's method between the bounds that each pathway alone gives; the part
+    that its rounding moves most is what the others leave, so that the sum is exact.
     """
     count = start.size
     low, high, alive, last = 0.0, 0.0, 0, 0
@@ -106,16 +106,17 @@ def split(sum_, start, rate, power, u):
         if abs(there - theta) <= 4e-16 * abs(theta):
             break
         theta = there
-    largest = 0
+    worst, most = 0, 0.0
     for j in range(count):
         u[j] = runner(theta, start[j], rate[j], power[j]) if start[j] > 0.0 else 0.0
-        if u[j] > u[largest]:
-            largest = j
+        moved = u[j] + abs(theta) * rate[j] * u[j] ** (1.0 - power[j])
+        if moved > most:
+            worst, most = j, moved
     rest = sum_
     for j in range(count):
-        if j != largest:
+        if j != worst:
             rest -= u[j]
-    u[largest] = rest
+    u[worst] = rest
 
 
 @_jit

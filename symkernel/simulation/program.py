@@ -20,7 +20,8 @@ from symkernel.simulation.statements import Lines, Statements, indented
 
 # `reassoc` lets sums over samples use vector registers, in an order fixed by the compiler.
 _OPTIONS = 'error_model="numpy", fastmath={"contract", "reassoc"}'
-_ARRAYS = "f8[:, ::1], f8[:, ::1], f8[:, ::1], Array(f8, 1, 'C', readonly=True), f8[::1], i8[::1]"
+_INPUTS = "Array(f8, 1, 'C', readonly=True)"
+_ARRAYS = f"f8[:, ::1], f8[:, ::1], f8[:, ::1], {_INPUTS}, f8[::1], i8[::1]"
 _NAMES = "thetas, grads, works, inputs, data, sizes"
 
 _HEAD = """
@@ -56,9 +57,11 @@ _BATCHES = """
         {update}
 """
 
-# A share's gradient goes to row `row`, that of its further blocks to the row after it.
+# A share's gradient goes to row `row`, that of its further blocks to the row after it. The types
+# are named, or it is compiled a second time for the parallel loop. Sums are loops throughout: numba
+# compiles the words of its errors into every assignment to a slice, which takes seconds.
 _SHARE = """
-@njit({options})
+@njit("void(f8[::1], f8[:, ::1], f8[::1], {inputs}, f8[::1], i8[::1], i8, i8)", {options})
 def one_share(theta, grads, work, inputs, data, sizes, share, row):
     {unpacked}
     begin = share * blocks // shares
@@ -69,7 +72,9 @@ def one_share(theta, grads, work, inputs, data, sizes, share, row):
         {views}
         {gradient}
         if b > begin:
-            grads[row] += grad
+            total = grads[row]
+            for q in range(total.size):
+                total[q] += grad[q]
 """
 
 _IN_TURN = """
@@ -82,7 +87,9 @@ _IN_TURN = """
             row = 2 if share else 0
             one_share(theta, grads, work, inputs, data, sizes, share, row)
             if share:
-                grad += grads[2]
+                more = grads[2]
+                for q in range(grad.size):
+                    grad[q] += more[q]
         {update}
 """
 
@@ -107,7 +114,9 @@ def finish(theta, grads, sizes, rates):
     grad = grads[0]
     {moving}
     for share in range(1, shares):
-        grad += grads[{width} * share]
+        more = grads[{width} * share]
+        for q in range(grad.size):
+            grad[q] += more[q]
     {update}
 
 
@@ -192,7 +201,7 @@ class Source:
     def filled(self, template: str, blocks: dict[str, Lines]) -> str:
         """Return a template with blocks of statements in place of their names."""
         text = template
-        words = (("options", _OPTIONS), ("arrays", _ARRAYS), ("names", _NAMES))
+        words = (("options", _OPTIONS), ("arrays", _ARRAYS), ("inputs", _INPUTS), ("names", _NAMES))
         for word, value in (*words, ("width", str(self.layout.rows_of_share))):
             text = text.replace(f"{{{word}}}", value)
         text = _with_blocks(text, blocks)

@@ -25,6 +25,8 @@ _DIGITS = 40
 # Share of the target below which what is left of it has no digits in a double.
 _LEFT = 1e-11
 _BOUND = 1e-12
+# What is below the smallest normal double has fewer digits, or none.
+_LEAST = float(np.finfo(float).tiny)
 Limits = tuple[tuple[str, Callable[[], Evidence]], ...]
 
 
@@ -114,6 +116,7 @@ class _Exact:
             sp.lambdify((mode, *letters), race.reading(j), "mpmath")
             for j, (mode, _) in enumerate(race.symbols)
         ]
+        self.gains = [sp.lambdify(q, race.gain(j)) for j, (q, _) in enumerate(race.symbols)]
         self.start, self.s, self.d = values, mpmath.mpf(s), mpmath.mpf(d)
 
     def modes(self, clock: mpmath.mpf) -> list[mpmath.mpf]:
@@ -132,25 +135,19 @@ class _Exact:
         rest = mpmath.mpf(float(t)) - integral(lambda theta: 1 / self.drive(theta), before)
         return end - (end - before) * mpmath.exp(-speed * rest)
 
-    def _room(self, clock: mpmath.mpf) -> mpmath.mpf:
-        """Return a distance within which the race does not end: below the clock's own end.
-
-        A pathway alone has the target later than all together, and one of them has its share of it
-        before.
-        """
-        rising = clock > 0
-        share = self.s / self.d / (len(self.start) if rising else 1)
-        end = min(reading(share, *self.start) for reading in self.readings)
-        return max(mpmath.mpf(0), end - clock if rising else clock - end)
-
     def clock_after(self, t: float, guess: np.ndarray) -> mpmath.mpf:
         """Return the clock at a time, from modes that are nearly those there."""
-        lead = int(np.argmax(guess))
+        # Rounding of a mode shifts the clock least if the mode moves fastest for its size; the
+        # largest one may hardly move at all.
+        lead = max(
+            (j for j, u in enumerate(guess) if u > _LEAST),
+            key=lambda j: self.gains[j](guess[j]) / guess[j],
+        )
         clock = self.readings[lead](mpmath.mpf(float(guess[lead])), *self.start)
         if abs(self.drive(clock)) <= _LEFT * self.s:
             return self._near_end(clock, t)
         # The guess has the digits of a double, one step of Newton's method has twice as many.
-        time = integral(lambda theta: 1 / self.drive(theta), clock, self._room(clock))
+        time = integral(lambda theta: 1 / self.drive(theta), clock)
         clock += (mpmath.mpf(float(t)) - time) * self.drive(clock)
         return clock
 
@@ -159,7 +156,8 @@ def check_race(race: Race, stream: np.random.Generator, draws: int) -> Evidence:
     """Compare the compiled race with its implicit solution at 40 digits.
 
     Errors are relative to u + |t u'|: the second part is what one rounding of the time does, which
-    is much more than u where a deep pathway leaves its plateau.
+    is much more than u where a deep pathway leaves its plateau. A mode below the smallest double
+    counts as 0.
     """
     routine, worst, where = RaceRoutine(race), 0.0, ""
     count = len(race.depths)
@@ -178,7 +176,7 @@ def check_race(race: Race, stream: np.random.Generator, draws: int) -> Evidence:
             modes, drive = exact.modes(clock), exact.drive(clock)
             for j, (u, wanted) in enumerate(zip(found, modes, strict=True)):
                 rate = float(race.rates[j]) * wanted ** (1 - mpmath.mpf(float(race.powers[j])))
-                size = wanted + abs(time * rate * drive)
+                size = wanted + abs(time * rate * drive) + _LEAST
                 error = float(abs(mpmath.mpf(float(u)) - wanted) / size)
                 if not error <= worst:
                     worst, where = error, f"s={s:.3g}, d={d:.3g}, u0={start[j]:.3g}, t={time:.3g}"

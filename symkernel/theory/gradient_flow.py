@@ -70,28 +70,30 @@ class GradientFlow:
     @cached_property
     def flow(self) -> dict[str, Words]:
         """Right-hand side of the flow of each trained parameter, its own rate included."""
-        decay = self.loss.weight_decay
         return {
-            p.name: (
-                _symmetric(trace_gradient(self.expected_loss, p.name))
-                + Words.collect([(((p.name, False),), decay)])
-            ).scaled(-p.rate)
+            p.name: _symmetric(trace_gradient(self.expected_loss, p.name)).scaled(-p.rate)
+            + self.shrinking[p.name]
             for p in self.network.parameters
             if p.trained
         }
 
     @cached_property
-    def decay(self) -> sp.Expr:
-        """Rate at which weight decay alone shrinks every layer, if it is one rate."""
-        rates = {p.rate for p in self.network.parameters if p.trained}
-        return self.loss.weight_decay * rates.pop() if len(rates) == 1 else sp.S.Zero
+    def shrinking(self) -> dict[str, Words]:
+        """What weight decay adds to the flow: it shrinks each layer at that layer's own rate."""
+        decay = self.loss.weight_decay
+        return {
+            p.name: Words.of(p.name, coefficient=-decay * p.rate)
+            for p in self.network.parameters
+            if p.trained
+        }
 
     @cached_property
     def conserved(self) -> tuple[Words, ...]:
-        r"""Quadratic forms C in the weights that the flow keeps, found as a null space.
+        r"""Quadratic forms C in the weights that the loss does not move, found as a null space.
 
-        The ansatz is every combination of $W W^T$ and $W^T W$ of one shape. Under weight decay
-        $\gamma$ they fall as $e^{-2\gamma t}$: it is $\dot C + 2\gamma C$ that vanishes.
+        The ansatz is every combination of $W W^T$ and $W^T W$ of one shape. Weight decay shrinks
+        them: as $e^{-2\gamma t}$ where all layers decay at one rate $\gamma$. Otherwise it moves
+        them, each of their terms at a rate of its own, and C = 0 does not last.
         """
         groups: dict[sp.Expr, list[Words]] = {}
         for p in self.network.parameters:
@@ -100,9 +102,7 @@ class GradientFlow:
             groups.setdefault(as_sympy(columns), []).append(Words.of(p.name + "'", p.name))
         found: list[Words] = []
         for candidates in groups.values():
-            rates = [
-                _symmetric(derivative(c, self.flow)) + c.scaled(2 * self.decay) for c in candidates
-            ]
+            rates = [_symmetric(derivative(c, self.flow)) - self.fall(c) for c in candidates]
             found += still(candidates, rates)
         return tuple(found)
 
@@ -130,7 +130,7 @@ class GradientFlow:
             sp.Eq(_Rate(words.matrix(self.shapes)), self._falling(words), evaluate=False)
             for words in self.conserved
         )
-        falls = "" if self.decay == 0 else ", but for the common decay"
+        falls = self._falls
         second = Step(
             "Conserved quantity",
             f"the combination of squared weights whose rate of change vanishes identically{falls} "
@@ -140,10 +140,25 @@ class GradientFlow:
         )
         return first, second
 
+    @property
+    def _falls(self) -> str:
+        """Say what weight decay does to the conserved quantities."""
+        if self.loss.weight_decay == 0:
+            return ""
+        alike = len({p.rate for p in self.network.parameters if p.trained}) == 1
+        return (
+            ", but for the common decay"
+            if alike
+            else ", but for the decay: its rates differ, so that what is balanced does not stay so"
+        )
+
     def _falling(self, words: Words) -> sp.MatrixExpr:
-        if self.decay == 0:
-            return sp.ZeroMatrix(*_shape_of(words, self))
-        return words.scaled(-2 * self.decay).matrix(self.shapes)
+        rate = self.fall(words)
+        return rate.matrix(self.shapes) if rate.terms else sp.ZeroMatrix(*_shape_of(words, self))
+
+    def fall(self, words: Words) -> Words:
+        """Return the rate of change of a conserved quantity: what weight decay does to it."""
+        return derivative(words, self.shrinking)
 
 
 class _Rate(sp.MatrixExpr):
@@ -242,9 +257,10 @@ def check_conserved(system: GradientFlow) -> Evidence:
     rates = {name: words.explicit(values) for name, words in system.flow.items()}
     entries = 0
     for words in system.conserved:
-        body = words.explicit(values)
-        for entry in body:
-            rate = 2 * system.decay * entry + sum(
+        body, fall = words.explicit(values), system.fall(words)
+        fallen = fall.explicit(values) if fall.terms else sp.zeros(*body.shape)
+        for entry, known in zip(body, fallen, strict=True):
+            rate = -known + sum(
                 sp.diff(entry, variable) * rates[name][k]
                 for name in rates
                 for k, variable in enumerate(values[name])

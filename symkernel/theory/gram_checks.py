@@ -135,13 +135,13 @@ def phases_of(stream: np.random.Generator, tasks: list[Task]) -> Curriculum:
 
 
 def drawn_network(
-    stream: np.random.Generator, sizes: tuple[int, int, int], decay: bool
+    stream: np.random.Generator, sizes: tuple[int, int, int], decay: bool, apart: bool = False
 ) -> tuple[Network, SquaredError]:
-    """Draw learning rates of the layers, or weight decay with equal ones."""
+    """Draw learning rates of the layers, or weight decay with equal ones; both if `apart`."""
     n_in, n_hidden, n_out = sizes
     shrinks = decay and stream.random() < 0.3
     rates = [1.0, 1.0]
-    if not shrinks and stream.random() < 0.5:
+    if (apart or not shrinks) and stream.random() < 0.5:
         rates = [float(sp.Float(r)) for r in np.round(10 ** stream.uniform(-0.7, 0.7, 2), 3)]
     net = Network.mlp([n_in, n_hidden, n_out], "linear", rates=rates)
     return net, SquaredError(weight_decay=round(float(stream.uniform(0, 2)), 3) if shrinks else 0)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from symkernel import notation
-from symkernel.errors import NoClosedForm, SymkernelError
+from symkernel.errors import SymkernelError
 from symkernel.formula import Verdict
 from symkernel.problem.kept import kept
 from symkernel.problem.problem import Problem
@@ -66,7 +66,7 @@ class GramState:
 
     @property
     def decay(self) -> float:
-        """Rate at which weight decay shrinks the weights."""
+        """Rate at which weight decay shrinks the weights of both layers, if it is one rate."""
         return float(self.form.decay)
 
     @cached_property
@@ -192,16 +192,19 @@ def white_form(problem: Problem) -> TwoLayer:
     return form if abs(spread - 1) <= TOLERANCE else form.counted_in(notation.d)
 
 
-def gram_verdicts(law: str, problem: Problem) -> tuple[tuple[Verdict, ...], bool]:
-    """Test what all laws of the Gram matrix need; the second value is whether it holds."""
+def gram_verdicts(
+    law: str, problem: Problem, *, one_decay: bool = True
+) -> tuple[tuple[Verdict, ...], bool]:
+    """Test what all laws of the Gram matrix need; the second value is whether it holds.
+
+    Most of them need one rate of decay.
+    """
     network, reason = network_verdict(law, problem)
     if reason:
         return (network,), False
-    try:
-        two_layer(problem)
-    except NoClosedForm as error:
-        decays = Verdict(law, "both layers decay at one rate", False, np.inf, 0.0, str(error))
-        return (network, decays), False
+    decays = _decay_verdict(law, two_layer(problem)) if one_decay else ()
+    if decays:
+        return (network, *decays), False
     if not problem.is_numeric_but_for_durations:
         words = "the problem has numbers"
         advice = "give values; symbols are for the laws of single modes"
@@ -210,6 +213,20 @@ def gram_verdicts(law: str, problem: Problem) -> tuple[tuple[Verdict, ...], bool
         words, advice = "the tasks' second moments are known", "use a linear teacher, or simulate"
         return (network, Verdict(law, words, False, np.inf, 0.0, advice)), False
     return (network,), True
+
+
+def _decay_verdict(law: str, form: TwoLayer) -> tuple[Verdict, ...]:
+    """Return what speaks against one rate of decay: nothing, mostly."""
+    one, two = form.decays
+    if one == two:
+        return ()
+    far = abs(float(one - two)) if (one - two).is_number else np.inf
+    first, second = (f"{float(g):g}" if g.is_number else g for g in form.decays)
+    advice = (
+        f"the first layer decays at the rate {first}, the second at {second}, its learning rate "
+        f"times weight_decay; use the law 'reduced_flow', or train both layers at one rate"
+    )
+    return (Verdict(law, "both layers decay at one rate", False, far, 0.0, advice),)
 
 
 def isotropic_verdict(law: str, state: GramState) -> Verdict:

@@ -45,6 +45,12 @@ def reduced_limits(flow: WordFlow) -> Limits:
     )
 
 
+def _decays(flow: WordFlow) -> tuple[sp.Symbol, sp.Symbol]:
+    """Return the decays of the first and of the second layer; they may be one symbol."""
+    symbols = [sp.Symbol(name, nonnegative=True) for name in flow.scalars]
+    return symbols[0], symbols[-1]
+
+
 def _white(flow: WordFlow) -> Evidence:
     r"""$\dot G = FG + GF - G^2 + (JGJG + GJGJ)/2$ where $\Sigma_{xx} = 1$."""
     white = {
@@ -53,8 +59,8 @@ def _white(flow: WordFlow) -> Evidence:
         )
         for name, words in flow.expanded.items()
     }
-    decay = -Words({(): sp.Symbol("gamma", nonnegative=True)})
-    F: blocks.Blocks = ((decay, Words.of("S'")), (Words.of("S"), decay))
+    first, second = (-Words({(): decay}) for decay in _decays(flow))
+    F: blocks.Blocks = ((first, Words.of("S'")), (Words.of("S"), second))
     G, J = blocks.GRAM, blocks.SIGN
     wanted = blocks.combined(
         (1, blocks.product(F, G)),
@@ -75,7 +81,7 @@ def _sigmoid(flow: WordFlow) -> Evidence:
     entries = {name: sp.Matrix([[value]]) for name, value in values.items()}
     gaps = []
     for words in flow.expanded.values():
-        rate = words.explicit(entries)[0].subs(sp.Symbol("gamma", nonnegative=True), 0)
+        rate = words.explicit(entries)[0].subs(dict.fromkeys(_decays(flow), 0))
         gaps.append(vanishes(2 * root * rate - sp.diff(u, t)))
     start = sp.cancel(u.subs(t, 0) - u0) == 0
     return evidence(all(gaps) and start, "u = (s/d)/(1 + (s/(d u0) - 1) exp(-2 s t)) exactly")
@@ -84,7 +90,7 @@ def _sigmoid(flow: WordFlow) -> Evidence:
 def _rest(flow: WordFlow) -> Evidence:
     """Every word of the rates but the decay holds E."""
     same = all(
-        c.has(sp.Symbol("gamma", nonnegative=True)) or any(n == "E" for n, _ in word)
+        c.has(*_decays(flow)) or any(n == "E" for n, _ in word)
         for words in flow.rates.values()
         for word, c in words.terms.items()
     )
@@ -95,8 +101,9 @@ def _silent(flow: WordFlow) -> Evidence:
     """Directions v with Sxx v = 0, and so S v = 0."""
     rules = {(("Sxx", False), ("v", False)): blocks.NONE, (("S", False), ("v", False)): blocks.NONE}
     moved = derivative(Words.of("w_1", "v"), flow.expanded).reduced(rules)
-    decay = Words.of("w_1", "v", coefficient=-sp.Symbol("gamma", nonnegative=True))
-    return evidence(not (moved - decay).terms, "d(w_1 v)/dt = -gamma w_1 v exactly")
+    decay, _ = _decays(flow)
+    gap = moved + Words.of("w_1", "v", coefficient=decay)
+    return evidence(not gap.terms, f"d(w_1 v)/dt = -{decay} w_1 v exactly")
 
 
 def _narrow() -> Evidence:
@@ -143,14 +150,16 @@ def compared(
 def reference(problem: Problem, span: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return times up to a multiple of the time constant, and the products at 60 digits."""
     from symkernel.theory.gram_state import GramState
-    from symkernel.theory.reduced_flow import weight_flow
+    from symkernel.theory.reduced_flow import decay_numbers, weight_flow
 
     state = GramState.of(problem, isotropic=False)
     n, S, inputs = state.n_inputs, state.targets[0], state.inputs[0]
-    pace = float(np.linalg.norm(S, 2) + state.size * np.linalg.norm(inputs, 2) + state.decay)
+    decays = decay_numbers(state.form)
+    fall = max(decays.values())
+    pace = float(np.linalg.norm(S, 2) + state.size * np.linalg.norm(inputs, 2) + fall)
     times = span * np.array([0.1, 0.5, 1.0]) / max(float(np.linalg.norm(S, 2)), 0.1 * pace)
     start = {"w_1": state.factor[:n].T, "w_2": state.factor[n:]}
-    values = {"S": S, "Sxx": inputs, "gamma": state.decay}
+    values = {"S": S, "Sxx": inputs, **decays}
     path = taylor_flow(weight_flow(state.form), start, values, times, pace)
     first, second = state.units
     w1, w2 = (np.array([row[name] for row in path]) for name in ("w_1", "w_2"))
@@ -165,7 +174,7 @@ def reference(problem: Problem, span: float) -> tuple[np.ndarray, dict[str, np.n
 def draw_small(stream: np.random.Generator) -> Problem:
     """Draw one task with correlated inputs, sizes 1 to 3, Gaussian weights."""
     n_in, n_hidden, n_out = (int(v) for v in stream.integers(1, 4, 3))
-    net, loss = drawn_network(stream, (n_in, n_hidden, n_out), True)
+    net, loss = drawn_network(stream, (n_in, n_hidden, n_out), True, apart=True)
     w0 = make.gaussian(net, float(10 ** stream.uniform(-3, 0.5)), int(stream.integers(1 << 30)))
     return Problem(net, Curriculum([Phase(correlated_task(stream, n_in, n_out))]), w0, loss)
 
@@ -185,18 +194,24 @@ def correlated_task(stream: np.random.Generator, n_in: int, n_out: int) -> Task:
     return Task.from_moments((sxx + sxx.T) / 2, syx, (syy + syy.T) / 2)
 
 
-def _problem(stream: np.random.Generator, sizes: tuple[int, int, int], weights: Any) -> Problem:
-    net, loss = drawn_network(stream, sizes, True)
+def _problem(
+    stream: np.random.Generator, sizes: tuple[int, int, int], weights: Any, *, apart: bool
+) -> Problem:
+    net, loss = drawn_network(stream, sizes, True, apart=apart)
     tasks = [correlated_task(stream, sizes[0], sizes[2]) for _ in range(int(stream.integers(1, 3)))]
     return Problem(net, phases_of(stream, tasks), weights(net), loss)
 
 
 def draw_any(stream: np.random.Generator) -> Problem:
-    """Draw sizes 1 to 6, up to 16 hidden units, correlated inputs, Gaussian weights."""
+    """Draw sizes 1 to 6, up to 16 hidden units, correlated inputs, Gaussian weights.
+
+    The layers' rates differ at times, with weight decay and without.
+    """
     n_in, n_out = (int(v) for v in stream.integers(1, 7, 2))
     n_hidden = int(stream.integers(1, 17))
     scale, seed = float(10 ** stream.uniform(-4, 0.7)), int(stream.integers(1 << 30))
-    return _problem(stream, (n_in, n_hidden, n_out), lambda net: make.gaussian(net, scale, seed))
+    sizes = n_in, n_hidden, n_out
+    return _problem(stream, sizes, lambda net: make.gaussian(net, scale, seed), apart=True)
 
 
 def draw_memoryless(stream: np.random.Generator) -> Problem:
@@ -209,4 +224,5 @@ def draw_memoryless(stream: np.random.Generator) -> Problem:
         stream,
         (n_in, n_hidden, n_out),
         lambda net: balanced_weights.semi_orthogonal(net, a, b, seed),
+        apart=False,
     )

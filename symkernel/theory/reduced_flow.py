@@ -1,11 +1,12 @@
 r"""Two-layer linear networks in general: an exact differential equation, whatever the width.
 
 The products $A = w_1^T w_1$, $B = w_2 w_2^T$, $W = w_2 w_1$ obey a closed quadratic equation, for
-any input covariance and any weights. What they are at the start decides everything but a rotation
-of the hidden layer, so that a network as wide as inputs and outputs together, with the same
-products, learns alike: $w_1 = R\,x_1$, $w_2 = x_2 R^T$ with a fixed R. That network is what is
-integrated. The products themselves are not: in their entries, squares of the weights, rounding
-hides a weak mode beside a strong one at twice the size.
+any input covariance, any weights and weight decay, also where the layers decay at rates of their
+own. What they are at the start decides everything but a rotation of the hidden layer, so that a
+network as wide as inputs and outputs together, with the same products, learns alike:
+$w_1 = R\,x_1$, $w_2 = x_2 R^T$ with a fixed R. That network is what is integrated. The products
+themselves are not: in their entries, squares of the weights, rounding hides a weak mode beside a
+strong one at twice the size.
 """
 
 from __future__ import annotations
@@ -46,6 +47,14 @@ from symkernel.trajectory import Trajectory
 
 _NAME = "reduced_flow"
 _DECAY = notation.register(sp.Symbol("gamma", nonnegative=True), r"\gamma", "weight decay")
+_DECAY_1, _DECAY_2 = (
+    notation.register(
+        sp.Symbol(f"gamma_{k}", nonnegative=True),
+        rf"\gamma_{k}",
+        f"weight decay of the {layer} layer",
+    )
+    for k, layer in ((1, "first"), (2, "second"))
+)
 _ERROR = {"W": Words.of("w_2", "w_1"), "E": Words.of("S") - Words.of("W", "Sxx")}
 _SHAPES = {"w_1": ("h", "i"), "w_2": ("o", "h"), "S": ("o", "i"), "Sxx": ("i", "i")}
 _PRODUCTS = {"A": ("i", "i"), "B": ("o", "o"), "W": ("o", "i")}
@@ -57,20 +66,38 @@ def _driven(rates: dict[str, Words], product: Words) -> dict[str, Words]:
     return {name: words.substituted(meaning) for name, words in rates.items()}
 
 
+def _decays(form: TwoLayer) -> dict[sp.Symbol, sp.Expr]:
+    """Return the symbols of the layers' decays with their values: one symbol for equal ones."""
+    one, two = form.decays
+    return {_DECAY: one} if one == two else {_DECAY_1: one, _DECAY_2: two}
+
+
+def decay_numbers(form: TwoLayer) -> dict[str, float]:
+    """Return the decays by the names that they have in the compiled flow."""
+    return {symbol.name: float(value) for symbol, value in _decays(form).items()}
+
+
+def _with_symbols(form: TwoLayer) -> tuple[TwoLayer, tuple[str, ...]]:
+    """Return the form with symbols for its decays, and their names."""
+    symbols = tuple(_decays(form))
+    return replace(form, decays=(symbols[0], symbols[-1])), tuple(q.name for q in symbols)
+
+
 @lru_cache(maxsize=8)
 def weight_flow(form: TwoLayer) -> WordFlow:
-    """Return the flow of the canonical weights, weight decay as a symbol."""
-    rates = replace(form, decay=_DECAY).expected
-    return WordFlow(_driven(rates, _ERROR["W"]), _SHAPES, _ERROR, (_DECAY.name,))
+    """Return the flow of the canonical weights, weight decay as a symbol, or two."""
+    general, names = _with_symbols(form)
+    return WordFlow(_driven(general.expected, _ERROR["W"]), _SHAPES, _ERROR, names)
 
 
 @lru_cache(maxsize=8)
 def product_flow(form: TwoLayer) -> WordFlow:
     """Return the flow of the products A, B and W of the canonical weights."""
-    rates = gram_rates(replace(form, decay=_DECAY))
+    general, names = _with_symbols(form)
+    rates = gram_rates(general)
     shapes = _PRODUCTS | {name: _SHAPES[name] for name in ("S", "Sxx")}
     given = {"E": _ERROR["E"]}
-    return WordFlow(_driven(rates, Words.of("W")), shapes, given, (_DECAY.name,))
+    return WordFlow(_driven(rates, Words.of("W")), shapes, given, names)
 
 
 @dataclass(frozen=True)
@@ -89,7 +116,7 @@ class _Derivation:
         return {**given, **products, "R": (h, k), "x_1": (k, i), "x_2": (o, k)}
 
     def _rates(self, rates: dict[str, Words]) -> list[tuple[Any, Any]]:
-        value = {_DECAY: self.form.decay}
+        value = _decays(self.form)
         plain = {
             name: Words.collect((word, c.subs(value)) for word, c in words.terms.items())
             for name, words in rates.items()
@@ -223,7 +250,7 @@ def _derive(problem: Problem) -> Derived:
 
 
 def _test(problem: Problem) -> tuple[Verdict, ...]:
-    return gram_verdicts(_NAME, problem)[0]
+    return gram_verdicts(_NAME, problem, one_decay=False)[0]
 
 
 def narrowed(factor: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
@@ -285,7 +312,7 @@ def _advance(state: GramState, rtol: float) -> Advance:
 
     def advance(k: int, stack: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         (n, width), n_in = stack.shape, state.n_inputs
-        values = {"S": state.targets[k], "Sxx": state.inputs[k], _DECAY.name: state.decay}
+        values = {"S": state.targets[k], "Sxx": state.inputs[k], **decay_numbers(state.form)}
         flow = weight_flow(state.form).bind({"h": width, "i": n_in, "o": n - n_in}, values)
         start = _packed(stack, n_in)
         run = Integration(flow.rate, flow.jacobian, rtol, starting_floor(start, rtol))

@@ -2,11 +2,12 @@ r"""Two dense linear layers in canonical form: one drive, unit rates, no factor.
 
 With $W_1 = \rho_1 w_1$ and $W_2 = \rho_2 w_2$ the derived flow of $c\,W_2 W_1 x$ becomes
 
-$\dot w_1 = w_2^T (S - w_2 w_1 \Sigma_{xx}) - \gamma w_1$,
-$\dot w_2 = (S - w_2 w_1 \Sigma_{xx}) w_1^T - \gamma w_2$,
+$\dot w_1 = w_2^T (S - w_2 w_1 \Sigma_{xx}) - \gamma_1 w_1$,
+$\dot w_2 = (S - w_2 w_1 \Sigma_{xx}) w_1^T - \gamma_2 w_2$,
 
 whatever the factors of loss and parameterisation and the layers' rates: all of them go into
-$\rho_1, \rho_2$ and into the scale of $S = \kappa\,\Sigma_{yx}$, none into time.
+$\rho_1, \rho_2$ and into the scale of $S = \kappa\,\Sigma_{yx}$, none into time. Each layer decays
+at its learning rate times the loss's weight decay.
 """
 
 from __future__ import annotations
@@ -47,8 +48,8 @@ class TwoLayer:
         Units of the weights.
     strength : sympy.Expr
         $\kappa$ in $S = \kappa\,\Sigma_{yx}$.
-    decay : sympy.Expr
-        $\gamma$.
+    decays : tuple of sympy.Expr
+        $\gamma_1, \gamma_2$.
     variance : sympy.Expr
         What $\Sigma_{xx}$ is counted in: the variance of isotropic inputs, or 1.
     """
@@ -60,8 +61,23 @@ class TwoLayer:
     rho1: sp.Expr
     rho2: sp.Expr
     strength: sp.Expr
-    decay: sp.Expr
+    decays: tuple[sp.Expr, sp.Expr]
     variance: sp.Expr = sp.S.One
+
+    @property
+    def decay(self) -> sp.Expr:
+        r"""$\gamma$, where both layers decay at one rate.
+
+        Raises
+        ------
+        NoClosedForm
+            If they do not.
+        """
+        if self.decays[0] != self.decays[1]:
+            raise NoClosedForm(
+                "The two layers decay at different rates; the law 'reduced_flow' takes that."
+            )
+        return self.decays[0]
 
     def counted_in(self, variance: sp.Expr) -> TwoLayer:
         """Return the form in which the units of the weights take up the variance of the inputs."""
@@ -93,8 +109,8 @@ class TwoLayer:
     def expected(self) -> dict[str, Words]:
         """The canonical flow."""
         return {
-            name: words + Words.collect([(((name, False),), -self.decay)])
-            for name, words in CANONICAL.items()
+            name: words + Words.of(name, coefficient=-decay)
+            for (name, words), decay in zip(CANONICAL.items(), self.decays, strict=True)
         }
 
     @property
@@ -175,8 +191,7 @@ def two_layer(problem: Problem) -> TwoLayer:
     Raises
     ------
     NoClosedForm
-        If the network is not a product of two trained dense matrices, or the layers decay at
-        different rates.
+        If the network is not a product of two trained dense matrices.
     """
     return canonical_form(problem.network, problem.loss)
 
@@ -190,20 +205,15 @@ def canonical_form(network: Network, loss: SquaredError) -> TwoLayer:
         first: Words.of(second + "'", "Syx"),
         second: Words.of("Syx", first + "'"),
     }
-    sigma, decays = {}, []
-    for name in (first, second):
-        terms = dict(system.flow[name].terms)
-        sigma[name] = terms[next(iter(drive[name].terms))]
-        decays.append(-terms.get(((name, False),), sp.S.Zero))
-    if sp.expand(decays[0] - decays[1]) != 0:
-        raise NoClosedForm(
-            "The two layers learn at different rates and so decay at different rates; leave the "
-            "weight decay out, or the rates."
-        )
+    flow = {name: system.flow[name].terms for name in (first, second)}
+    sigma = {name: terms[next(iter(drive[name].terms))] for name, terms in flow.items()}
+    decay1, decay2 = (-flow[name].get(((name, False),), sp.S.Zero) for name in (first, second))
     # What falls with the weights is c times what drives them: sigma c w2^T w2 w1 Sxx.
     rho1, rho2 = (1 / sp.sqrt(scale * sigma[name]) for name in (second, first))
     strength = sp.sqrt(sigma[first] * sigma[second])
-    return TwoLayer(system, first, second, scale, rho1, rho2, strength, decays[0])
+    if sp.expand(decay1 - decay2) == 0:
+        decay2 = decay1  # also where they are written differently
+    return TwoLayer(system, first, second, scale, rho1, rho2, strength, (decay1, decay2))
 
 
 def gram_rates(flow: TwoLayer | dict[str, Words]) -> dict[str, Words]:

@@ -12,7 +12,7 @@ import symkernel as sk
 from symkernel.errors import InvalidArgument, NoClosedForm
 from symkernel.problem.problem import Problem
 from symkernel.simulation.flow import integrate_flow
-from symkernel.theory.gradient_flow import GradientFlow
+from symkernel.theory.gradient_flow import GradientFlow, check_conserved
 from tests.oracles import forward_pass
 from tests.oracles import numpy_descent as oracle
 from tests.oracles.networks import drawn
@@ -60,8 +60,28 @@ def test_derived_flow_has_weight_decay_and_what_is_conserved_falls_with_it():
     for step in flow.steps():
         assert step.check().passed
     assert flow.flow["W1"].terms[(("W1", False),)] == -gamma
-    assert flow.decay == gamma
-    assert len(flow.conserved) == 1
+    (kept,) = flow.conserved
+    assert flow.fall(kept) == kept.scaled(-2 * gamma)
+
+
+def test_decay_at_two_rates_moves_what_the_loss_conserves(monkeypatch):
+    """Each square falls at a rate of its own: balanced weights do not stay balanced."""
+    gamma, r1, r2 = sp.symbols("gamma r_1 r_2", positive=True)
+    net = sk.Network.two_layer(3, 2, 2, rates=[r1, r2])
+    flow = GradientFlow(net, sk.SquaredError(weight_decay=gamma))
+    assert all(step.check().passed for step in flow.steps())
+    (kept,) = flow.conserved
+    first, second = (("W1", False), ("W1", True)), (("W2", True), ("W2", False))
+    assert set(kept.terms) == {first, second}
+    fall = flow.fall(kept)
+    assert sp.expand(fall.terms[first] + 2 * gamma * r1 * kept.terms[first]) == 0
+    assert sp.expand(fall.terms[second] + 2 * gamma * r2 * kept.terms[second]) == 0
+    monkeypatch.setattr(GradientFlow, "fall", lambda self, words: words.scaled(-2 * gamma * r1))
+    flow.__dict__["conserved"] = (kept,)
+    assert check_conserved(flow).figure == "a conserved quantity moves"
+    _, path = flow_of([3, 0.5], 0.4)
+    naive = difference(path.weights, 0, 3, 0.5) * np.exp(-2 * 0.4 * 3 * 2.0)
+    assert np.abs(difference(path.weights, 2, 3, 0.5) - naive).max() > 1e-2
 
 
 def flow_of(rates=None, decay=0.0):

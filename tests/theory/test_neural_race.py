@@ -19,10 +19,12 @@ from symkernel.errors import NoClosedForm, OutsideValidity
 from symkernel.numerics import race as numerics
 from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.problem import Problem
+from symkernel.theory import gated_checks
 from symkernel.theory.gated_checks import check_race, race_limits
 from symkernel.theory.neural_race import LAW
 from symkernel.theory.pathway_state import PathwayState
 from symkernel.theory.race_clock import THETA, Race, RaceRoutine
+from symkernel.theory.race_time import integral
 from tests.oracles.interpreted import interpreted
 from tests.theory.flow_draws import BOUND, flow_gap
 
@@ -347,6 +349,89 @@ def test_parts_keep_their_sum_and_their_invariant():
         assert abs(u.sum() / total - 1) < 1e-15
         clocks = np.log(u / start) / rate
         assert np.ptp(clocks) < 1e-13 * np.abs(clocks).max() + 1e-14
+
+
+def judged(race, s, d, start, time, spoil=None):
+    """The largest error of the compiled race at a time, relative to each pathway's own mode."""
+    found = RaceRoutine(race)(np.array([0.0, time]), [s], [d], np.array(start)[:, None])[:, 1, 0]
+    with mpmath.workdps(40):
+        judge = gated_checks._Exact(race, s, d, start)
+        if spoil is not None:
+            spoil(judge)
+        modes = judge.modes(judge.clock_after(time, found))
+        return max(abs(complex(u / true - 1)) for u, true in zip(found, modes, strict=True))
+
+
+def test_trap_the_judge_sees_the_branch_point_next_to_a_start_far_above_the_target(monkeypatch):
+    """Of depth 8 the inverse rate of the clock is a power 4/3 there; the race is right, and panels
+    that shrink towards the end alone, where the pole is, are not."""
+    race = race_of(*posed(2, [(1,) * 8, (1,) * 3, (2, 1)], u=0.1))
+    case = (race, 116.0, 1.19, [2.2e4, 4e-4, 3.6e3], 7e-5)
+
+    def towards_the_end(function, end):
+        ends = [end * (1 - mpmath.mpf("0.6") ** k) for k in range(40)]
+        return mpmath.quad(function, ends, method="gauss-legendre", maxdegree=4)
+
+    assert judged(*case) < 1e-14
+    assert check_race(race, np.random.default_rng(0), 5).passed
+    monkeypatch.setattr(gated_checks, "integral", towards_the_end)
+    assert judged(*case) > 1e-6
+
+
+def test_trap_the_judge_reads_the_clock_of_the_fastest_pathway():
+    """The largest one hardly moves: read off it, the clock lies beyond the end of the race."""
+    race = race_of(*posed(4, [(4,) * 8, (1, 1)], u=0.1))
+    case = (race, 1e4, 1e-5, [1e5, 8e8], 1e-4)
+
+    def largest(judge):
+        judge.gains = [lambda u: u**2] * 2
+
+    assert judged(*case) < 1e-14
+    assert judged(*case, largest) > 1e-4
+
+
+def test_trap_the_sum_is_exact_by_the_part_that_the_clock_leaves_open():
+    """Exact by the largest part, the other one keeps the rounding of the clock: 10,000 times its
+    own where it has risen 10,000-fold."""
+    race = race_of(*posed(4, [(4,) * 8, (1, 1)], u=0.1))
+    rate, power = (np.array([float(x) for x in row]) for row in (race.rates, race.powers))
+    begin, u, worst = np.array([1.2, 2e5]), np.zeros(2), 0.0
+    judge = gated_checks._Exact(race, 1.0, 1.0, begin)
+    for total in np.linspace(2.2e5, 2.4e5, 20):
+        load(RaceRoutine(race).source, "race").split(total, begin, rate, power, u)
+        with mpmath.workdps(40):
+            bounds = [min(r(total / k, *judge.start) for r in judge.readings) for k in (2, 1)]
+            clock = mpmath.findroot(
+                lambda clock, total=total: mpmath.log(mpmath.fsum(judge.modes(clock)) / total),
+                bounds,
+                solver="anderson",
+            )
+            true = judge.modes(clock)
+            gaps = [abs(float(a / b - 1)) for a, b in zip(u, true, strict=True)]
+            worst = max(worst, *gaps)
+    assert worst < 1e-14
+
+
+def test_modes_below_the_smallest_double_count_as_0(monkeypatch):
+    race = race_of(*posed(4, [(1,) * 8, (4, 4)], u=0.1))
+    assert check_race(race, np.random.default_rng(79), 4).passed
+    monkeypatch.setattr(gated_checks, "_LEAST", 0.0)
+    assert not check_race(race, np.random.default_rng(79), 4).passed
+
+
+@pytest.mark.parametrize(("low", "power"), [(1e-12, 4 / 3), (1e-20, 0.6), (1e-9, -1.0)])
+def test_time_integrals_next_to_singularities(low, power):
+    """Of (low + x)^power from 0, and of the same seen from the other end."""
+    with mpmath.workdps(40):
+        low, power, end = (mpmath.mpf(x) for x in (low, power, 3))
+        grown = [
+            mpmath.log(x) if power == -1 else x ** (power + 1) / (power + 1)
+            for x in (low, low + end)
+        ]
+        wanted = grown[1] - grown[0]
+        for body in (lambda x: (low + x) ** power, lambda x: (low + end - x) ** power):
+            assert abs(integral(body, end) / wanted - 1) < 1e-28
+        assert integral(lambda x: -x, mpmath.mpf(0)) == 0
 
 
 def test_lost_digits_fail_the_precision(monkeypatch):
