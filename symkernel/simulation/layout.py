@@ -195,6 +195,7 @@ class Layout:
         plan = self.plan
         found = {"n": self.samples, "block": self.block, "blocks": self.blocks}
         found |= {"shares": self.shares, "count": self.count, "first": 0}
+        found["width"] = self.rows_of_share
         found["n_in"], found["n_out"] = _integers((self.net.inputs, self.net.outputs))
         for node in self.net.order:
             if isinstance(node, Gate):

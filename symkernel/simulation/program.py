@@ -114,7 +114,7 @@ def finish(theta, grads, sizes, rates):
     grad = grads[0]
     {moving}
     for share in range(1, shares):
-        more = grads[{width} * share]
+        more = grads[width * share]
         for q in range(grad.size):
             grad[q] += more[q]
     {update}
@@ -126,7 +126,7 @@ def descend({names}, rates, steps):
     for step in range(steps):
         for share in prange(shares):
             work = works[get_thread_id()]
-            one_share(thetas[0], grads, work, inputs, data, sizes, share, {width} * share)
+            one_share(thetas[0], grads, work, inputs, data, sizes, share, width * share)
         finish(thetas[0], grads, sizes, rates)
 """
 
@@ -202,7 +202,7 @@ class Source:
         """Return a template with blocks of statements in place of their names."""
         text = template
         words = (("options", _OPTIONS), ("arrays", _ARRAYS), ("inputs", _INPUTS), ("names", _NAMES))
-        for word, value in (*words, ("width", str(self.layout.rows_of_share))):
+        for word, value in words:
             text = text.replace(f"{{{word}}}", value)
         text = _with_blocks(text, blocks)
         functions = re.split(r"(?=^@njit)", text, flags=re.MULTILINE)
