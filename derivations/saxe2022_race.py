@@ -254,7 +254,7 @@ def figure() -> Figure:
             label = f"K = {contexts}" if style == "-" else None
             u = d.compile()(times).modes[:, 0]
             curves.plot(times, u / 2, style, color=colour, label=label)
-            if contexts == 5:
+            if contexts == 2:
                 task, path = d.problem.curriculum.phases[0].task, d.problem.network.parameters
                 run = sk.simulate(
                     d.problem.network, task, d.problem.weights, learning_rate=0.02, record=dots

@@ -158,17 +158,23 @@ def _tangent_kernel(
 
 def evaluate(claim: sp.Expr, times: np.ndarray) -> np.ndarray:
     """Return a formula's values; what is not real and finite is refused."""
+    return np.array([float(value) for value in numbers(claim, times)])
+
+
+def numbers(claim: sp.Expr, times: np.ndarray) -> list[sp.Expr]:
+    """Return a formula's values with many digits; what is not real and finite is refused."""
     try:
-        found = [complex(claim.evalf(DIGITS, subs={notation.t: float(t)})) for t in times]
+        found = [claim.evalf(DIGITS, subs={notation.t: float(t)}) for t in times]
+        plain = [complex(value) for value in found]
     # Which of these SymPy raises depends on the function that it has no number for.
     except (TypeError, ValueError, NotImplementedError, ArithmeticError):
         raise InvalidArgument(
             f"Argument 'formula' must have a number as value at all times, but {claim} has none."
         ) from None
-    bad = next((k for k, v in enumerate(found) if v.imag or not np.isfinite(v.real)), None)
+    bad = next((k for k, v in enumerate(plain) if v.imag or not np.isfinite(v.real)), None)
     if bad is not None:
         raise InvalidArgument(
-            f"Argument 'formula' must be finite and real at all times, but is {found[bad]} at "
+            f"Argument 'formula' must be finite and real at all times, but is {plain[bad]} at "
             f"t = {times[bad]:g}."
         )
-    return np.array([value.real for value in found])
+    return [sp.re(value) for value in found]

@@ -13,7 +13,7 @@ from sympy.core.function import AppliedUndef
 from symkernel import notation
 from symkernel.check_report import CheckReport, Rung
 from symkernel.claim_slips import Misfit, explained, usual_slips
-from symkernel.claim_values import DIGITS, Observable, evaluate
+from symkernel.claim_values import DIGITS, Observable, evaluate, numbers
 from symkernel.derivation import Derivation, derive
 from symkernel.errors import InvalidArgument, MissingValues, NoClosedForm, ShapeMismatch
 from symkernel.identities import vanishes
@@ -220,10 +220,13 @@ class _Judge:
             f"{_RESIDUAL_BOUND:.0e} relative",
         )
         times = horizon(self.problem, 20.0)
-        values = evaluate(residual, times)
-        drive = evaluate(rate.subs(u, claim), times)
+        # Both sides by themselves: where they agree, the digits of a difference would be sought in
+        # vain, ever further down.
+        drive = numbers(rate.subs(u, claim), times)
+        slopes = numbers(sp.diff(claim, notation.t), times)
+        values = np.array([float(a - b) for a, b in zip(slopes, drive, strict=True)])
         worst = int(np.abs(values).argmax())
-        relative = abs(values[worst]) / max(float(np.abs(drive).max()), 1e-300)
+        relative = abs(values[worst]) / max(*(float(abs(q)) for q in drive), 1e-300)
         # Only what vanishes in numbers is worth the exact reduction, which may take long.
         if relative <= _VANISHED and _is_rational(residual) and vanishes(residual):
             return [Rung(1, title, True, "residual reduces to 0 exactly", "exact"), begins]
