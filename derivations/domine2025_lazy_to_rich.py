@@ -191,7 +191,7 @@ def figure() -> Figure:
             ax.plot(times, along[0] / s[k], color=COLOURS[k], label=f"s = {s[k]:.3g}")
             ax.plot(times[::10], along[1][::10] / s[k], "o", color=COLOURS[k], ms=3)
         ax.set(xlabel="flow time t", title=rf"$\lambda$ = {lam:g}")
-    curves[0].set_ylabel("mode / strength")
+    curves[0].set_ylabel("mode / strength\n(dots: gradient descent)")
     curves[0].legend(frameon=False, fontsize="small")
     for colour, scale in zip(COLOURS, SCALES, strict=False):
         positive = [value for value in LAMBDAS if value > 0]
@@ -204,6 +204,7 @@ def figure() -> Figure:
             label=f"scale {scale:g}",
         )
         regimes.axhline(movement(0.0, scale), color=colour, ls=":", lw=1)
-    regimes.set(xlabel=r"imbalance $\lambda$", title=r"NTK moves ($\lambda$ = 0 dotted)")
+    regimes.set(xlabel=r"imbalance $\lambda$", ylabel="relative change of the NTK")
+    regimes.set_title(r"dotted: $\lambda$ = 0")
     regimes.legend(frameon=False, fontsize="small")
     return page

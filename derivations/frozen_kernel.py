@@ -249,8 +249,8 @@ def figure() -> Figure:
     for power in (-1.0, -0.5):
         guide = found[0, int(power == -0.5)] * (np.array(WIDTHS) / WIDTHS[0]) ** power
         width.loglog(WIDTHS, guide, ":", color="0.5", lw=1)
-    width.set(xlabel="hidden units", ylabel="relative error", title="true networks: width")
-    width.set_ylim(top=10.0)
+    width.set(xlabel="hidden units", ylabel="relative error", ylim=(None, 200.0))
+    width.set_title("width; dotted: slopes -1/2 and -1")
     width.legend(frameon=False, fontsize="small")
     scale.loglog(SCALES, [at_scale(a) for a in SCALES], "o-", ms=3, label="frozen")
     for refreshes in (4, 16):

@@ -282,5 +282,6 @@ def figure() -> Figure:
     guide = errors.mean() * (np.array(WIDTHS) / WIDTHS[1]) ** -0.5
     approach.loglog(WIDTHS, guide, "--", color="0.5", label="width to the power -1/2")
     approach.set(xlabel="hidden units", title=f"Gaussian weights, {len(SEEDS)} seeds")
+    approach.set_ylim(bottom=1e-3)
     approach.legend(frameon=False, fontsize="small")
     return page

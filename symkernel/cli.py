@@ -150,14 +150,14 @@ def _list(options: argparse.Namespace) -> int:
 
 def _derive(options: argparse.Namespace) -> int:
     from symkernel.report.display import symbol_lines, where_lines
-    from symkernel.report.modes import modes_of
+    from symkernel.report.modes import modes_in_phases
 
     _check_paths(options)
     found = find(options.name)
     derivation = _derived(found, law=options.law, tolerance=options.tolerance)
     print("\n".join(filter(None, (str(derivation), where_lines(derivation)))))
-    modes = modes_of(derivation.problem)
-    if modes is not None and derivation.derived.mode is not None:
+    modes = modes_in_phases(derivation) if derivation.derived.mode is not None else None
+    if modes is not None:
         what = "Coordinates" if "coordinate" in modes.head else "Modes"
         print(f"\n{what} of the task\n{modes}")
     print(f"\nSymbols\n{symbol_lines(derivation)}")

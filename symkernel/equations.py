@@ -25,6 +25,7 @@ def block(
     where: Sequence[Equation] = (),
     names: Mapping[str, str] | None = None,
     show_time: bool = True,
+    told: Told | None = None,
 ) -> str:
     r"""Return equations as an ``aligned`` block, with abbreviations on "where" lines.
 
@@ -41,6 +42,8 @@ def block(
         LaTeX for the identifiers of symbols.
     show_time : bool
         Whether functions of time are printed with their argument, as $z(t)$.
+    told : Told, optional
+        What the blocks before this one explained, where several stand together.
 
     Examples
     --------
@@ -49,9 +52,11 @@ def block(
     >>> x, y = sp.symbols("x y")
     >>> assert block([(y, x + 1)]).splitlines()[1] == "y &= x + 1"
     """
-    given = _Names([*equations, *where])
+    given = Told([*equations, *where]) if told is None else told
+    new = [pair for pair in where if pair not in given.abbreviations]
+    given.abbreviations += new
     lines: list[str] = []
-    waiting = deque([*equations, *where])
+    waiting = deque([*equations, *new])
     while waiting or given.unexplained:
         left, right = waiting.popleft() if waiting else given.unexplained.popleft()
         line = _Line(left, right, names, show_time)
@@ -62,10 +67,19 @@ def block(
     return f"\\begin{{aligned}}\n{body}\n\\end{{aligned}}"
 
 
-class _Names:
-    """Names of long parts that no equation uses otherwise; the same part has the same name."""
+class Told:
+    """What blocks that stand together have explained: nothing is named twice, or told twice.
+
+    Long parts get names that no equation uses otherwise; the same part has the same name.
+
+    Parameters
+    ----------
+    equations : sequence of (left, right)
+        Of all the blocks, with their abbreviations.
+    """
 
     def __init__(self, equations: Sequence[Equation]) -> None:
+        self.abbreviations: list[Equation] = []
         parts = [part for pair in equations for part in pair if isinstance(part, sp.Basic)]
         self.taken = {str(symbol) for part in parts for symbol in part.free_symbols}
         self.taken |= {f.func.__name__ for part in parts for f in part.atoms(AppliedUndef)}
@@ -107,7 +121,7 @@ class _Line:
         """Return the rows of an ``aligned`` block."""
         return f"{self.head} &= " + " \\\\\n&\\quad ".join(self.rows)
 
-    def shorten(self, given: _Names) -> None:
+    def shorten(self, given: Told) -> None:
         """Name long parts until every row fits."""
         plain = isinstance(self.right, sp.Expr) and not self.right.has(sp.Derivative)
         if self._fits() or not plain or self.right.atoms(sp.MatrixSymbol):
@@ -119,7 +133,7 @@ class _Line:
                 break
             self._put(self.right.xreplace({longest: given.of(longest)}))
 
-    def _name_repeated(self, given: _Names) -> None:
+    def _name_repeated(self, given: Told) -> None:
         meant: dict[sp.Expr, sp.Expr] = {}
         found, (short,) = sp.cse([self.right], sp.numbered_symbols(cls=sp.Dummy), order="none")
         for dummy, repeated in found:

@@ -63,6 +63,8 @@ def meant(derivation: Derivation, fraction: Any, mode: int | None) -> int | None
 
 def _mode_count(derivation: Derivation) -> int:
     task = derivation.problem.curriculum.phases[0].task
+    if derivation.problem.network.is_diagonal:
+        return int(derivation.problem.network.inputs)
     if derivation.problem.is_numeric_but_for_durations:
         return min(task.Syx.shape)
     return len((task.exact.modes if task.exact is not None else task.modes) or ())

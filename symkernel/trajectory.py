@@ -59,7 +59,8 @@ class Trajectory:
     readout_gram : ndarray, shape (n_times, n_outputs, n_outputs)
         $W_2 W_2^T$ (two-layer linear networks).
     modes : ndarray, shape (n_times, n_modes)
-        End-to-end map in the task's singular basis (two-layer linear networks).
+        End-to-end map in the task's singular basis (two-layer linear networks); of diagonal
+        networks the coefficients of the inputs, and `modes_are` is "coordinate", not "mode".
     kernel_movement : ndarray, shape (n_times,)
         Relative change of the tangent kernel that a law which keeps it frozen predicts.
     error_estimate : ndarray, shape (n_times,)
@@ -83,6 +84,7 @@ class Trajectory:
     nodes: Mapping[str, Field] = field(default_factory=dict)
     conventions: tuple[str, ...] = ()
     attributions: Callable[[str | None, str | None], Any] | None = None
+    modes_are: str = "mode"
 
     def __post_init__(self) -> None:
         for name in ("labels", "fields", "nodes"):
@@ -236,7 +238,7 @@ class Trajectory:
             "kernel_movement": ("time",),
             "error_estimate": ("time",),
             "end_to_end": ("time", "output", "input"),
-            "modes": ("time", "mode"),
+            "modes": ("time", self.modes_are),
         }
         data = {k: (axes[k], getattr(self, k)) for k in axes if k in self.available}
         coordinates: dict[str, Any] = {"time": self.times}

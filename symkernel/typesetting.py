@@ -15,7 +15,7 @@ from symkernel import notation
 from symkernel.errors import InvalidArgument
 
 # What moves in time stands behind what does not, as in "2 s z".
-_MOVING = frozenset({"t", "z", "T", "u", "a", "b", "phi", "p", "q_out", "E", "F", "t_phase"})
+_MOVING = frozenset({"t", "z", "z_q", "T", "u", "a", "b", "phi", "p", "q_out", "E", "F", "t_phase"})
 # LaTeX of functions of time whose identifier in the table is that of their initial value.
 _FUNCTIONS = {"w": "w"}
 # Letters and a number, then parts after underscores; weights of a pathway have its letter too.
@@ -61,11 +61,15 @@ class _Printer(LatexPrinter):
     its sign to the product.
     """
 
-    def __init__(self, names: Mapping[sp.Basic, str], show_time: bool) -> None:
+    def __init__(
+        self, names: Mapping[sp.Basic, str], own: Mapping[sp.Symbol, str], show_time: bool
+    ) -> None:
         super().__init__(
             {"symbol_names": dict(names), "inv_trig_style": "full", "ln_notation": True}
         )
         self.show_time = show_time
+        # Apart from the names of identifiers, which functions and matrices have too.
+        self.own = own
         self._printed: dict[sp.Basic, str] = {}
 
     def _print(self, expr: object, **options: object) -> str:
@@ -151,7 +155,8 @@ class _Printer(LatexPrinter):
         )
 
     def _print_Symbol(self, expr: sp.Symbol, style: str = "plain") -> str:
-        return self._settings["symbol_names"].get(expr) or name_latex(expr.name)
+        named = self.own.get(expr) or self._settings["symbol_names"].get(expr)
+        return named or name_latex(expr.name)
 
     def _print_MatrixSymbol(self, expr: sp.MatrixSymbol) -> str:
         return self._settings["symbol_names"].get(sp.Symbol(expr.name)) or name_latex(expr.name)
@@ -259,14 +264,14 @@ def side_by_side(parts: Sequence[str]) -> str:
 
 
 def check_names(names: object) -> None:
-    """Refuse names that do not map identifiers to LaTeX."""
+    """Refuse names that do not map identifiers, or symbols, to LaTeX."""
     if names is None:
         return
     pairs = names.items() if isinstance(names, Mapping) else [(None, None)]
-    if not all(isinstance(part, str) for pair in pairs for part in pair):
+    if not all(isinstance(k, (str, sp.Symbol)) and isinstance(tex, str) for k, tex in pairs):
         raise InvalidArgument(
             "Argument 'names' must map identifiers to LaTeX, both as text, as "
-            f"{{'s': r'\\sigma'}}, not {names!r}."
+            f"{{'s': r'\\sigma'}}, or symbols of the problem to theirs, not {names!r}."
         )
 
 
@@ -274,7 +279,8 @@ def printer(expression: object, names: Mapping[str, str] | None, show_time: bool
     """Return what prints an expression, with the table's names or the user's."""
     check_names(names)
     chosen: dict[sp.Basic, str] = {e.symbol: e.latex for e in notation.entries()}
-    theirs = names or {}
+    own = {symbol: tex for symbol, tex in (names or {}).items() if isinstance(symbol, sp.Symbol)}
+    theirs = {name: tex for name, tex in (names or {}).items() if isinstance(name, str)}
     for identifier, tex in theirs.items():
         known = notation.entry(identifier)
         chosen[known.symbol if known is not None else sp.Symbol(identifier)] = tex
@@ -283,7 +289,7 @@ def printer(expression: object, names: Mapping[str, str] | None, show_time: bool
         # The same identifier with other assumptions.
         named = (q for q in expression.free_symbols if getattr(q, "name", "") in theirs)
         chosen |= {symbol: theirs[symbol.name] for symbol in named}
-    return _Printer(chosen, show_time)
+    return _Printer(chosen, own, show_time)
 
 
 def latex(

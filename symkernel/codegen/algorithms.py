@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 
 import mpmath
 import sympy as sp
+from sympy.printing.precedence import PRECEDENCE
 
 from symkernel.errors import Unlowerable
 from symkernel.problem.scalars import as_sympy
@@ -60,6 +61,9 @@ class Propagator(sp.MatrixExpr):
 class PropagatorIntegral(Propagator):
     r"""$\int_0^t e^{2Fs} ds$, entire in F: no inverse of F is needed."""
 
+    # In a product it stands in brackets, or its factors would seem to be integrated over.
+    precedence = PRECEDENCE["Add"]
+
     @staticmethod
     def of_eigenvalue(f: Any, t: Any, exp: Any) -> Any:
         """Return the same function of one eigenvalue."""
@@ -76,6 +80,8 @@ class PropagatorIntegral(Propagator):
 
 class DecayIntegral(Propagator):
     r"""$\int_0^t e^{-Ms} ds$, entire in M: no inverse of M is needed."""
+
+    precedence = PRECEDENCE["Add"]
 
     @staticmethod
     def of_eigenvalue(f: Any, t: Any, exp: Any) -> Any:

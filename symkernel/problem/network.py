@@ -165,6 +165,11 @@ class Network:
         return set().union(*(e.free_symbols for e in (*sizes, *factors)))
 
     @property
+    def is_diagonal(self) -> bool:
+        """Whether some weights are diagonal: what learns is then a coordinate, not a mode."""
+        return any(p.kind == "diagonal" for p in self.parameters)
+
+    @property
     def is_numeric(self) -> bool:
         """Whether all sizes, scales and rates are numbers."""
         return not self.free_symbols

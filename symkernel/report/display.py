@@ -16,6 +16,7 @@ from symkernel.equations import LINE, width
 from symkernel.errors import InvalidArgument, MissingValues, OutsideValidity, as_times
 from symkernel.formula import Formula, Step
 from symkernel.report.glossary import glossary
+from symkernel.report.lettering import lettering
 
 if TYPE_CHECKING:
     from symkernel.derivation import Derivation
@@ -63,8 +64,9 @@ def markdown(derivation: Derivation) -> str:
 
 def _formulas(derivation: Derivation, display: str) -> Iterator[str]:
     """Yield the formulas in display; one that would freeze a notebook is named alone."""
+    names = lettering(derivation).law
     for k, formula in enumerate(derivation.formulas):
-        text = formula.latex()
+        text = formula.latex(names)
         long = f"{formula.name}: too long to be shown here; it is .formulas[{k}].expression"
         yield display.replace("{}", text) if len(text) <= _LONGEST else long
 
@@ -72,7 +74,8 @@ def _formulas(derivation: Derivation, display: str) -> Iterator[str]:
 def _symbols(derivation: Derivation) -> str:
     """Return what the symbols of the formulas stand for, as a sentence."""
     pairs = glossary(derivation, derivation.formulas)
-    return "; ".join(f"${typesetting.latex(q)}$: {meaning}" for q, meaning in pairs)
+    told = "; ".join(f"${typesetting.latex(q)}$: {meaning}" for q, meaning in pairs)
+    return ". ".join(filter(None, (told, lettering(derivation).sentence)))
 
 
 def _trimmed(text: str) -> str:

@@ -83,7 +83,9 @@ def learning_curves(
     >>> assert len(learning_curves(theory, sim).axes) == 2
     """
     runs = _as_runs(simulations)
-    by_modes = all("modes" in one.available for one in (theory, *runs))
+    coordinates = theory.modes_are == "coordinate"
+    held = "end_to_end" if coordinates else "modes"
+    by_modes = "modes" in theory.available and all(held in run.available for run in runs)
     curves, names = _curves(theory, modes, by_modes)
     figure = Shown(figsize=(_WIDTH, 3.8 if runs else 2.9), layout="constrained")
     FigureCanvasAgg(figure)
@@ -96,17 +98,24 @@ def learning_curves(
     for k, curve in enumerate(curves.T):
         upper.plot(theory.times, curve, color=_colour(k), linestyle=_style(k), linewidth=1.2)
     if runs:
-        values = np.stack([run.modes[:, chosen] if by_modes else run.loss[:, None] for run in runs])
+        rows = [_row(run, coordinates) if by_modes else run.loss[:, None] for run in runs]
+        values = np.stack([row[:, chosen] if by_modes else row for row in rows])
         _mark(upper, runs[0].times, values)
         _residuals(lower, theory, curves, runs[0].times, values)
         _steps_axis(upper, runs[0])
-    upper.set_ylabel("mode of the end-to-end map" if by_modes else "loss", fontsize=_NORMAL)
+    what = {"mode": "mode of the end-to-end map", "coordinate": "coefficient of the input"}
+    upper.set_ylabel(what[theory.modes_are] if by_modes else "loss", fontsize=_NORMAL)
     lower.set_xlabel("flow time $t$", fontsize=_NORMAL)
     upper.margins(x=0.01)
     for axes in {upper, lower}:
         _dress(axes)
-    _legend(figure, names if by_modes else [], len(runs))
+    _legend(figure, names if by_modes else [], theory.modes_are, len(runs))
     return figure
+
+
+def _row(run: Trajectory, coordinates: bool) -> np.ndarray:
+    """Return the modes of a run, or its coefficients: a simulation's own modes are singular."""
+    return run.end_to_end[:, 0] if coordinates else run.modes
 
 
 def _as_runs(simulations: Trajectory | Sequence[Trajectory] | None) -> tuple[Trajectory, ...]:
@@ -216,7 +225,7 @@ def _dress(axes: Axes) -> None:
     axes.spines["right"].set_visible(False)
 
 
-def _legend(figure: Figure, modes: Sequence[str], runs: int) -> None:
+def _legend(figure: Figure, modes: Sequence[str], title: str, runs: int) -> None:
     if runs:
         label = "gradient descent" if runs == 1 else f"gradient descent: mean, range of {runs}"
         grey: dict[str, Any] = {"linestyle": "none", "markerfacecolor": "white"}
@@ -232,7 +241,7 @@ def _legend(figure: Figure, modes: Sequence[str], runs: int) -> None:
     ]
     if handles:
         figure.legend(
-            handles=handles, title="mode", ncols=min(5, len(handles)), loc="outside lower center",
+            handles=handles, title=title, ncols=min(5, len(handles)), loc="outside lower center",
             fontsize=_SMALL, title_fontsize=_SMALL, frameon=False, handlelength=1.6,
             columnspacing=0.9,
         )  # fmt: skip
@@ -287,13 +296,19 @@ def similarity_matrices(
     panels = figure.subplots(1, len(records), squeeze=False)[0]
     for panel, record, matrix in zip(panels, records, matrices, strict=True):
         image = panel.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
-        panel.set_title(f"$t = {trajectory.times[record]:.3g}$", fontsize=_NORMAL)
+        title = time_title(trajectory.times[record], first=panel is panels[0])
+        panel.set_title(title, fontsize=_NORMAL)
         _label_items(panel, names if panel is panels[0] else [], len(matrix))
     panels[0].set_ylabel(note, fontsize=_SMALL)
     bar = figure.colorbar(image, ax=list(panels), shrink=0.85, aspect=18, pad=0.02)
     bar.set_label("cosine" if normalised else "hidden similarity", fontsize=_SMALL)
     bar.ax.tick_params(labelsize=_SMALL)
     return figure
+
+
+def time_title(time: float, *, first: bool) -> str:
+    """Return the title of one of several panels through time; the first says what t is."""
+    return f"{'flow time ' if first else ''}$t = {time:.3g}$"
 
 
 def _label_items(panel: Axes, names: Sequence[str], count: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,9 +11,17 @@ from sympy.core.function import AppliedUndef
 
 from symkernel import notation
 from symkernel.formula import Formula, Step
+from symkernel.report.prose import letters
 
 if TYPE_CHECKING:
     from symkernel.derivation import Derivation
+
+# A function of time whose identifier in the table is that of its initial value.
+_OF_TIME = {"w": "w_t"}
+
+# Letters of texts whose identifier in the table is another one.
+_IN_TEXT = {"q": "q_out", **_OF_TIME}
+_NUMBERED = re.compile(r"(\D*)(\d*)(.*)", re.DOTALL)
 
 Key = tuple[str, bool]
 # Each symbol with its meaning.
@@ -27,7 +36,9 @@ def key_of(symbol: Any) -> Key:
 def printed_symbols(expression: Any) -> Iterator[Any]:
     """Yield scalar and matrix symbols as they are printed: without the sizes of matrices."""
     if isinstance(expression, AppliedUndef):
-        yield sp.Symbol(expression.func.__name__)
+        name = expression.func.__name__
+        known = notation.entry(_OF_TIME.get(name, name))
+        yield known.symbol if known is not None else sp.Symbol(name)
     elif isinstance(expression, (sp.Symbol, sp.MatrixSymbol)):
         yield expression
     elif not isinstance(expression, (sp.Identity, sp.ZeroMatrix)):
@@ -44,7 +55,8 @@ def glossaries(derivation: Derivation) -> tuple[Glossary, ...]:
     found = []
     for step in derivation.steps:
         meanings = _meanings([step])
-        new = {k: s for k, s in _by_key(step.equations).items() if k in meanings and k not in known}
+        printed = _by_key(derivation, step.equations)
+        new = {k: s for k, s in printed.items() if k in meanings and k not in known}
         known |= new.keys()
         found.append(_sorted((symbol, meanings[key]) for key, symbol in new.items()))
     return tuple(found)
@@ -62,12 +74,26 @@ def glossary(derivation: Derivation, formulas: Iterable[Formula]) -> Glossary:
         )
     ]
     meanings = _meanings(derivation.steps)
-    symbols = _by_key(parts)
+    symbols = _by_key(derivation, parts)
     return _sorted((s, meanings[key]) for key, s in symbols.items() if key in meanings)
 
 
-def _by_key(parts: Iterable[Any]) -> dict[Key, Any]:
-    return {key_of(symbol): symbol for part in parts for symbol in printed_symbols(part)}
+def spoken(derivation: Derivation, texts: Iterable[str]) -> Glossary:
+    """Return what the letters in texts stand for, as far as the table or a step says it."""
+    named = {_IN_TEXT.get(name, name) for text in texts for name in letters(text)}
+    meanings = _meanings(derivation.steps)
+    told = {symbol.name: symbol for step in derivation.steps for symbol, _ in step.meanings}
+    told |= {entry.symbol.name: entry.symbol for entry in notation.entries()}
+    return _sorted(
+        (told[name], meanings[name, False]) for name in named if (name, False) in meanings
+    )
+
+
+def _by_key(derivation: Derivation, parts: Iterable[Any]) -> dict[Key, Any]:
+    """Return what is printed, without the problem's own symbols, which the law cannot explain."""
+    own = derivation.problem.free_symbols - {entry.symbol for entry in notation.entries()}
+    printed = (symbol for part in parts for symbol in printed_symbols(part))
+    return {key_of(symbol): symbol for symbol in printed if symbol not in own}
 
 
 def _meanings(steps: Sequence[Step]) -> dict[Key, str]:
@@ -78,4 +104,9 @@ def _meanings(steps: Sequence[Step]) -> dict[Key, str]:
 
 
 def _sorted(pairs: Iterable[tuple[Any, str]]) -> Glossary:
-    return tuple(sorted(pairs, key=lambda pair: pair[0].name.casefold()))
+    return tuple(sorted(pairs, key=lambda pair: _place(pair[0].name)))
+
+
+def _place(identifier: str) -> str:
+    """Return what identifiers are sorted by: what is "the same at t = 0" stands behind the same."""
+    return _NUMBERED.sub(r"\1\3\2", identifier.casefold(), count=1)

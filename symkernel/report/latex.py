@@ -15,7 +15,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
@@ -24,9 +24,10 @@ from symkernel.check_report import CheckReport
 from symkernel.errors import InvalidArgument, SymkernelError
 from symkernel.formula import Citation, Formula, Step
 from symkernel.report.files import checked_path, save, write_atomically
-from symkernel.report.glossary import Glossary, glossaries, glossary
+from symkernel.report.glossary import Glossary, glossaries, glossary, spoken
 from symkernel.report.latex_blocks import displayed, items, section, table
-from symkernel.report.latex_problem import assumptions_block, problem_blocks
+from symkernel.report.latex_problem import assumptions_block, convention_lines, problem_blocks
+from symkernel.report.lettering import lettering
 from symkernel.report.prose import escape, prose
 
 if TYPE_CHECKING:
@@ -57,9 +58,9 @@ _PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \postdisplaypenalty=10000
 \raggedbottom"""
 _PHASES = (
-    "The formulas are those of one phase of the curriculum: t is the time since the phase started, "
-    "the strengths and variances are those of its task, and in place of the initial values stands "
-    "the state in which the phase before it ended."
+    "The formulas hold within each phase of the curriculum: t is the time since the phase started, "
+    "what belongs to the task (strengths, variances, moments) is that of the phase, and in place "
+    "of the initial values stands the state in which the phase before it ended."
 )
 _MINUTES = 2
 _TAIL = 15
@@ -84,7 +85,9 @@ def document(derivation: Derivation, names: Mapping[str, str] | None = None) -> 
     >>> text = d.latex(names={"s": r"\varsigma"})
     >>> assert text.startswith(r"\documentclass") and r"2 \varsigma z" in text
     """
-    law = derivation.law
+    typesetting.check_names(names)
+    law, found = derivation.law, lettering(derivation, names)
+    names = found.law
     title = rf"{prose(law.title)}\\[0.5ex]\large {prose(derivation.rank)}, "
     title += rf"law \texttt{{{escape(law.name)}}}, symkernel {escape(__version__)}"
     parts = [
@@ -92,8 +95,8 @@ def document(derivation: Derivation, names: Mapping[str, str] | None = None) -> 
         _HELPERS,
         rf"\title{{{title}}}" + "\n\\author{}\n\\date{}\n\\begin{document}\n\\maketitle\n"
         "\\vspace{-4\\baselineskip}",
-        section("Conventions", items(prose(line, names) for line in derivation.conventions)),
-        section("Problem", *problem_blocks(derivation, names)),
+        section("Conventions", items(convention_lines(derivation, found))),
+        section("Problem", *problem_blocks(derivation, found)),
         section("Assumptions", assumptions_block(derivation, names)),
         section("Derivation", *_steps(derivation, names)),
         section("Result", *_result(derivation, names)),
@@ -122,7 +125,9 @@ def fragment_of(derivation: Derivation, names: Mapping[str, str] | None = None) 
     >>> d = sk.derive(net, task, sk.weights.aligned(net, task, a=0.1, b=0.3))
     >>> assert "documentclass" not in d.latex(fragment=True)
     """
-    law = derivation.law
+    typesetting.check_names(names)
+    law, found = derivation.law, lettering(derivation, names)
+    names = found.law
     keys = ",".join(citation.key for citation in law.citations)
     head = [
         f"% {_one_line(law.title)} ({derivation.rank}), derived by symkernel {__version__}.",
@@ -139,7 +144,7 @@ def fragment_of(derivation: Derivation, names: Mapping[str, str] | None = None) 
     parts = [
         "\n".join(head),
         _HELPERS,
-        f"Conventions: {_sentence(derivation.conventions, names)}",
+        f"Conventions: {'; '.join(convention_lines(derivation, found))}. {found.sentence}".rstrip(),
         f"Assumptions: {_sentence(used, names)}",
         *_result(derivation, names),
         _checks(derivation, names),
@@ -185,26 +190,38 @@ def _result(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable
     if len(derivation.problem.curriculum.phases) > 1:
         yield prose(_PHASES, names)
     formulas = derivation.formulas
+    last: tuple[Formula, ...] = ()
+    if derivation.derived.learning_time is not None:
+        last = (derivation.derived.learning_time(None, 0, False),)
+    told = equations.Told([pair for f in (*formulas, *last) for pair in _pairs(f)])
     for _, group in groupby(formulas, key=lambda formula: formula.where):
-        yield displayed(_together(tuple(group), names))
-    time = derivation.derived.learning_time
-    if time is not None:
-        formulas = (*formulas, time(None, 0, False))
-        yield _learning_time(formulas[-1], names)
-    yield _here(glossary(derivation, formulas), names)
+        yield displayed(_together(tuple(group), names, told))
+    if last:
+        yield _learning_time(last[0], derivation.problem.network.is_diagonal, names, told)
+    yield _here(glossary(derivation, (*formulas, *last)), names)
 
 
-def _learning_time(time: Formula, names: Mapping[str, str] | None) -> str:
+def _pairs(formula: Formula) -> tuple[tuple[Any, Any], ...]:
+    return ((formula.symbol, formula.expression), *formula.where)
+
+
+def _learning_time(
+    time: Formula, diagonal: bool, names: Mapping[str, str] | None, told: equations.Told
+) -> str:
     if time.expression == sp.oo:
         return "A mode that starts like this falls to the saddle at 0 and is never learned."
     share = f"${typesetting.latex(notation.fraction, names)}$"
-    lead = f"Flow time at which a mode reaches the fraction {share} of its final value:"
-    return f"{lead}\n{displayed(time.latex(names))}"
+    what = "coordinate" if diagonal else "mode"
+    lead = f"Flow time at which a {what} reaches the fraction {share} of its final value:"
+    return f"{lead}\n{displayed(_together((time,), names, told))}"
 
 
-def _together(formulas: tuple[Formula, ...], names: Mapping[str, str] | None) -> str:
-    """Return formulas with the same abbreviations as one block."""
-    return equations.block([(f.symbol, f.expression) for f in formulas], formulas[0].where, names)
+def _together(
+    formulas: tuple[Formula, ...], names: Mapping[str, str] | None, told: equations.Told
+) -> str:
+    """Return formulas with the same abbreviations as one block, without what is told already."""
+    rows = [(f.symbol, f.expression) for f in formulas]
+    return equations.block(rows, formulas[0].where, names, told=told)
 
 
 def _here(meanings: Glossary, names: Mapping[str, str] | None) -> str:
@@ -236,7 +253,9 @@ def _lowering(derivation: Derivation, names: Mapping[str, str] | None) -> str:
     ]
     lead = "Rules that lead from the formula to the one that is computed, each proven an identity."
     listed = table((0.22, 0.53, 0.15), ("rule", "reason", "operations"), rows)
-    return f"{lead}\n\n\\nopagebreak\n{listed}"
+    told = spoken(derivation, (r.reason for r in rewritings))
+    below = f"\n\n{{\\small {_here(told, names)}}}" if told else ""
+    return f"{lead}\n\n\\nopagebreak\n{listed}{below}"
 
 
 def _references(citations: Sequence[Citation]) -> str:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import sympy as sp
 
-from symkernel.errors import OutsideValidity
+from symkernel.errors import OutsideValidity, SymkernelError
 from symkernel.problem.modes import common_basis
 from symkernel.problem.nodes import Linear
 from symkernel.problem.problem import Problem
 from symkernel.tables import as_text
+
+if TYPE_CHECKING:
+    from symkernel.derivation import Derivation
 
 _MOST = 12
 # An overlap below this share of the lengths is rounding, and shown as 0.
@@ -29,7 +33,7 @@ class Modes:
         "phase" (of several), "mode", "s", "d", and what is known of multiplicities and sides; or
         "coordinate", "s", "d" and the trained weights at the start.
     rows : tuple of rows
-        Integers, floating-point numbers or SymPy expressions.
+        Integers, floating-point numbers or SymPy expressions; empty text for what is not known.
     more : int
         How many modes are not in the table.
     """
@@ -44,18 +48,57 @@ class Modes:
         return "\n".join([as_text(self.head, cells), *rest])
 
 
-def modes_of(problem: Problem) -> Modes | None:
+def modes_in_phases(derivation: Derivation) -> Modes | None:
+    """Return the modes of a derivation, in each phase with the weights that it starts from.
+
+    Cells are empty where these are not known: where there are symbols, and where the law refuses to
+    go through the phases.
+    """
+    problem = derivation.problem
+    if len(problem.curriculum.phases) == 1 or not problem.is_numeric:
+        return modes_of(problem)
+    try:
+        weights = derivation.compile()(problem.curriculum.starts).weights
+    except SymkernelError:
+        return modes_of(problem)
+    return modes_of(problem, weights)
+
+
+def modes_of(problem: Problem, weights: Mapping[str, Any] | None = None) -> Modes | None:
     """Return the modes of a problem; None where they are not known.
 
+    Parameters
+    ----------
+    problem : Problem
+    weights : mapping of str to ndarray, optional
+        Weights at the start of each phase; without them those of later phases are left empty.
+
+    Notes
+    -----
     With numbers they are measured and counted as in every result. With symbols they are those that
     the task was given by. Networks with gates have modes in each context, which are not listed.
     """
     if problem.network.gates:
         return None
-    if problem.is_numeric_but_for_durations:
-        diagonal = any(p.kind == "diagonal" for p in problem.network.parameters)
-        return _coordinates(problem) if diagonal else _measured(problem)
-    return _given(problem)
+    if not problem.is_numeric_but_for_durations:
+        return _given(problem)
+    started = _Started(problem, weights)
+    return _coordinates(started) if problem.network.is_diagonal else _measured(started)
+
+
+@dataclass(frozen=True)
+class _Started:
+    """A problem with the weights at the start of each phase, as far as they are known."""
+
+    problem: Problem
+    weights: Mapping[str, Any] | None
+
+    def at(self, phase: int) -> Mapping[str, Any] | None:
+        """Return the weights at the start of a phase."""
+        if not phase:
+            return self.problem.weights.arrays
+        known = self.weights
+        return None if known is None else {name: known[name][phase] for name in known}
 
 
 def _given(problem: Problem) -> Modes | None:
@@ -71,7 +114,10 @@ def _given(problem: Problem) -> Modes | None:
     given = () if amplitudes is None else (amplitudes.a, amplitudes.b)
     sides = [_broadcast(side, len(listed[0])) for side in given]
     rows = [
-        (position, k, mode.s, mode.d, mode.multiplicity, *(side[k] for side in sides))
+        (
+            *(position, k, mode.s, mode.d, mode.multiplicity),
+            *("" if position else side[k] for side in sides),
+        )
         for position, modes in enumerate(listed)
         for k, mode in enumerate(modes[:_MOST])
     ]
@@ -85,7 +131,8 @@ def _broadcast(side: tuple[sp.Expr, ...], count: int) -> list[Any]:
     return values + [sp.S.Zero] * (count - len(values))
 
 
-def _measured(problem: Problem) -> Modes | None:
+def _measured(started: _Started) -> Modes | None:
+    problem = started.problem
     phases = problem.curriculum.phases
     tasks = [phase.task for phase in phases]
     if any(task.Syx is None for task in tasks):
@@ -96,33 +143,46 @@ def _measured(problem: Problem) -> Modes | None:
     arrays = [problem.weights.arrays[p.name] for p in layers]
     basis = common_basis(tasks, *arrays) if chain and len(arrays) == 2 else common_basis(tasks)
     r = basis.rank_bound
-    columns: dict[str, np.ndarray] = {}
-    if chain:
-        p, q = arrays[0] @ basis.V[:, :r], arrays[-1].T @ basis.U[:, :r]
-        columns = {"|p|": np.linalg.norm(p, axis=0), "|q|": np.linalg.norm(q, axis=0)}
-        if len(arrays) == 2:
-            overlap = (p * q).sum(0)
-            aside = np.abs(overlap) <= _ROUNDING * columns["|p|"] * columns["|q|"]
-            columns["p.q"] = np.where(aside, 0.0, overlap)
-    rows = [
-        (position, k, *(float(column[k]) for column in (s, d, *columns.values())))
-        for position, (s, d) in enumerate(zip(basis.s, basis.d, strict=True))
-        for k in range(min(r, _MOST))
-    ]
-    return _cut(("phase", "mode", "s", "d", *columns), rows, r, len(phases))
+    names = ("|p|", "|q|", "p.q")[: (3 if len(arrays) == 2 else 2) if chain else 0]
+    rows: list[tuple[Any, ...]] = []
+    for position, (s, d) in enumerate(zip(basis.s, basis.d, strict=True)):
+        here = started.at(position)
+        columns: list[Any] = [[""] * r] * len(names)
+        if names and here is not None:
+            ends = here[layers[0].name] @ basis.V[:, :r], here[layers[-1].name].T @ basis.U[:, :r]
+            columns = _lengths(*ends)[: len(names)]
+        rows += [
+            (position, k, float(s[k]), float(d[k]), *(column[k] for column in columns))
+            for k in range(min(r, _MOST))
+        ]
+    return _cut(("phase", "mode", "s", "d", *names), rows, r, len(phases))
 
 
-def _coordinates(problem: Problem) -> Modes | None:
+def _lengths(p: np.ndarray, q: np.ndarray) -> list[list[float]]:
+    """Return lengths of the sides of the modes, and their overlap."""
+    lengths = [np.linalg.norm(side, axis=0) for side in (p, q)]
+    if len(p) != len(q):
+        return [side.tolist() for side in lengths]
+    overlap = (p * q).sum(0)
+    aside = np.abs(overlap) <= _ROUNDING * lengths[0] * lengths[1]
+    return [*(side.tolist() for side in lengths), np.where(aside, 0.0, overlap).tolist()]
+
+
+def _coordinates(started: _Started) -> Modes | None:
     """Return what the law of one coordinate of a diagonal network is written in."""
+    problem = started.problem
     phases, count = problem.curriculum.phases, int(problem.network.inputs)
     moments = [(phase.task.Syx, phase.task.Sxx) for phase in phases]
     if any(syx is None or len(syx) != 1 for syx, _ in moments):
         return None
     trained = [p.name for p in problem.network.parameters if p.kind == "diagonal" and p.trained]
-    starts = [problem.weights.arrays[name] for name in trained]
     rows = [
-        (position, j, *map(float, (syx[0, j], sxx[j, j], *(start[j] for start in starts))))
+        (
+            *(position, j, float(syx[0, j]), float(sxx[j, j])),
+            *("" if known is None else float(known[name][j]) for name in trained),
+        )
         for position, (syx, sxx) in enumerate(moments)
+        for known in [started.at(position)]
         for j in range(min(count, _MOST))
     ]
     return _cut(("phase", "coordinate", "s", "d", *trained), rows, count, len(phases))

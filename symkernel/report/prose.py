@@ -33,16 +33,19 @@ _SIGNS = {
 # Latin letters with accents and common punctuation, which LaTeX's own input encoding knows.
 _KNOWN_TO_LATEX = re.compile("[\u00a1-\u017e\u2013\u2014\u2018\u2019\u201c\u201d\u2026]")
 
-_GREEK_NAMES = "alpha|beta|gamma|delta|theta|kappa|lambda|rho|sigma|tau|phi|omega"
+_GREEK_NAMES = (
+    "alpha|beta|gamma|delta|zeta|theta|kappa|lambda|mu|nu|rho|sigma|tau|phi|omega"
+    "|Theta|Lambda|Sigma|Phi"
+)
 _GREEK = re.compile(rf"\b({_GREEK_NAMES})\b")
 _NAME = rf"(?:[A-Za-z]|{_GREEK_NAMES})(?:\d|_\w)?(?:\^\w)?'?"
 _NAMES = re.compile(rf"{_NAME}(?:/{_NAME})?")
 _PIECE = re.compile(
     r"(?P<function>\b(?:exp|tanh|cosh|sinh|sqrt|erf|max|min|flow)\([^()]*\))"
-    rf"|(?P<call>\b(?:[A-Za-z]|{_GREEK_NAMES})(?:_\w)?\({_NAME}(?:, {_NAME})*\))"
+    rf"|(?P<call>\b(?:[A-Za-z]|{_GREEK_NAMES})(?:_\w)?\({_NAME}(?:, {_NAME})*\)(?:\^\w)?)"
     rf"|(?P<quotient>\b{_NAME}/\({_NAME}(?: [+-] {_NAME})*\))"
     r"|(?P<power>\([A-Z]{2}\)\^\d)"
-    r"|(?P<mean><[a-z] [a-z]\^T>)"
+    r"|(?P<mean><[a-z] [a-z](?:\^T)?>)"
     r"|(?P<length>\|[A-Za-z](?: [+-] [A-Za-z])?\|(?:\^2)?)"
     rf"|(?P<value>\b{_NAME}=-?\d+(?:\.\d+)?(?:e[+-]?\d+)?(?![\w.]*\w))"
     r"|(?P<number>(?<![\w.])\d+(?:\.\d+)?e[+-]?\d+(?![\w.]*\w))"
@@ -56,11 +59,13 @@ _PRODUCT = re.compile(r"(?!e\.g|i\.e)[a-z]\.[a-z]")
 _WORDED = re.compile(r"[A-Za-z](?:_[a-z]{3,})(?:_\d)?")
 # Two matrices side by side; beside an operator alone, for it may be an abbreviation.
 _MATRICES = re.compile(r"[A-Z]{2}")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?")
 _OPERATORS = {
     "=": "=", "+": "+", "-": "-", "/": "/", "<": "<", ">": ">",
     "<=": r"\le", ">=": r"\ge", "->": r"\to", "+-": r"\pm",
 }  # fmt: skip
+# Transposes and powers are no letters of their own.
+_RAISED = re.compile(r"\^\w")
 _UPRIGHT = re.compile(r"^(erf|flow)")
 
 
@@ -122,24 +127,40 @@ def prose(text: str, names: Mapping[str, str] | None = None) -> str:
     >>> assert prose("a net, error 1.5e-12") == r"a net, error $1.5 \times 10^{-12}$"
     >>> assert prose("s = a0 b0", {"s": r"\sigma"}) == r"$\sigma = a_0 b_0$"
     """
-    pieces = [
-        _Piece(
-            m.lastgroup or "", m.group(), _mathematics(m.lastgroup or "", m.group(), names or {})
-        )
-        for m in _PIECE.finditer(text)
-    ]
-    words = [piece for piece in pieces if piece.kind != "space"]
-    for before, piece, after in _with_neighbours(words):
-        _settle(before, piece, after)
     out: list[str] = []
     run: list[_Piece] = []
-    for piece in pieces:
+    for piece in _pieces(text, names or {}):
         if piece.tex is not None or (piece.kind == "space" and run):
             run.append(piece)
             continue
         out += [_closed(run), escape(piece.plain)]
         run = []
     return "".join([*out, _closed(run)])
+
+
+def letters(text: str) -> set[str]:
+    """Return the identifiers in a text that are set as mathematics.
+
+    Examples
+    --------
+    >>> from symkernel.report.prose import letters
+    >>> assert letters("a zero mode has K = P0 Q0") == {"K", "P0", "Q0"}
+    """
+    formulas = (piece.plain for piece in _pieces(text, {}) if piece.tex is not None)
+    found = (re.findall(r"[A-Za-z]+\d*(?:_\w+)?", _RAISED.sub("", part)) for part in formulas)
+    return set().union(*found)
+
+
+def _pieces(text: str, names: Mapping[str, str]) -> list[_Piece]:
+    """Return words and mathematics of a text, in order, with what is between them."""
+    pieces = [
+        _Piece(m.lastgroup or "", m.group(), _mathematics(m.lastgroup or "", m.group(), names))
+        for m in _PIECE.finditer(text)
+    ]
+    words = [piece for piece in pieces if piece.kind != "space"]
+    for before, piece, after in _with_neighbours(words):
+        _settle(before, piece, after)
+    return pieces
 
 
 def _with_neighbours(pieces: list[_Piece]) -> Iterator[tuple[_Piece | None, _Piece, _Piece | None]]:
@@ -172,7 +193,8 @@ def _mathematics(kind: str, plain: str, names: Mapping[str, str]) -> str | None:
         return name_latex(plain)
     if _MATRICES.fullmatch(plain):
         return plain
-    named = _NAMES.fullmatch(plain) or _NUMBER.fullmatch(plain) or plain in names
+    bare = plain.removeprefix("-")
+    named = _NAMES.fullmatch(bare) or _NUMBER.fullmatch(plain) or plain in names
     return _letters(plain, names) if named else None
 
 
@@ -198,7 +220,7 @@ def _settle(before: _Piece | None, piece: _Piece, after: _Piece | None) -> None:
     operator = any(p.is_operator for p in beside)
     letters = len(beside) == 2 and all(p.tex is not None and not p.is_number for p in beside)
     if piece.plain in ("a", "A", "I") and not operator and not letters:
-        if after is not None and after.kind == "word" and after.plain not in ("and", "or"):
+        if after is not None and after.kind == "word" and after.plain not in ("and", "or", "for"):
             piece.tex = None
     elif _MATRICES.fullmatch(piece.plain) and not operator:
         piece.tex = None
@@ -230,10 +252,13 @@ def _set(before: _Piece | None, piece: _Piece, after: _Piece | None) -> str:
     """Return a piece of a run; a number that follows something is no factor of it."""
     if piece.kind != "space":
         return str(piece.tex)
-    apart = before is not None and after is not None and after.kind == "number"
+    apart = before is not None and after is not None and (after.kind == "number" or after.is_number)
     return r"\ " if apart and before is not None and not before.is_operator else " "
 
 
 def _loose(piece: _Piece) -> str:
     """Return an operator or a number that stands among words."""
-    return f"${piece.tex}$" if piece.is_operator and len(piece.plain) > 1 else escape(piece.plain)
+    signed = piece.is_number and piece.plain.startswith("-")
+    if signed or (piece.is_operator and len(piece.plain) > 1):
+        return f"${piece.tex}$"
+    return escape(piece.plain)

@@ -19,7 +19,7 @@ from symkernel.analysis import (
 )
 from symkernel.analysis.representation import as_names, as_representation
 from symkernel.errors import InvalidArgument
-from symkernel.report.figures import COLOURS, Shown
+from symkernel.report.figures import COLOURS, Shown, time_title
 
 _WIDTH, _SMALL, _NORMAL = 3.5, 7, 8
 # Ends nearer than this share of the picture are named together.
@@ -61,7 +61,7 @@ def similarity_panels(similarity: Similarity, times: Any = None) -> Figure:
             vmin=0.0 if distances else -limit,
             vmax=limit,
         )
-        panel.set_title(f"$t = {time:.3g}$", fontsize=_NORMAL)
+        panel.set_title(time_title(time, first=panel is panels[0]), fontsize=_NORMAL)
         names = shown.labels if len(shown.labels) <= _MOST_LABELS else ()
         panel.set_xticks(range(len(names)), [])
         panel.set_yticks(range(len(names)), names if panel is panels[0] else [""] * len(names))
@@ -149,7 +149,7 @@ def dimensionality_curves(sources: Any) -> Figure:
     middle, half = (low + high) / 2, max(high - low, 0.1) / 2
     panel.set_ylim(middle - half, middle + half)
     if isinstance(sources, Mapping):
-        figure.legend(loc="outside lower center", ncols=3, fontsize=_SMALL, frameon=False)
+        _legend_below(figure)
     return figure
 
 
@@ -234,17 +234,16 @@ def embedding_paths(embedding: Embedding, groups: Sequence[str | int] | None = N
         panel.plot(*path[-1], label=label, **mark)
     if groups is None and count <= _MOST_LABELS:
         _name_ends(panel, points[-1, :, :2], embedding.labels)
-    panel.set_aspect("equal", adjustable="datalim")
-    # Wide enough for names at the sides.
-    panel.margins(x=0.3 if panel.texts else 0.12, y=0.12)
-    panel.set_xlabel("coordinate 1", fontsize=_NORMAL)
+    panel.set_aspect("equal")
+    panel.set_xlabel("coordinate 1 (open marks: start, full: end)", fontsize=_NORMAL)
     panel.set_ylabel("coordinate 2", fontsize=_NORMAL)
     low, high = embedding.explained.min(), embedding.explained.max()
     kept = f"{points.shape[2]} coordinates explain {low:.0%} to {high:.0%}"
     panel.set_title(kept, fontsize=_SMALL)
     _dress(panel)
+    _make_room(figure, panel, points[:, :, :2].reshape(-1, 2))
     if groups is not None and len(different) <= len(COLOURS):
-        figure.legend(loc="outside lower center", ncols=4, fontsize=_SMALL, frameon=False)
+        _legend_below(figure)
     return figure
 
 
@@ -263,6 +262,31 @@ def _name_ends(panel: Axes, ends: np.ndarray, labels: Sequence[str]) -> None:
             "\n".join(labels[j] for j in np.flatnonzero(here).tolist()), end, xytext=(side, 0),
             textcoords="offset points", fontsize=_SMALL, ha=where, va="center",
         )  # fmt: skip
+
+
+def _make_room(figure: Figure, panel: Axes, points: np.ndarray) -> None:
+    """Show a square around the points, wide enough for the names at them if that can be."""
+    low, high = points.min(0), points.max(0)
+    span = float((high - low).max()) or 1.0
+    for margin in (0.12, 0.2, 0.3, 0.45, 0.6, 0.8):
+        (x, y), half = (low + high) / 2, span * (0.5 + margin)
+        panel.set(xlim=(x - half, x + half), ylim=(y - half, y + half))
+        figure.draw_without_rendering()
+        sides = panel.get_window_extent()
+        names = [text.get_window_extent() for text in panel.texts]
+        if all(sides.x0 <= name.x0 and name.x1 <= sides.x1 for name in names):
+            return
+
+
+def _legend_below(figure: Figure) -> None:
+    """Put a legend under the panels, in as many columns as the figure is wide enough for."""
+    for columns in (4, 3, 2, 1):
+        legend = figure.legend(
+            loc="outside lower center", ncols=columns, fontsize=_SMALL, frameon=False
+        )
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            return
+        legend.remove()
 
 
 def _refuse_other(value: Any, kind: type, name: str) -> None:

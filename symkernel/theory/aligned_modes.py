@@ -143,10 +143,11 @@ class _Derivation:
         a, b = sp.Function("a")(_TIME), sp.Function("b")(_TIME)
         ratio = self.modes.ratio
         drive = self.modes.sigma - self.modes.delta * ratio * a * b
+        scaled = "" if ratio == 1 else " times the root of the ratio of the layers' rates"
         return Step(
             "Mode equation",
-            f"aligned sides p = a r, q = {'' if ratio == 1 else f'{ratio} '}b r along one hidden "
-            f"direction r; |p|^2 - |q|^2 is what is left of the conserved matrix",
+            f"aligned sides p = a r, q = b r{scaled} along one hidden direction r; |p|^2 - |q|^2 "
+            f"is what is left of the conserved matrix",
             (
                 sp.Eq(a.diff(_TIME), ratio * b * drive, evaluate=False),
                 sp.Eq(b.diff(_TIME), a / ratio * drive, evaluate=False),
@@ -185,7 +186,8 @@ class _Derivation:
         scale, ratio = self.modes.scale, self.modes.ratio
         if self.textbook is None:
             same = sp.expand(scale * (ratio * a * b - self.solution.overlap)) == 0
-            return Evidence(same, "u = c a b exactly" if same else "u differs from c a b")
+            words = "u = c a b exactly, with the factor c of the parameterisation"
+            return Evidence(same, words if same else "u differs from c a b")
         expression, _ = self.textbook
         growth = self.solution.growth
         through_z = (scale * self.solution.overlap).subs(notation.z, growth.expression)

@@ -89,7 +89,7 @@ class ChainFlow:
         return Step(
             "Singular basis of the task",
             "aligned layers carry each mode along one direction, and balanced ones with one "
-            "amplitude, so that the diagonal matrix A is that of all layers",
+            "amplitude, so that all layers have one diagonal matrix, A",
             tuple(eqs),
             lambda: check_projection(self),
             (

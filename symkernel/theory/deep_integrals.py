@@ -11,6 +11,9 @@ from symkernel import notation
 Y = notation.register(
     sp.Symbol("y", positive=True), "y", "amplitude of each layer over its final value"
 )
+Y_REACHED = notation.register(
+    sp.Symbol("y_q", positive=True), r"y_{\rho}", "y at that fraction of the final value"
+)
 Y0 = notation.register(sp.Symbol("y0", positive=True), "y_0", "the same at t = 0")
 RATE = notation.register(
     sp.Symbol("nu", positive=True), r"\nu", "what turns flow time into the clock of y"
@@ -68,9 +71,10 @@ def elementary(depth: int, *, rising_only: bool = False) -> sp.Expr:
     r"""Return the integral on both positive branches by partial fractions.
 
     The poles are the roots of unity $e^{i\varphi}$; each pair gives a logarithm and an arc tangent.
-    With `rising_only` it is real for y < 1 alone.
+    The one at 1 gives $\ln|1 - y|$, which is $\ln(1 - y)$ below it and
+    $\ln(y - 1)$ above. With `rising_only` it is the former, real for y < 1 alone.
     """
-    total = -sp.log(1 - Y) if rising_only else -sp.log((1 - Y) ** 2) / 2
+    total = -sp.log(1 - Y if rising_only else sp.Abs(1 - Y))
     if depth % 2 == 0:
         total -= sp.log(1 + Y)
     for k in range(1, (depth + 1) // 2):
@@ -93,6 +97,8 @@ def prove_integral(integral: sp.Expr, rate: sp.Expr, depth: sp.Expr) -> bool:
     moved = integral.diff(Y).replace(
         lambda e: isinstance(e, sp.hyper) and 1 not in e.ap, _without_derivative
     )
+    # The logarithm of a size has the slope sign(x)/|x| = 1/x on either side of 0.
+    moved = moved.replace(sp.sign, lambda x: sp.Abs(x) / x)
     residual = moved * rate - 1
     masks = {function: sp.Dummy() for function in residual.atoms(sp.hyper)}
     power = sp.Symbol("power", positive=True)

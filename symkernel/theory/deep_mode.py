@@ -24,6 +24,7 @@ from symkernel.theory.deep_integrals import (
     ELEMENTARY,
     POSITIVE,
     Y0,
+    Y_REACHED,
     Clock,
     Y,
     dying,
@@ -215,10 +216,10 @@ class DeepMode:
         if small_scale:
             pole = Y ** (2 - D) / (2 - D)
             start = pole.subs(Y, Y0) + (integral - pole).subs(Y, 0)
-        rate, (y, _), at_start = self._where()
-        return Formula(
-            name, symbol, (integral - start) / POSITIVE.rate, (rate, (y, q ** (1 / D)), at_start)
-        )
+        rate, _, at_start = self._where()
+        reached = integral.subs(Y, Y_REACHED)
+        where = (rate, (Y_REACHED, q ** (1 / D)), at_start)
+        return Formula(name, symbol, (reached - start) / POSITIVE.rate, where)
 
     @property
     def curve(self) -> sp.Expr:

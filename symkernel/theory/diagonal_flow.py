@@ -185,6 +185,22 @@ def diagonal_flow(
     )
 
 
+# What the words of a mode's law mean here.
+OF_A_COORDINATE = tuple(
+    (sp.Symbol(name), meaning)
+    for name, meaning in (
+        ("phi", "angle by which the weights of the coordinate grow and decay"),
+        ("z", "squared growth factor of the coordinate, exp(2 phi)"),
+        ("t_q", "time at which the coordinate reaches that fraction"),
+        ("P0", "four times the growing part of the coefficient at t = 0"),
+        ("Q0", "minus four times its decaying part"),
+        ("w_t", "coefficient of the coordinate, as if it were p.q"),
+        ("p", "input side of a mode with the same equation"),
+        ("q_out", "output side of that mode"),
+    )
+)
+
+
 def diagonal_steps(flow: DiagonalFlow) -> tuple[Step, ...]:
     """Return the steps from the network's expression to the flow of a mode."""
     loss, gradient = _coordinate_loss(flow)
@@ -221,7 +237,7 @@ def diagonal_steps(flow: DiagonalFlow) -> tuple[Step, ...]:
             ),
         ),
         lambda: check_turn(flow),
-        tuple((q, "that weight at t = 0") for q in flow.starts),
+        (*((q, "that weight at t = 0") for q in flow.starts), *OF_A_COORDINATE),
     )
     return first, second
 

@@ -27,6 +27,7 @@ from symkernel.problem.task import Task
 from symkernel.theory.deep_numbers import diagonal_numbers
 from symkernel.theory.diagonal_flow import (
     BETA,
+    OF_A_COORDINATE,
     DiagonalFlow,
     diagonal_flow,
     diagonal_steps,
@@ -123,7 +124,7 @@ def _of_coefficient(reduced: Step) -> Step:
     overlap, coefficient = (sp.Function(name)(_TIME) for name in ("w", BETA.name))
     equations = tuple(equation.xreplace({overlap: coefficient}) for equation in reduced.equations)
     reason = "the coefficient in terms of z = exp(2 phi), put into the drive"
-    return replace(reduced, reason=reason, equations=equations)
+    return replace(reduced, reason=reason, equations=equations, meanings=OF_A_COORDINATE)
 
 
 def _derive(problem: Problem) -> Derived:

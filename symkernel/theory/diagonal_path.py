@@ -130,8 +130,9 @@ class DiagonalPath:
             nodes, observed = dict.fromkeys(nodes, reason), dict.fromkeys(observed, reason)
         labels = self.problem.curriculum.phases[0].task.labels
         return Trajectory(
-            self.clock, fields | observed, None, labels, "theory", nodes, self.problem.conventions
-        )
+            self.clock, fields | observed, None, labels, "theory", nodes, self.problem.conventions,
+            modes_are="coordinate",
+        )  # fmt: skip
 
     def _named(self) -> dict[str, Callable[[], np.ndarray]]:
         """Return readers of the named nodes between input and output."""

@@ -40,7 +40,7 @@ _NAME = "frozen_kernel"
 _CITATIONS = (
     Citation(
         "jacot2018",
-        "A. Jacot, F. Gabriel, C. Hongler",
+        "Jacot, A. and Gabriel, F. and Hongler, C.",
         "Neural Tangent Kernel: Convergence and Generalization in Neural Networks",
         "Advances in Neural Information Processing Systems 31",
         2018,
@@ -48,7 +48,8 @@ _CITATIONS = (
     ),
     Citation(
         "lee2019",
-        "J. Lee, L. Xiao, S. S. Schoenholz, Y. Bahri, R. Novak, J. Sohl-Dickstein, J. Pennington",
+        "Lee, J. and Xiao, L. and Schoenholz, S. S. and Bahri, Y. and Novak, R. and "
+        "Sohl-Dickstein, J. and Pennington, J.",
         "Wide Neural Networks of Any Depth Evolve as Linear Models Under Gradient Descent",
         "Advances in Neural Information Processing Systems 32",
         2019,
@@ -56,7 +57,7 @@ _CITATIONS = (
     ),
     Citation(
         "chizat2019",
-        "L. Chizat, E. Oyallon, F. Bach",
+        "Chizat, L. and Oyallon, E. and Bach, F.",
         "On Lazy Training in Differentiable Programming",
         "Advances in Neural Information Processing Systems 32",
         2019,
@@ -125,6 +126,6 @@ LAW = Law(
     remark=(
         "leading order only. Others for such networks: law='relinearised', which refreshes the "
         "kernel on the way to a requested accuracy; sk.infinite_width, the limit of wide layers; "
-        "the power series in time of small networks"
+        "sk.time_derivatives, the power series in time of small networks"
     ),
 )

@@ -21,6 +21,9 @@ from symkernel.theory.solutions import Solution, solve_autonomous, written_out
 
 _TIME = notation.t
 _ANGLE = sp.Function("phi")(_TIME)
+_REACHED = notation.register(
+    sp.Symbol("z_q", positive=True), r"G_{\rho}", "growth factor z at that fraction"
+)
 
 
 @dataclass(frozen=True)
@@ -115,23 +118,22 @@ class ModeSolution:
         """Flow time at which the mode reaches a fraction of its final value."""
         modes, sides, q = self.modes, self.sides, notation.fraction
         target = q * modes.sigma / modes.delta
-        z = notation.z
         root = sp.sqrt(sp.expand(target**2) + sp.factor(sides.P0 * sides.Q0 / 4))
         reached = (2 * target + 2 * root) / sides.P0 if sides.P0 != 0 else sides.Q0 / (-4 * target)
         solution = self.growth
         where: tuple = ()
         if self.keeps_sign:
             return Formula("learning time", sp.Symbol("t_q", positive=True), sp.oo)
-        clock = _clock_at(solution, z)
+        clock = _clock_at(solution, _REACHED)
         if solution.rule == "Riccati":
             R = notation.R
             time = 2 * sp.atanh(clock) / R
-            where = ((R, dict(solution.where)[R]), (z, reached))
+            where = ((R, dict(solution.where)[R]), (_REACHED, reached))
         elif solution.rule == "logistic":
             reached = sp.cancel(reached.subs(sp.sqrt(target**2), target))
             rate = -solution.clock_rate / solution.clock
             odds = q / (1 - q)
-            headroom = sp.expand(sp.cancel(1 / clock.subs(z, reached) / odds))
+            headroom = sp.expand(sp.cancel(1 / clock.subs(_REACHED, reached) / odds))
             time = sp.log(odds * headroom) / rate
         else:
             time = sp.oo

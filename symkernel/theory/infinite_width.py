@@ -22,10 +22,10 @@ the tangent kernel. All three are derived here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 from sympy.core.function import AppliedUndef
@@ -71,6 +71,10 @@ class WideKernel(Formula):
 
     limit: InfiniteWidth = field(kw_only=True, repr=False, compare=False)
     line: sp.Symbol = field(kw_only=True, repr=False, compare=False)
+
+    def latex(self, names: Mapping[str, str] | None = None) -> str:
+        """Return an ``aligned`` block, which says what averages without closed form are."""
+        return _with_meaning(super().latex(names), self.where)
 
     def compile(
         self, values: Mapping[sp.Symbol, object] | None = None, *, tolerance: float = 1e-10
@@ -233,10 +237,26 @@ class InfiniteWidth:
         where = list(dict.fromkeys([*K.where, *T.where]))
         order = [symbol for symbol, _ in self.recursion.lines]
         where.sort(key=lambda line: order.index(line[0]) if line[0] in order else -1)
-        return equations.block([(K.symbol, K.expression), (T.symbol, T.expression)], where, names)
+        rows = [(K.symbol, K.expression), (T.symbol, T.expression)]
+        return _with_meaning(equations.block(rows, where, names), where)
 
     def _repr_latex_(self) -> str:
         return f"$\\displaystyle {self.latex()}$"
+
+
+_AVERAGES = r""" \\
+\langle \phi \phi\rangle(v, v', c) &= \text{the mean of } \phi(u)\, \phi(u')
+\text{ over Gaussian } u, u' \\
+&\quad \text{of mean 0, variances } v, v' \text{ and covariance } c"""
+
+
+def _with_meaning(block: str, where: Iterable[tuple[Any, Any]]) -> str:
+    """Return a block of equations and, if some have no closed form, what the averages in it are."""
+    used = {f.func.__name__ for _, e in where for f in e.atoms(AppliedUndef)}
+    if not any("_average" in name for name in used):
+        return block
+    end = "\n\\end{aligned}"
+    return block.removesuffix(end) + _AVERAGES + end
 
 
 _LETTERS = {"K": "K", "Theta": r"\Theta", "k": "k"}

@@ -120,13 +120,18 @@ def _steps(flow: ModeFlow) -> tuple[Step, ...]:
     formulas = _formulas(flow)
     solved = Step(
         "Solution",
-        "F squared is a multiple of the identity on the two sides of a mode; every mode adds its "
-        "integral to the common factor N, here one mode and all that is orthogonal to it",
+        "the matrix F of the linear equation squares to a multiple of the identity on the two "
+        "sides of a mode; every mode adds its integral to the common factor N, here one mode and "
+        "all that is orthogonal to it",
         tuple(
             sp.Eq(left, right, evaluate=False)
             for left, right in (*formulas[0].where, *((f.symbol, f.expression) for f in formulas))
         ),
         solution.check_linear,
+        (
+            (sp.Symbol("F"), "matrix of the linear equation"),
+            (sp.Symbol("h"), "half the pull of the imbalance lambda"),
+        ),
     )
     inner, outer = layer_scales(flow)
     fast, slow = layer_rates(flow)

@@ -32,7 +32,9 @@ _TIME = notation.t
 _IN = notation.register(sp.Symbol("p_squared", nonnegative=True), "|p|^2", "square of all p_i")
 _OUT = notation.register(sp.Symbol("q_squared", nonnegative=True), "|q|^2", "square of all q_i")
 LAMBDA = notation.register(sp.Symbol("lam", real=True), r"\lambda", "conserved |q|^2 - |p|^2")
-HALF_PULL = notation.register(sp.Symbol("h_pull", real=True), "h", "delta lambda / 2")
+HALF_PULL = notation.register(
+    sp.Symbol("h_pull", real=True), "h", "half the pull of the imbalance lambda"
+)
 OMEGA = notation.register(sp.Symbol("omega", positive=True), r"\omega", "rate of the mode")
 
 
@@ -165,10 +167,12 @@ def unit_steps(flow: ModeFlow) -> tuple[Step, ...]:
     """Return the steps from the matrix flow to the linear one."""
     p, q = sp.Function("p")(_TIME), sp.Function("q_out")(_TIME)
     sigma, delta, half = flow.sigma, flow.delta, sp.Rational(1, 2)
+    faster = ", q times the root of the ratio of the layers' rates"
+    scaled = "" if flow.ratio == 1 else faster
     sides = Step(
         "One hidden unit",
         "products W2^T W2 and W1 W1^T are numbers; in the singular basis of the task p and q are "
-        "the two sides of a mode" + ("" if flow.ratio == 1 else f", q = {flow.ratio} u^T W2"),
+        f"the two sides of a mode{scaled}",
         (
             sp.Eq(p.diff(_TIME), sigma * q - delta * _OUT * p, evaluate=False),
             sp.Eq(q.diff(_TIME), sigma * p - delta * _IN * q, evaluate=False),

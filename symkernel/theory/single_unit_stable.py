@@ -69,7 +69,7 @@ def stable_unit() -> tuple[dict[str, sp.Expr], tuple[Rewriting, ...]]:
     )
     reasons = {
         "p": "what decays, and what grows, by one combination of the sides; omega - h is written "
-        "g^2/(omega + h), which cancels nothing",
+        "sigma^2/(omega + h), which cancels nothing",
         "q": "the same combination: on the saddle it is 0 for both sides",
         "integral": "sum of squares over the two eigenvectors of F: all terms are positive",
     }

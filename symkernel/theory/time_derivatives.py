@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -165,7 +165,7 @@ class TimeDerivatives:
         ]
         expression = sp.ImmutableMatrix(sum(terms[1:], terms[0]))
         title = f"power series of {self.of} to order {self.order} in the flow time"
-        return self._formula(title, "", expression, 0)
+        return replace(self._formula(title, "", expression, 0), powers=(t, self.order))
 
     @property
     def weights(self) -> tuple[sp.Symbol, ...]:

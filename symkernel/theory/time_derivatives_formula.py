@@ -17,13 +17,22 @@ __all__ = ["TimeDerivative", "hierarchy"]
 
 # An expression of more operations is not written out in its weights.
 _MOST_WRITTEN = 100_000
-# Equations, and lines that explain them, of one page.
-_LINES = 40
+# Equations and lines that explain them that fit on one page.
+_LINES = 24
 
 
 @dataclass(frozen=True)
 class TimeDerivative(Formula):
     """One order of the hierarchy: a matrix in names, and the lines that explain them.
+
+    Attributes
+    ----------
+    entries : tuple of Symbol
+        Names of the entries of `expression`.
+    texts : mapping of str to str
+        LaTeX of the names.
+    powers : tuple of (Symbol, int), optional
+        Of a power series: the time, and the highest order.
 
     Examples
     --------
@@ -39,6 +48,7 @@ class TimeDerivative(Formula):
 
     entries: tuple[sp.Symbol, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    powers: tuple[sp.Symbol, int] | None = None
 
     @property
     def operations(self) -> int:
@@ -84,8 +94,8 @@ class TimeDerivative(Formula):
         names : mapping of str to str, optional
             LaTeX for identifiers.
         lines : int
-            Most equations and most lines that explain them; of more, those furthest from the
-            equations are left out: activities in terms of weights.
+            Most equations, and lines that explain them, together; of more, those furthest from
+            the equations are left out: activities in terms of weights.
 
         Notes
         -----
@@ -94,11 +104,23 @@ class TimeDerivative(Formula):
         most = as_count(lines, "lines", 1)
         typesetting.check_names(names)
         chosen = {**self.texts, **(names or {})}
-        pairs = zip(self.entries, self.expression, strict=True)
-        rows = list({name: (name, _rounded(entry)) for name, entry in pairs}.values())[:most]
-        shown = self.where[max(0, len(self.where) - most) :]
+        pairs = dict(zip(self.entries, self.expression, strict=True))
+        rows = [(self._left(name, chosen), _rounded(entry)) for name, entry in pairs.items()]
+        rows = rows[:most]
+        shown = self.where[max(0, len(self.where) - (most - len(rows))) :]
         explained = [(symbol, _rounded(meaning)) for symbol, meaning in reversed(shown)]
         return equations.block(rows, explained, chosen)
+
+    def _left(self, name: sp.Symbol, chosen: dict[str, str]) -> sp.Symbol:
+        """Return what stands on the left: in a series not the value at the start, and its error."""
+        if self.powers is None:
+            return name
+        t, order = self.powers
+        left = sp.Symbol(f"{name}_in_{t}")
+        clock = typesetting.latex(t, chosen)
+        value = typesetting.latex(name, chosen)
+        chosen[left.name] = rf"\left.{value}\right|_{{{clock}}} + O({clock}^{{{order + 1}}})"
+        return left
 
 
 def hierarchy(of: str, order: int, factor: sp.Expr, names: Mapping[str, str] | None = None) -> str:
@@ -122,6 +144,10 @@ def hierarchy(of: str, order: int, factor: sp.Expr, names: Mapping[str, str] | N
         body = body if n == 1 else rf"\left[{body}\right]"
         rows.append(rf"{_derived(f'{letter}(x)', n)} &= {pace}\sum_i c_i\, {body}")
     rows.append(r"\text{where}\quad r(x_i) &= f(x_i) - y_i, \qquad \sum_i c_i = 1")
+    what = "pseudo-kernel" if letter == "p" else "tangent kernel"
+    rows.append(
+        rf"&\quad {kernel} \text{{: {what}}}, \quad c_i \text{{: share of a sample in the loss}}"
+    )
     return "\\begin{aligned}\n" + " \\\\\n".join(rows) + "\n\\end{aligned}"
 
 

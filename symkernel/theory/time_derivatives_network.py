@@ -184,7 +184,7 @@ class MovingNetwork:
             ("overlap", a, b, i, k),
             lambda: (
                 f"G{mine}x{theirs}_{i}_{k}",
-                rf"\left(v^{{{mine}}}(x_{{{i}}}) \cdot v^{{{theirs}}}(x_{{{k}}})\right)",
+                rf"\left(v^{{({mine})}}(x_{{{i}}}) \cdot v^{{({theirs})}}(x_{{{k}}})\right)",
             ),
             lambda: nonzero(
                 self._enters(a, j, i) @ self._enters(b, j, k) for j in range(int(a.child.size))
@@ -200,7 +200,7 @@ class MovingNetwork:
         def naming() -> tuple[str, str]:
             mine, theirs = self._used(a), self._used(b)
             source = "" if p[0] is self.net.output else self._labels[p[0]]
-            sides = (f"B^{{{x}}}_{{{s[1]}}}(x_{{{s[2]}}})" for x, s in ((mine, p), (theirs, q)))
+            sides = (f"B^{{({x})}}_{{{s[1]}}}(x_{{{s[2]}}})" for x, s in ((mine, p), (theirs, q)))
             below = f"{p[1]}_{p[2]}_{q[1]}_{q[2]}"
             tex = r"\left(" + r" \cdot ".join(sides) + r"\right)"
             return f"M{source}x{mine}x{theirs}_{below}", tex
@@ -223,7 +223,7 @@ class MovingNetwork:
 
         def naming() -> tuple[str, str]:
             label = self._distinct("v", self._labels[node], node)
-            return f"v{label}_{j}_{i}", f"v^{{{label}}}_{{{j}}}(x_{{{i}}})"
+            return f"v{label}_{j}_{i}", f"v^{{({label})}}_{{{j}}}(x_{{{i}}})"
 
         return self._short(("value", node, j, i), naming, lambda: self._value(node, j, i))
 
@@ -258,7 +258,7 @@ class MovingNetwork:
         a = self._quantity(
             ("argument", node, j, i),
             f"a{label}_{j}_{i}",
-            f"a^{{{label}}}{place}",
+            f"a^{{({label})}}{place}",
             lambda: self._value(node.child, j, i),
         )
         expression = node.activation.expression
@@ -268,7 +268,7 @@ class MovingNetwork:
         if key not in self._made:
             self._made[key] = Quantity(
                 f"phi{label}_{order}_{j}_{i}" if order else f"h{label}_{j}_{i}",
-                rf"\phi{marks}(a^{{{label}}}{place})" if order else f"h^{{{label}}}{place}",
+                rf"\phi{marks}(a^{{({label})}}{place})" if order else f"h^{{({label})}}{place}",
                 move=lambda: (Term(sp.S.One, ((self.slope(node, j, i, order + 1), 0), (a, 1))),),
                 function=(body, ARGUMENT, a),
             )
@@ -283,7 +283,7 @@ class MovingNetwork:
             mine = self._distinct(letter, self._labels[node], node)
             head = "" if top is self.net.output else f"{self._labels[top]}x"
             upper = mine if top is self.net.output else f"p,{mine}"
-            tex = f"{letter}^{{{upper}}}_{{{c},{j}}}(x_{{{i}}})"
+            tex = f"{letter}^{{({upper})}}_{{{c},{j}}}(x_{{{i}}})"
             return f"{letter}{head}{mine}_{c}_{j}_{i}", tex
 
         return self._short(
@@ -347,7 +347,7 @@ class MovingNetwork:
             for o in range(int(self.net.outputs))
         )
         label = self._used(node)
-        tex = rf"\delta^{{{label}}}_{{{j}}}(x_{{{i}}})"
+        tex = rf"\delta^{{({label})}}_{{{j}}}(x_{{{i}}})"
         return self._short(("error", terms), lambda: (f"e{label}_{j}_{i}", tex), lambda: terms)
 
     def _gate(self, node: Gate, j: int, i: int) -> sp.Expr:

@@ -8,11 +8,13 @@ import pkgutil
 import subprocess
 import sys
 from importlib import import_module
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sympy as sp
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 import symkernel as sk
 import symkernel.derivations
@@ -54,8 +56,36 @@ def test_the_ladder_is_climbed(module):
     assert {rung.number for rung in report.rungs if rung.passed} == set(range(1, 7))
 
 
-def test_figure_has_data(module):
-    page = module.figure()
+@pytest.fixture(params=NAMES, scope="module")
+def page(request):
+    return import_module(f"symkernel.derivations.{request.param}").figure()
+
+
+def covered(ax) -> list[str]:
+    """Return the labels of lines that run through the legend."""
+    legend, found = ax.get_legend(), []
+    for line in ax.lines if legend is not None else ():
+        points = line.get_transform().transform(np.asarray(line.get_xydata(), dtype=float))
+        if line.get_linestyle() != "None":
+            parts = (np.linspace(*pair, 50) for pair in pairwise(points))
+            points = np.concatenate([points[:1], *parts])
+        box = legend.get_window_extent()
+        inside = (points > [box.x0, box.y0]) & (points < [box.x1, box.y1])
+        found += [str(line.get_label())] * bool(inside.all(1).any())
+    return found
+
+
+def test_nothing_in_a_figure_is_cut_off_or_covered(page):
+    FigureCanvasAgg(page).draw()
+    for ax in page.get_axes():
+        for text in (ax.title, ax.xaxis.label, ax.yaxis.label):
+            box = text.get_window_extent()
+            inside = box.x0 >= 0 and box.y0 >= 0 and box.x1 <= page.bbox.x1
+            assert (inside and box.y1 <= page.bbox.y1) or not text.get_text(), text.get_text()
+        assert not covered(ax), ax.get_title()
+
+
+def test_figure_has_data(page):
     axes = [ax for ax in page.get_axes() if ax.get_label() != "<colorbar>"]
     assert axes
     for ax in axes:

@@ -129,7 +129,7 @@ def test_times_must_be_times(derivation, time):
         derivation.show(0, time)
 
 
-@pytest.mark.parametrize("names", ["s", {"s": 1}, {sp.Symbol("s"): "x"}, [("s", "x")], {1: "x"}])
+@pytest.mark.parametrize("names", ["s", {"s": 1}, {sp.Symbol("s"): 1}, [("s", "x")], {1: "x"}])
 def test_names_must_map_identifiers_to_latex(derivation, checked, names):
     for ask in (
         derivation.latex,

@@ -130,7 +130,7 @@ def expressions(draw, depth=4):
 @given(expressions())
 def test_names_stand_for_what_they_replace(expression):
     line = equations._Line(y, expression, None, True)
-    names = equations._Names([(y, expression)])
+    names = equations.Told([(y, expression)])
     line.shorten(names)
     whole = line.right
     for meaning, symbol in reversed(names.given.items()):

@@ -121,7 +121,8 @@ def test_matrices_are_those_of_the_trajectory_on_one_scale(theory, simulation):
         low, high = {image.get_clim() for image in images}.pop()
         assert low == -high
         assert high == pytest.approx(abs(trajectory.hidden_gram[[0, 20, 40]]).max(), rel=1e-14)
-        assert [axes.get_title() for axes in figure.axes[:3]] == ["$t = 0$", "$t = 4$", "$t = 8$"]
+        titles = [axes.get_title() for axes in figure.axes[:3]]
+        assert titles == ["flow time $t = 0$", "$t = 4$", "$t = 8$"]
 
 
 def test_cosines(theory):
@@ -194,3 +195,17 @@ def test_no_global_state_is_touched(theory):
     png = learning_curves(theory)._repr_png_()
     assert png.startswith(b"\x89PNG")
     assert ("matplotlib.pyplot" in sys.modules) == before
+
+
+def test_diagonal_networks_have_coordinates_not_modes():
+    law = next(law for law in sk.catalogue() if law.name == "diagonal_network")
+    p = law.example()
+    theory = sk.derive(p.network, p.curriculum, p.weights).compile()(np.linspace(0, 2, 21))
+    run = sk.simulate(p.network, p.curriculum, p.weights, 1e-3, record=theory.times)
+    assert run.modes.shape[1] == 1  # the singular mode of one output, which is another thing
+    for figure in (learning_curves(theory), learning_curves(theory, run)):
+        assert figure.axes[0].get_ylabel() == "coefficient of the input"
+        assert figure.legends[-1].get_title().get_text() == "coordinate"
+    upper, lower = figure.axes[:2]
+    assert np.allclose(upper.lines[3].get_ydata(), run.end_to_end[:, 0, 1])
+    assert all(np.nanmax(line.get_ydata()) < 1e-2 for line in lower.lines)

@@ -15,6 +15,7 @@ from symkernel.errors import InvalidArgument, SymkernelError
 from symkernel.formula import Formula, Verdict
 from symkernel.report import latex
 from symkernel.report.latex_blocks import displayed
+from symkernel.theory.residual_integral import ResidualIntegral
 
 
 def laws():
@@ -135,6 +136,39 @@ def test_the_users_names_leave_no_other_letter_anywhere(law, checked):
         )
         assert r"$\SIGMA = 10^{-3}" in body
         assert r"passes with $\SIGMA \to 2 \SIGMA$." in body
+
+
+def defined(block):
+    """Return what stands on the left of equations."""
+    rows = (row.replace(r"\text{where}\quad ", "") for row in block.splitlines())
+    return [row.partition("&=")[0].strip() for row in rows if "&= " in row]
+
+
+@pytest.mark.parametrize("law", laws())
+def test_the_result_gives_every_letter_one_meaning_and_once(law):
+    result = of(law).latex().partition(r"\section*{Result}")[2].partition(r"\section*")[0]
+    found = defined(result)
+    assert found
+    assert len(found) == len(set(found))
+
+
+def test_blocks_on_their_own_name_their_parts_alike():
+    """Without being told what is told: deep modes would have two c_1, and R twice."""
+    d = of(next(law for law in sk.catalogue() if law.name == "deep_modes"))
+    found = [left for formula in d.formulas for left in defined(formula.latex())]
+    assert found.count("c_{1}") > 1
+
+
+@pytest.mark.parametrize("law", laws())
+def test_authors_are_written_as_bibtex_reads_them(law):
+    for citation in law.citations:
+        assert all(name.count(",") == 1 for name in citation.authors.split(" and "))
+
+
+def test_an_integral_in_a_product_stands_in_brackets():
+    M, r = sp.MatrixSymbol("M", 2, 2), sp.MatrixSymbol("r", 2, 1)
+    shown = typesetting.latex(ResidualIntegral(M, r, notation.t))
+    assert shown == r"\left(\int_0^{t} e^{- M \tau}\,d\tau\right) r"
 
 
 # ---- the fragment

@@ -11,10 +11,11 @@ import sympy as sp
 
 import symkernel as sk
 from symkernel import cli
+from symkernel.errors import SymkernelError
 from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.problem import Problem
 from symkernel.report import latex
-from symkernel.report.modes import modes_of
+from symkernel.report.modes import modes_in_phases, modes_of
 
 S, R, A, D = sp.symbols("s_user r_user a_user D", positive=True)
 
@@ -44,7 +45,8 @@ def test_symbols_stand_as_they_were_given():
     found = modes_of(problem(net, course, sk.weights.aligned(net, first, a=A, b=[A, 1])))
     assert found.head == ("phase", "mode", "s", "d", "multiplicity", "a0", "b0")
     assert found.rows == (
-        (0, 0, S, 1, 1, A, A), (0, 1, 2, 1, 1, A, 1), (1, 0, R, 1, 1, A, A), (1, 1, 1, 1, 1, A, 1),
+        (0, 0, S, 1, 1, A, A), (0, 1, 2, 1, 1, A, 1),
+        (1, 0, R, 1, 1, "", ""), (1, 1, 1, 1, 1, "", ""),
     )  # fmt: skip
     assert "r_user" in str(found)
 
@@ -118,7 +120,7 @@ def test_a_curriculum_says_that_its_formulas_are_those_of_one_phase(fragment, de
     net = sk.Network.two_layer(inputs=1, hidden=1, outputs=1)
     course = sk.Curriculum([sk.Phase(first, duration=D), sk.Phase(then)])
     d = sk.derive(net, course, sk.weights.aligned(net, first, a=A, b=A))
-    words = "The formulas are those of one phase of the curriculum: $t$ is the time since the phase"
+    words = "The formulas hold within each phase of the curriculum: $t$ is the time since the phase"
     assert words in d.latex(fragment=fragment)
     assert words not in derivation.latex(fragment=fragment)
 
@@ -164,3 +166,79 @@ def test_the_command_line_lists_modes_and_takes_a_law_with_a_tolerance(tmp_path,
     assert "--law and --tolerance are for problems in files" in capsys.readouterr().err
     assert cli.main(["derive", str(path), "--tolerance", "0.1"]) == 2
     assert "accepts violations of one law" in capsys.readouterr().err
+
+
+# ---- curricula
+
+
+def example(name):
+    law = next(law for law in sk.catalogue() if law.name == name)
+    p = law.example()
+    return sk.derive(p.network, p.curriculum, p.weights, law=name)
+
+
+@pytest.mark.parametrize("name", ["gram_diagonal", "deep_modes"])
+def test_every_phase_is_listed_with_the_weights_it_starts_from(name):
+    d = example(name)
+    starts = d.problem.curriculum.starts
+    found, path = modes_in_phases(d), d.compile()(starts)
+    column = found.head.index("|p|")
+    last = max(d.problem.network.parameters, key=lambda p: p.name).name
+    for phase in range(len(starts)):
+        sizes = [row[column] for row in found.rows if row[0] == phase]
+        # The columns of the first weight, in any basis.
+        whole = np.linalg.norm(path.weights["W1"][phase])
+        assert np.linalg.norm(sizes) == pytest.approx(whole, rel=1e-9)
+    assert [row[column] for row in found.rows if row[0]] != [
+        row[column] for row in found.rows if not row[0]
+    ]
+    assert last in path.weights
+    assert all(row[column] == "" for row in modes_of(d.problem).rows if row[0])
+    section = d.latex().partition(r"\section*{Problem}")[2].partition(r"\section*{Ass")[0]
+    assert f"Phase 0 of the curriculum, flow time 0 to {starts[1]:g}" in section
+    assert "at the start of the phase" in section
+
+
+def test_what_no_law_carries_through_is_left_empty():
+    """Opposite sides fall to the saddle until floating point does not hold them."""
+    task = sk.Task.from_modes([2.0, 1.0])
+    net = sk.Network.two_layer(2, 3, 2)
+    w0 = sk.weights.aligned(net, task, a=0.1, b=-0.1)
+    course = sk.Curriculum([sk.Phase(task, 1e3), sk.Phase(task, 1), sk.Phase(task)])
+    d = sk.derive(net, course, w0)
+    with pytest.raises(SymkernelError):
+        _ = d.compile()(course.starts).weights
+    assert {row[-2:] for row in modes_in_phases(d).rows if row[0]} == {("", "")}
+    assert "u_{0,1} &= -6.6" in d.latex()
+
+
+def test_short_states_at_the_start_of_a_phase_are_printed():
+    first, then = sk.Task.from_modes(S), sk.Task.from_modes(R)
+    net = sk.Network.two_layer(inputs=1, hidden=1, outputs=1)
+    course = sk.Curriculum([sk.Phase(first, duration=D), sk.Phase(then)])
+    text = sk.derive(net, course, sk.weights.aligned(net, first, a=A, b=A)).latex()
+    section = text.partition(r"\section*{Problem}")[2].partition(r"\section*{Ass")[0]
+    assert r"u_{0,1} &= \frac{s_{\mathrm{user}}}{1 + " in section
+    assert r"e^{- 2 \tilde{D} s_{\mathrm{user}}}" in section
+    assert "from flow time $\\tilde{D}$ on: a task of given modes" in section
+    deep = sk.Network.mlp([1, 1, 1, 1], "linear")
+    text = sk.derive(deep, course, sk.weights.aligned(deep, first, u=A)).latex()
+    assert "has no short formula here" in text
+
+
+def test_modes_without_formulas_have_no_states():
+    one, two = sk.Task.from_modes([S], multiplicity=[2]), sk.Task.from_modes([R, 1])
+    net = sk.Network.two_layer(inputs=2, hidden=2, outputs=2)
+    w0 = sk.weights.aligned(net, one, a=A, b=A)
+    d = sk.derive(net, sk.Curriculum([sk.Phase(one, duration=D), sk.Phase(two)]), w0)
+    with pytest.raises(SymkernelError):
+        d.mode(0, 0)
+    section = d.latex().partition(r"\section*{Problem}")[2].partition(r"\section*{Ass")[0]
+    assert "from flow time $\\tilde{D}$ on: a task of given modes" in section
+    assert "u_{0,1}" not in section
+    assert "short formula" not in section
+
+
+def test_laws_of_matrices_say_of_what_the_phases_are():
+    text = example("lambda_balanced").latex()
+    assert "Phase 1 of the curriculum, from flow time 2 on: a task of given second moments." in text

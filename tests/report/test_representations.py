@@ -25,17 +25,39 @@ def test_similarities_are_drawn_as_they_are():
     found = sk.analysis.similarity(REPRESENTATION, "correlation")
     figure = similarity_panels(found)
     panels = figure.axes[:5]
-    assert [panel.get_title() for panel in panels][::4] == ["$t = 0$", "$t = 3$"]
+    assert [panel.get_title() for panel in panels][::4] == ["flow time $t = 0$", "$t = 3$"]
     assert np.array_equal(panels[-1].images[0].get_array(), found.values[-1])
     assert panels[2].images[0].get_clim() == (-1, 1)
     assert [text.get_text() for text in panels[0].get_yticklabels()] == list(found.labels)
     assert figure.axes[5].get_ylabel() == "correlation"
 
 
+def inside(figure, box):
+    return box.x0 >= 0 and box.x1 <= figure.bbox.width
+
+
+def test_long_names_fit_into_the_figure():
+    names = ("the last hidden layer", "outputs of the network", "another representation")
+    figure = dimensionality_curves(dict.fromkeys(names, REPRESENTATION))
+    figure.draw_without_rendering()
+    assert inside(figure, figure.legends[0].get_window_extent())
+    labels = [f"a rather long name {k}" for k in range(4)]
+    patterns = sk.analysis.Representation.from_activity(H, times=np.arange(7), labels=labels)
+    figure = embedding_paths(sk.analysis.multidimensional_scaling(patterns))
+    figure.draw_without_rendering()
+    panel = figure.axes[0]
+    for text in panel.texts:
+        assert inside(figure, text.get_window_extent())
+        assert text.get_window_extent().x0 >= panel.get_window_extent().x0
+    assert "open marks: start" in panel.get_xlabel()
+
+
 def test_distances_start_at_zero_and_chosen_times_are_the_nearest():
     found = sk.analysis.similarity(REPRESENTATION, "euclidean")
     figure = similarity_panels(found, [0.6, 2.9])
-    assert [panel.get_title() for panel in figure.axes[:2]] == ["$t = 0.5$", "$t = 3$"]
+    assert [panel.get_title() for panel in figure.axes[:2]] == [
+        "flow time $t = 0.5$", "$t = 3$",
+    ]  # fmt: skip
     assert figure.axes[0].images[0].get_clim() == (0, found.values[[1, 6]].max())
     assert figure.axes[2].get_ylabel() == "distance"
     with pytest.raises(InvalidArgument, match="last recorded time"):

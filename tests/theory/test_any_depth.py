@@ -168,3 +168,18 @@ def test_the_equation_holds_with_a_factor_of_the_parameterisation(depth):
     gap = at(mode.rate.subs(notation.u, c * k**depth) - chained, s=2, d=1)
     assert abs(gap.evalf()) < 1e-14
     assert mode.prove().passed
+
+
+@pytest.mark.parametrize("depth", [3, 4, 5, 6])
+def test_the_elementary_form_holds_on_both_sides_of_the_final_value(depth):
+    r"""$\ln|1 - y|$: with $\ln(1 - y)$ it is complex above the final value."""
+    both, below = elementary(depth), elementary(depth, rising_only=True)
+    assert sp.log(sp.Abs(Y - 1)) in both.atoms(sp.log)
+    assert r"\left|{y - 1}\right|" in sk.deep_mode(depth).times[2].latex()
+    rate = Y ** (depth - 1) * (1 - Y**depth)
+    assert prove_integral(both, rate, sp.Integer(depth))
+    assert not prove_integral(both + sp.log(sp.Abs(1 - Y)), rate, sp.Integer(depth))
+    under, over = {Y: sp.Rational(1, 3)}, {Y: sp.Integer(2)}
+    assert both.subs(under).evalf() == pytest.approx(below.subs(under).evalf())
+    assert both.subs(over).evalf().is_real
+    assert not below.subs(over).evalf().is_real

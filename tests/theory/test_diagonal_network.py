@@ -306,3 +306,11 @@ def test_wrong_coordinates_are_refused() -> None:
             derived(posed()).mode(bad)
     with pytest.raises(OutsideValidity, match="not written in the strength and amplitudes"):
         derived(posed()).show(mode=0, t=0.5)
+
+
+def test_every_coordinate_has_its_place_in_the_learning_order():
+    p = LAW.example()
+    d = sk.derive(p.network, p.curriculum, p.weights)
+    (first, early), (second, late) = d.learning_order()
+    assert (first, second) == (0, 1)
+    assert early < late

@@ -487,3 +487,9 @@ def test_an_activation_without_derivative_is_refused_where_it_is_made():
     z = sp.Symbol("z")
     with pytest.raises(InvalidArgument, match="activation"):
         sk.Network.mlp([3, 4, 2], sp.floor(z))
+
+
+def test_the_remark_names_what_else_there_is():
+    for name in ("relinearised", "sk.infinite_width", "sk.time_derivatives"):
+        assert name in LAW.remark
+    assert {"infinite_width", "time_derivatives"} <= set(sk.__all__)

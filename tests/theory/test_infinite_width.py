@@ -466,3 +466,12 @@ def test_layers_that_are_not_hidden_are_refused():
         limit.similarity("hidden3")
     with pytest.raises(ShapeMismatch):
         sk.infinite_width(net_of("relu", 2), [1, 1])
+
+
+def test_averages_without_closed_form_are_explained():
+    words = r"\text{the mean of } \phi(u)\, \phi(u')"
+    numeric, derived = limit_of(["relu", "tanh"], 2), limit_of(["relu", "erf"], 2)
+    assert words in numeric.latex()
+    assert words in numeric.ntk.latex()
+    assert words not in numeric.similarity("hidden1").latex()
+    assert words not in derived.latex() + derived.nngp.latex()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from fractions import Fraction
 from itertools import pairwise
 
@@ -331,3 +332,24 @@ def test_routines_refuse_bad_input() -> None:
             found.series(t)
     with pytest.raises(InvalidArgument, match="'lines' must be"):
         found.orders[1].latex(lines=0)
+
+
+def test_a_power_series_is_not_said_to_equal_its_first_term() -> None:
+    task = drawn((2, 3, 1), samples=2)[0]
+    found = sk.time_derivatives(sk.Network.two_layer(2, 3, 1, "tanh"), task, order=3)
+    first = found.series().latex().splitlines()[1]
+    assert first.startswith(r"\left.f_{0}(x_{0})\right|_{t} + O(t^{4}) &= f_{0}(x_{0}) + ")
+    clock = sp.Symbol("tau", positive=True)
+    assert r"|_{\tau} + O(\tau^{4})" in found.series(clock).latex()
+    assert "O(" not in found.orders[1].latex()
+
+
+def test_layers_are_no_powers_and_blocks_fit_a_page() -> None:
+    task = drawn((2, 3, 1), samples=2)[0]
+    found = sk.time_derivatives(sk.Network.two_layer(2, 3, 1, "tanh"), task, order=3)
+    for formula in (*found.orders, found.series()):
+        text = formula.latex()
+        assert not re.search(r"(?<![a-z])[vBhaC]\^\{\d", text)
+        assert text.count("&=") <= 24
+    assert r"v^{(2)}" in found.orders[1].latex()
+    assert r"K \text{: tangent kernel}, \quad c_i" in found.latex()
