@@ -35,6 +35,7 @@ _FACE = {
     "Attribution": "symkernel.simulation.attribution",
     "check": "symkernel.ladder",
     "check_claim": "symkernel.claims",
+    "sweep": "symkernel.sweeps.sweep",
 }
 _ROOMS = {
     "analysis": "symkernel.analysis",

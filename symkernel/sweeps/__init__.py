@@ -1,0 +1,1 @@
+"""Grids of problems: computed in parallel, kept on disk, labelled."""
