@@ -184,6 +184,26 @@ def as_count(value: object, name: str, least: int = 1) -> int:
     return int(value)
 
 
+def as_names(value: object, name: str, count: int, what: str = "samples") -> tuple[str, ...]:
+    """Return a name for each of so many samples, given as text or integers."""
+    array = isinstance(value, np.ndarray) and value.ndim > 0
+    if not array and (isinstance(value, (str, bytes)) or not isinstance(value, Sequence)):
+        raise InvalidArgument(
+            f"Argument '{name}' must be a sequence of labels, text or integers, not {value!r}."
+        )
+    given = list(value)  # type: ignore[call-overload]
+    for one in given:
+        if isinstance(one, bool) or not isinstance(one, (str, int, np.integer)):
+            raise InvalidArgument(
+                f"Argument '{name}' must hold labels that are text or integers, not {one!r}."
+            )
+    if len(given) != count:
+        raise ShapeMismatch(
+            f"Argument '{name}' must hold a label for each of the {count} {what}, not {len(given)}."
+        )
+    return tuple(map(str, given))
+
+
 def as_values(value: object, symbols: Iterable[Any], owner: str) -> Mapping[Any, Any]:
     """Return values of symbols if every one of `symbols` has one.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from symkernel.errors import InvalidArgument, OutsideValidity
+from symkernel.errors import InvalidArgument, OutsideValidity, as_times
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,8 @@ class Trajectory:
         "theory" or "simulation".
     labels : mapping of str to tuple of str
         Names of samples, inputs and outputs.
+    path_record : PathRecord or None
+        What was attributed in the run, for `attribution` to read.
 
     Raises
     ------
@@ -83,8 +85,8 @@ class Trajectory:
     origin: str = "theory"
     nodes: Mapping[str, Field] = field(default_factory=dict)
     conventions: tuple[str, ...] = ()
-    attributions: Callable[[str | None, str | None], Any] | None = None
     modes_are: str = "mode"
+    path_record: Any = None
 
     def __post_init__(self) -> None:
         for name in ("labels", "fields", "nodes"):
@@ -188,15 +190,17 @@ class Trajectory:
         """Activity of a named node, shape (n_times, n_samples, size)."""
         return self._compute(("node", name), self.nodes)
 
-    def attribution(self, by: str | None = None, node: str | None = None) -> Any:
+    def attribution(self, by: object = None, node: str | None = None) -> Any:
         r"""Return which training samples moved the representation, and by how much.
 
         Parameters
         ----------
-        by : {"sample", "task", "phase", "group"}, optional
+        by : {"sample", "task", "phase", "group"} or sequence of str or int, optional
             Among whom the movement is shared out: what the run was asked for, as in
             ``simulate(..., attribute="task")``, if not given. What was attributed to samples is
-            there by task too, and everything by phase.
+            there by task too, and everything by phase. A label for each group that the run was
+            asked for, in the order of its ``labels`` (weight decay needs none), merges those of
+            one label.
         node : str, optional
             Name of the node; "hidden", or "output" where there is no such node.
 
@@ -210,16 +214,12 @@ class Trajectory:
         OutsideValidity
             If nothing was attributed in the run.
         """
-        if self.attributions is None:
+        if self.path_record is None:
             raise OutsideValidity(
                 f"This {self.origin} holds no attribution; ask for it before the run, as in "
                 f"sk.simulate(..., attribute='task')."
             )
-        kept: dict[tuple[str, str], Any] = self._kept  # type: ignore[attr-defined]
-        key = "attribution", f"{by} {node}"
-        if key not in kept:
-            kept[key] = self.attributions(by, node)
-        return kept[key]
+        return self.path_record.attribution(by, node)
 
     def to_xarray(self) -> Any:
         """Return the determined fields as an ``xarray.Dataset`` with labelled axes."""
@@ -246,3 +246,14 @@ class Trajectory:
             if key in self.labels:
                 coordinates[axis] = list(self.labels[key])
         return xarray.Dataset(data, coords=coordinates)
+
+
+def nearest(recorded: np.ndarray, times: Any, name: str = "times") -> list[int]:
+    """Return the positions of the recorded times nearest to those given."""
+    wanted = as_times([times] if np.ndim(times) == 0 else times, name)
+    if wanted[-1] > recorded[-1] * (1 + 1e-9):
+        raise InvalidArgument(
+            f"Argument '{name}' must not exceed the last recorded time {recorded[-1]:g}, but holds "
+            f"{wanted[-1]:g}."
+        )
+    return [int(abs(recorded - time).argmin()) for time in wanted]

@@ -129,6 +129,13 @@ def participation_ratio(source: Any) -> np.ndarray:
     OutsideValidity
         If at some time all patterns agree (one sample always does), where it is 0/0.
 
+    Notes
+    -----
+    Patterns agree if no entry differs from the mean over samples by more than 2e-15 of the largest
+    entry. Differences above that count, also where they are the rounding of whoever computed the
+    activities, which a long sum makes larger: the ratio of all but constant patterns then tells of
+    that rounding.
+
     References
     ----------
     P. Gao, E. Trautmann, B. Yu, G. Santhanam, S. Ryu, K. Shenoy, S. Ganguli, A theory of

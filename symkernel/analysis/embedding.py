@@ -108,37 +108,47 @@ def multidimensional_scaling(source: Any, dimensions: int = 2) -> Embedding:
     explained, gap = np.empty(len(points)), np.empty(len(points))
     reference = None
     for k in range(len(points)):
-        vectors, values = _axes(given, k)
+        vectors, values, unit = _axes(given, k)
         if reference is not None:
             vectors = _nearest_of_tied(vectors, values, reference)
-        points[k], explained[k], gap[k] = _leading(vectors, values, dimensions)
+        shape, explained[k], gap[k] = _leading(vectors, values, dimensions)
         if reference is not None:
-            points[k] = _turned(points[k], reference)
-        if points[k].any():
+            shape = _turned(shape, reference)
+        if shape.any():
             # After a time at which all patterns agree, the last one with a shape is the guide.
-            reference = points[k]
+            reference = shape
+        points[k] = unit * shape
     for array in (points, explained, gap):
         array.setflags(write=False)
     return Embedding(given.times, points, explained, gap, given.labels)
 
 
-def _axes(given: Representation | Similarity, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return eigenvectors and eigenvalues of the centred Gram matrix, largest first.
+def _axes(given: Representation | Similarity, k: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return eigenvectors and eigenvalues of the centred Gram matrix, largest first, and a unit.
 
-    Eigenvalues that are 0 up to rounding are exactly 0.
+    Eigenvalues are in units of its square, so that they neither overflow nor underflow; those
+    that are 0 up to rounding are exactly 0.
     """
     if isinstance(given, Representation):
         centred = given.centred_activity(k)
         if centred is not None:
             # Not through the Gram matrix, which would halve the digits of small coordinates.
-            vectors, lengths, _ = np.linalg.svd(centred, full_matrices=False)
-            return vectors, _cleared(lengths, len(centred) * lengths[0]) ** 2
+            unit = _largest(centred)
+            vectors, lengths, _ = np.linalg.svd(centred / unit, full_matrices=False)
+            return vectors, _cleared(lengths, len(centred) * lengths[0]) ** 2, unit
         matrix = given.gram[k]
+        unit = float(np.sqrt(_largest(matrix)))
+        matrix = matrix / _largest(matrix)
     else:
-        matrix = -0.5 * given.dissimilarities[k] ** 2
+        unit = _largest(given.dissimilarities[k])
+        matrix = -0.5 * (given.dissimilarities[k] / unit) ** 2
     values, vectors = np.linalg.eigh(centred_twice(matrix))
     values = _cleared(values, len(matrix) * float(abs(matrix).max()))
-    return vectors[:, ::-1], values[::-1]
+    return vectors[:, ::-1], values[::-1], unit
+
+
+def _largest(matrix: np.ndarray) -> float:
+    return float(abs(matrix).max()) or 1.0
 
 
 def _cleared(values: np.ndarray, size: float) -> np.ndarray:

@@ -13,11 +13,12 @@ from symkernel.errors import (
     InvalidArgument,
     OutsideValidity,
     ShapeMismatch,
+    as_names,
     as_real_array,
     as_times,
     refuse_large,
 )
-from symkernel.trajectory import Trajectory
+from symkernel.trajectory import Trajectory, nearest
 
 # What is left of a difference after rounding, in units of what was subtracted.
 ROUNDING = 8 * np.finfo(float).eps
@@ -237,37 +238,10 @@ def as_representation(source: Any) -> Representation:
     )
 
 
-def as_names(value: Any, name: str, count: int) -> tuple[str, ...]:
-    """Return a name for each sample."""
-    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
-        raise InvalidArgument(f"Argument '{name}' must be a sequence of labels, not {value!r}.")
-    if any(not isinstance(one, (str, int, np.integer)) for one in value):
-        raise InvalidArgument(
-            f"Argument '{name}' must hold labels that are text or integers, one for each sample."
-        )
-    if len(value) != count:
-        raise ShapeMismatch(
-            f"Argument '{name}' must hold a label for each of the {count} samples, not "
-            f"{len(value)}."
-        )
-    return tuple(map(str, value))
-
-
 def centred_twice(matrix: np.ndarray) -> np.ndarray:
     """Return a symmetric matrix less the means of its rows and columns."""
     means = matrix.mean(0)
     return matrix - means - means[:, None] + means.mean()
-
-
-def nearest(recorded: np.ndarray, times: Any) -> list[int]:
-    """Return the positions of the recorded times nearest to those given."""
-    wanted = as_times([times] if np.ndim(times) == 0 else times)
-    if wanted[-1] > recorded[-1] * (1 + 1e-9):
-        raise InvalidArgument(
-            f"Argument 'times' must not exceed the last recorded time {recorded[-1]:g}, but holds "
-            f"{wanted[-1]:g}."
-        )
-    return [int(abs(recorded - time).argmin()) for time in wanted]
 
 
 def as_records(value: Any, name: str) -> np.ndarray:

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from symkernel.analysis.representation import as_names, as_representation
+from symkernel.analysis.representation import as_representation
 from symkernel.analysis.similarity import Similarity, similarity
-from symkernel.errors import InvalidArgument
+from symkernel.errors import InvalidArgument, as_names
 
 
 @dataclass(frozen=True, eq=False)

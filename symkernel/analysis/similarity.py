@@ -12,13 +12,12 @@ from scipy.spatial.distance import cdist
 from symkernel.analysis.representation import (
     ROUNDING,
     Representation,
-    as_names,
     as_record_times,
     as_representation,
     as_symmetric,
-    nearest,
 )
-from symkernel.errors import InvalidArgument, OutsideValidity, refuse_large
+from symkernel.errors import InvalidArgument, OutsideValidity, as_names, refuse_large
+from symkernel.trajectory import nearest
 
 MEASURES = ("cosine", "correlation", "euclidean")
 _MOST_NAMED = 6
@@ -173,11 +172,16 @@ def similarity(
 
 
 def _distances(patterns: Representation, k: int) -> np.ndarray:
+    # In units of the largest entry, squares neither underflow nor overflow.
     if patterns.activity is not None:
-        return cdist(patterns.activity[k], patterns.activity[k])
+        activity = patterns.activity[k]
+        unit = abs(activity).max() or 1.0
+        return unit * cdist(activity / unit, activity / unit)
     gram = patterns.gram[k]
+    unit = abs(gram).max() or 1.0
+    gram = gram / unit
     squares = np.diag(gram)
-    return np.sqrt(np.maximum(squares + squares[:, None] - gram - gram.T, 0.0))
+    return np.sqrt(unit) * np.sqrt(np.maximum(squares + squares[:, None] - gram - gram.T, 0.0))
 
 
 def _cosines(patterns: Representation, k: int, measure: str) -> np.ndarray:

@@ -12,7 +12,7 @@ from symkernel.simulation.attribution import Attribution
 
 _WIDTH, _SMALL, _NORMAL = 3.5, 7, 8
 # Matrices up to this size show their numbers; axes with more labels than these show none.
-_MOST_NUMBERS, _MOST_LABELS = 12, 16
+_MOST_NUMBERS, _MOST_LABELS = 8, 16
 
 
 def contribution_matrix(attribution: Attribution, time: float | None = None) -> Figure:
@@ -61,7 +61,7 @@ def contribution_matrix(attribution: Attribution, time: float | None = None) -> 
             # White on the darkest cells, and no minus in front of what rounds to zero.
             colour = "white" if abs(value) > 0.6 * limit else "black"
             text = f"{round(value, 2) + 0.0:.2f}"
-            size = _SMALL if max(rows, columns) <= _MOST_NUMBERS // 2 else _SMALL - 2
+            size = _SMALL if max(rows, columns) <= 5 else _SMALL - 2
             panel.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
     panel.set_xlabel(f"by training on ({attribution.by})", fontsize=_NORMAL)
     panel.set_ylabel("movement of", fontsize=_NORMAL)

@@ -17,13 +17,15 @@ from symkernel.analysis import (
     centred_kernel_alignment,
     participation_ratio,
 )
-from symkernel.analysis.representation import as_names, as_representation
-from symkernel.errors import InvalidArgument
+from symkernel.analysis.representation import as_representation
+from symkernel.errors import InvalidArgument, as_names
 from symkernel.report.figures import COLOURS, Shown, time_title
 
 _WIDTH, _SMALL, _NORMAL = 3.5, 7, 8
 # Ends nearer than this share of the picture are named together.
 _MEETING = 0.03
+# A line and a letter of a name, by the same measure.
+_LINE, _LETTER = 0.085, 0.045
 _MOST_PANELS, _MOST_LABELS, _MOST_TICKS = 5, 16, 6
 
 
@@ -248,19 +250,31 @@ def embedding_paths(embedding: Embedding, groups: Sequence[str | int] | None = N
 
 
 def _name_ends(panel: Axes, ends: np.ndarray, labels: Sequence[str]) -> None:
-    """Name the points, and those that meet by one text."""
+    """Name the points in their colours, those that meet by one text, and none over another."""
     span = float(np.ptp(ends, axis=0).max())
+    line, letter, order = _LINE * span, _LETTER * span, tuple(dict.fromkeys(labels))
     named = np.zeros(len(ends), dtype=bool)
-    for i, end in enumerate(ends):
-        here = ~named & (np.linalg.norm(ends - end, axis=1) <= _MEETING * span)
+    # Where the names so far begin, end and have their upper edge.
+    placed: list[tuple[float, float, float]] = []
+    for i in np.argsort(ends[:, 1], kind="stable").tolist():
+        here = ~named & (np.linalg.norm(ends - ends[i], axis=1) <= _MEETING * span)
         if named[i]:
             continue
         named |= here
+        names = [labels[j] for j in np.flatnonzero(here).tolist()]
+        colour = COLOURS[order.index(labels[i]) % len(COLOURS)] if len(names) == 1 else "black"
         # Outwards, where no path is.
-        side, where = (4, "left") if end[0] >= 0 else (-4, "right")
+        right = bool(ends[i, 0] >= 0)
+        near = ends[i, 0]
+        far = near + (1 if right else -1) * letter * (1 + max(map(len, names)))
+        left, end = min(near, far), max(near, far)
+        below = [top for start, stop, top in placed if start <= end and stop >= left]
+        bottom = max([ends[i, 1] - len(names) * line / 2, *below])
+        placed.append((left, end, bottom + len(names) * line))
         panel.annotate(
-            "\n".join(labels[j] for j in np.flatnonzero(here).tolist()), end, xytext=(side, 0),
-            textcoords="offset points", fontsize=_SMALL, ha=where, va="center",
+            "\n".join(names), (near, bottom + len(names) * line / 2),
+            xytext=(4 if right else -4, 0), textcoords="offset points", fontsize=_SMALL,
+            color=colour, ha="left" if right else "right", va="center",
         )  # fmt: skip
 
 

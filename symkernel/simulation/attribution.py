@@ -11,6 +11,9 @@ with $g_{i,k}$ the gradient of sample i's loss at the argument a, and w_i its we
 layers $\Delta(W v) = \Delta W\,v_{k+1} + W_k\,\Delta v$. With tangent slopes $\phi'(a_k)$ this is
 the pseudo-kernel summed along the path, which misses the movement by an amount of order $\eta$;
 with secant slopes the contributions sum up to the movement, up to rounding.
+
+All this holds as well where k counts chords of the path, of several steps each (the argument
+"stride" of `simulate`): what moves the weights along a chord is the sum over its steps.
 """
 
 from __future__ import annotations
@@ -20,10 +23,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from symkernel.errors import InvalidArgument, OutsideValidity, as_real
-from symkernel.simulation.attribution_groups import DECAY, as_names
+from symkernel.errors import InvalidArgument, OutsideValidity, as_names, as_real
+from symkernel.simulation.attribution_groups import DECAY
 from symkernel.simulation.attribution_request import Request
 from symkernel.simulation.schedule import Schedule
+from symkernel.trajectory import nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +39,8 @@ class Attribution:
     node : str
         Name of the node.
     by : str
-        What a group is: "sample", "task", "phase" or "group" (labels of your own).
+        What a group is: "sample", "task", "phase" or "group" (labels of your own, given before or
+        after the run).
     labels : tuple of str
         Names of the groups; weight decay, where there is any, is the last, "decay".
     probe_labels : tuple of str
@@ -113,13 +118,16 @@ class Attribution:
         Parameters
         ----------
         time : float, optional
-            Flow time; the nearest record is taken, the last one if not given.
+            Flow time, up to that of the last record; the nearest record is taken, the last one if
+            not given.
         test : array_like, shape (n_probe,), optional
             Labels, text or integers, that group the probe's samples into rows; by default
             `probe_labels`.
 
         Raises
         ------
+        InvalidArgument
+            If the time is negative or later than the last record, or for labels that do not fit.
         OutsideValidity
             If a test group has not moved at that time, as at step 0.
 
@@ -130,9 +138,9 @@ class Attribution:
         groups is taken away every group is moved by its own training almost alone, whatever is
         shared, because what is shared is in the mean.
         """
-        k = -1 if time is None else int(abs(self.times - as_real(time, "time")).argmin())
+        k = -1 if time is None else nearest(self.times, as_real(time, "time"), "time")[0]
         given = test is not None
-        names = as_names(test, len(self.probe_labels), "test") if given else self.probe_labels
+        names = as_names(test, "test", len(self.probe_labels)) if given else self.probe_labels
         rows = {name: place for place, name in enumerate(dict.fromkeys(names))}
         member = np.zeros((len(rows), len(names)))
         member[[rows[name] for name in names], range(len(names))] = 1.0
@@ -176,7 +184,7 @@ class PathRecord:
     activity: Callable[[str], np.ndarray]
     initial: Callable[[str], np.ndarray]
 
-    def attribution(self, by: str | None, node: str | None) -> Attribution:
+    def attribution(self, by: object, node: str | None) -> Attribution:
         """Return what `Trajectory.attribution` asks for."""
         groups, known = self.request.groups, self.contributions
         if node is None:
@@ -187,6 +195,8 @@ class PathRecord:
             )
         by = groups.by if by is None else by
         names = list(self.request.labels)
+        if not isinstance(by, str):
+            return self._relabelled(node, by)
         if by == groups.by:
             return self._made(node, by, names, known[node])
         if by == "phase":
@@ -198,8 +208,22 @@ class PathRecord:
         raise InvalidArgument(
             f"Argument 'by' must be one of {', '.join(map(repr, able))} for this run, not {by!r}: "
             f"it was attributed by {groups.by}. Ask for others before the run, as in "
-            f"simulate(..., attribute='task')."
+            f"simulate(..., attribute='task'), or give a label for each of the "
+            f"{len(groups.labels)} groups."
         )
+
+    def _relabelled(self, node: str, by: object) -> Attribution:
+        """Return the contributions under other labels, those of one label together."""
+        groups, names = self.request.groups, self.request.labels
+        chosen = as_names(by, "by", len(groups.labels), "groups attributed to")
+        if DECAY in chosen:
+            raise InvalidArgument(
+                f"Argument 'by' must not use the label {DECAY!r}, which is that of weight decay."
+            )
+        labels, found = _merged([*chosen, *names[len(chosen) :]], self.contributions[node])
+        renamed = dict(zip(groups.labels, chosen, strict=True))
+        rows = tuple(renamed.get(name, name) for name in self.request.probe_labels[groups.by])
+        return self._made(node, "group", labels, found, rows)
 
     def _by_phase(self, node: str) -> Attribution:
         """Return the contributions of all groups together, phase by phase."""
@@ -220,9 +244,17 @@ class PathRecord:
         found = np.concatenate([np.stack(parts, axis=-1), rest], axis=-1)
         return self._made(node, "phase", names + [DECAY] * rest.shape[-1], found)
 
-    def _made(self, node: str, by: str, labels: Sequence[str], found: np.ndarray) -> Attribution:
+    def _made(
+        self,
+        node: str,
+        by: str,
+        labels: Sequence[str],
+        found: np.ndarray,
+        rows: tuple[str, ...] | None = None,
+    ) -> Attribution:
+        rows = self.request.probe_labels[by] if rows is None else rows
         return Attribution(
-            node, by, tuple(labels), self.request.probe_labels[by], self.schedule.times, found,
+            node, by, tuple(labels), rows, self.schedule.times, found,
             self.initial(node), self.activity(node),
         )  # fmt: skip
 

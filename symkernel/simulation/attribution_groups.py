@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from symkernel.errors import InvalidArgument, ShapeMismatch
+from symkernel.errors import InvalidArgument, ShapeMismatch, as_names
 from symkernel.problem.task import Task
 
 KINDS = ("sample", "task", "phase")
@@ -78,11 +78,14 @@ def distinct(tasks: Sequence[Task]) -> list[Task]:
 def task_names(task: Task, tasks: Sequence[Task]) -> list[str]:
     """Return the name of the task of each sample (one name alone for fresh samples).
 
-    These are the task's labels "tasks", or its position among the different tasks.
+    These are the task's labels "tasks", or its position among the different tasks. Samples of one
+    label are of one task, also in different phases; a task without labels is none of these.
     """
     if "tasks" in task.labels:
         return list(task.labels["tasks"])
     name = f"task {[id(one) for one in distinct(tasks)].index(id(task))}"
+    while any(name in one.labels.get("tasks", ()) for one in tasks):
+        name += " without labels"
     return [name] * (1 if task.X is None else len(task.X))
 
 
@@ -99,37 +102,25 @@ def _sample_names(task: Task, tasks: Sequence[Task]) -> list[str]:
 
 def _as_labels(attribute: object, tasks: Sequence[Task]) -> list[list[str]]:
     """Return a caller's own labels, for each phase one for each sample."""
-    if len(distinct(tasks)) == 1:
-        parts = [attribute] * len(tasks)
-    elif isinstance(attribute, Sequence) and len(attribute) == len(tasks):
+    if isinstance(attribute, Sequence) and len(attribute) == len(tasks) and _are_lists(attribute):
         parts = list(attribute)
+    elif len(distinct(tasks)) == 1:
+        parts = [attribute] * len(tasks)
     else:
         raise ShapeMismatch(
             f"Argument 'attribute' must be a list of {len(tasks)} arrays of labels, one for each "
             f"phase of the curriculum; {_FIX}."
         )
     return [
-        as_names(part, len(task.X), "attribute") for part, task in zip(parts, tasks, strict=True)
+        list(as_names(part, "attribute", len(task.X)))
+        for part, task in zip(parts, tasks, strict=True)
     ]
 
 
-def as_names(value: object, count: int, name: str) -> list[str]:
-    """Return one label for each of so many samples, given as text or integers."""
-    try:
-        array = np.asarray(value)
-    except ValueError as error:
-        raise ShapeMismatch(f"Argument '{name}' must hold one label a sample; {_FIX}.") from error
-    if array.dtype.kind not in "iuU":
-        raise InvalidArgument(
-            f"Argument '{name}' must hold labels that are text or integers, not of dtype "
-            f"{array.dtype}; {_FIX}."
-        )
-    if array.shape != (count,):
-        raise ShapeMismatch(
-            f"Argument '{name}' must hold one label for each of the {count} samples, not shape "
-            f"{array.shape}."
-        )
-    return [str(label) for label in array.tolist()]
+def _are_lists(attribute: Sequence) -> bool:
+    return all(
+        isinstance(part, (Sequence, np.ndarray)) and not isinstance(part, str) for part in attribute
+    )
 
 
 def _joined(

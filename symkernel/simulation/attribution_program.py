@@ -1,8 +1,8 @@
 r"""The compiled programs of path attribution, written from the network's expression.
 
-`descend` takes steps of gradient descent and keeps, for each step, the weights and the move of
-the weights that each group of samples made. `follow` goes through these steps on the probe's
-samples, and sums up what each group contributed to the movement of every tracked node:
+`descend` takes steps of gradient descent and keeps, for each chord of one step or more, the weights
+and the move of the weights that each group of samples made. `follow` goes through these chords on
+the probe's samples, and sums up what each group contributed to the movement of every tracked node:
 
 $$\Delta(W v) = \sum_g \Delta W_g\, v_{k+1} + W_k\, \Delta v_g, \qquad
 \Delta\phi(a) = \sum_g D_k \circ \Delta a_g, \qquad
@@ -25,42 +25,54 @@ from symkernel.simulation.program import Source
 from symkernel.simulation.statements import Lines, Statements, loop
 
 _DESCEND = """
-@njit("void(f8[::1], f8[:, ::1], f8[:, :, ::1], f8[::1], f8[::1], f8[::1], i8[::1], i8[::1], "
-      "i8[:, ::1], f8[::1], f8[::1], i8[::1])", cache=True, nogil=True, {options})
-def descend(theta, path, moves, spare, work, data, sizes, begins, spans, pace, shrink, batches):
+@njit("void(f8[::1], f8[:, ::1], f8[:, :, ::1], f8[:, ::1], f8[::1], f8[::1], i8[::1], i8[::1], "
+      "i8[:, ::1], f8[::1], f8[::1], i8[::1], i8[::1], i8[:, ::1], b1[:, ::1], i8[::1])",
+      cache=True, nogil=True, {options})
+def descend(theta, path, moves, spare, work, data, sizes, begins,
+            spans, pace, shrink, batches, chords, places, opens, widths):
     {unpacked}
+    part = spare[0]
+    slope = spare[1]
     path[0] = theta
     for step in range(batches.size):
-        slots = 0
+        chord = chords[step]
+        last = -1
+        slope[:] = 0.0
         for span in range(begins[batches[step]], begins[batches[step] + 1]):
             start = spans[span, 0]
             m = spans[span, 1]
             slot = spans[span, 2]
-            # A large group has several spans, whose gradients are added up.
-            grad = moves[step, slot] if slot == slots else spare
+            whole = moves[chord, places[step, slot]]
+            # Further spans of a large group, and its further batches in a chord, are added up.
+            starts = opens[step, slot] and slot != last
+            last = slot
+            grad = whole if starts else part
             {views}
             {gradient}
-            if slot == slots:
-                slots += 1
-            else:
-                whole = moves[step, slot]
+            for q in range(slope.size):
+                slope[q] += grad[q]
+            if not starts:
                 for q in range(whole.size):
                     whole[q] += grad[q]
-        goal = path[step + 1]
-        goal[:] = 0.0
-        for slot in range(slots):
-            move = moves[step, slot]
-            for q in range(goal.size):
-                move[q] *= -pace[q]
-                goal[q] += move[q]
+        end = path[chord + 1]
         if shrink.size > 0:
-            move = moves[step, slots]
-            for q in range(goal.size):
-                move[q] = -shrink[q] * theta[q]
-                goal[q] += move[q]
-        for q in range(goal.size):
-            goal[q] += theta[q]
-            theta[q] = goal[q]
+            decayed = moves[chord, moves.shape[1] - 1]
+            if step == 0 or chords[step - 1] != chord:
+                decayed[:] = 0.0
+            for q in range(theta.size):
+                pull = -shrink[q] * theta[q]
+                decayed[q] += pull
+                theta[q] += pull - pace[q] * slope[q]
+                end[q] = theta[q]
+        else:
+            for q in range(theta.size):
+                theta[q] -= pace[q] * slope[q]
+                end[q] = theta[q]
+    for chord in range(widths.size):
+        for place in range(widths[chord]):
+            move = moves[chord, place]
+            for q in range(move.size):
+                move[q] *= -pace[q]
 """
 
 _FOLLOW = """
@@ -90,7 +102,7 @@ def follow(path, moves, groups, state, totals, data, sizes, tile):
         for slot in range(groups.shape[1]):
             group = groups[step, slot]
             if group < 0:
-                break
+                continue
             move = moves[step, slot]
             total = totals[group]
             {parts}

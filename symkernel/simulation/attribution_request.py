@@ -11,11 +11,18 @@ from symkernel.errors import InvalidArgument, ShapeMismatch, as_real_array
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Gate, Node
 from symkernel.problem.task import Task
-from symkernel.simulation.attribution_groups import DECAY, KINDS, Groups, find_groups, task_names
+from symkernel.simulation.attribution_groups import (
+    DECAY,
+    KINDS,
+    Groups,
+    distinct,
+    find_groups,
+    task_names,
+)
 from symkernel.simulation.layout import Samples
-from symkernel.simulation.schedule import Schedule
 
-_MOST_BYTES = 2**30
+# Steps of a chord: a call of the compiled program takes whole chords, and must be short.
+_MOST_STRIDE = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -34,6 +41,8 @@ class Request:
         The group of each, for what a group may be.
     names : mapping of str to Node
         Nodes by name; the input is not among them.
+    stride : int
+        Steps of a chord, along which slopes are taken.
     """
 
     groups: Groups
@@ -41,6 +50,7 @@ class Request:
     probe: Samples
     probe_labels: Mapping[str, tuple[str, ...]]
     names: Mapping[str, Node]
+    stride: int = 1
 
     @property
     def tracked(self) -> tuple[Node, ...]:
@@ -56,12 +66,18 @@ def as_request(
     gates: Sequence[Mapping[str, np.ndarray]],
     decays: bool,
     nodes: object,
+    stride: int,
 ) -> Request:
     """Return the checked request; `gates` are those of each phase."""
     if any(task.X is None and task.teacher is None for task in tasks):
         raise InvalidArgument(
             "Argument 'attribute' must be left out for a task without samples, given by moments or "
             "modes: movements are attributed to samples and groups of them."
+        )
+    if stride > _MOST_STRIDE:
+        raise InvalidArgument(
+            f"Argument 'stride' must be at most {_MOST_STRIDE}, not {stride}: chords of so many "
+            f"steps cost no more than the training."
         )
     groups = find_groups(attribute, tasks)
     if DECAY in groups.labels:
@@ -70,7 +86,7 @@ def as_request(
         )
     samples, names = _as_probe(probe, net, tasks, gates, groups)
     labels = (*groups.labels, DECAY) if decays else groups.labels
-    return Request(groups, labels, samples, names, _as_nodes(nodes, net))
+    return Request(groups, labels, samples, names, _as_nodes(nodes, net), stride)
 
 
 def _as_nodes(nodes: object, net: Network) -> dict[str, Node]:
@@ -96,16 +112,7 @@ def _as_probe(
 ) -> tuple[Samples, Mapping[str, tuple[str, ...]]]:
     """Return the probe's samples, and the group of each for what a group may be."""
     if probe is None:
-        if tasks[0].X is None:
-            raise InvalidArgument(
-                "Argument 'probe' must be given where samples are drawn anew in each step: inputs "
-                "whose movements are to be attributed, or a Task."
-            )
-        members, named = groups.members[0], tuple(task_names(tasks[0], tasks))
-        labels = {"task": named, "phase": named}
-        if not isinstance(members, int):
-            labels[groups.by] = tuple(groups.labels[k] for k in members)
-        return Samples(tasks[0].X, tasks[0].Y, gates[0]), labels
+        return _all_samples(tasks, gates, groups)
     if isinstance(probe, Task):
         if probe.X is None:
             raise InvalidArgument("Argument 'probe' must be a task with samples.")
@@ -122,9 +129,38 @@ def _as_probe(
     return Samples(inputs, inputs, _probe_gates(known, net, len(inputs))), labels
 
 
+def _all_samples(
+    tasks: Sequence[Task], gates: Sequence[Mapping[str, np.ndarray]], groups: Groups
+) -> tuple[Samples, Mapping[str, tuple[str, ...]]]:
+    """Return the samples of all different tasks, those of a task in its first phase."""
+    places = [[id(task) for task in tasks].index(id(task)) for task in distinct(tasks)]
+    places = [place for place in places if tasks[place].X is not None]
+    if not places:
+        raise InvalidArgument(
+            "Argument 'probe' must be given where samples are drawn anew in each step: inputs "
+            "whose movements are to be attributed, or a Task."
+        )
+    named = tuple(name for place in places for name in task_names(tasks[place], tasks))
+    labels = {"task": named, "phase": named}
+    members = [groups.members[place] for place in places]
+    if groups.by != "phase":
+        labels[groups.by] = tuple(
+            groups.labels[k]
+            for part, place in zip(members, places, strict=True)
+            for k in np.broadcast_to(part, len(tasks[place].X))
+        )
+    inputs = np.concatenate([tasks[place].X for place in places])
+    known = {
+        name: np.concatenate([gates[place][name] for place in places]) for name in gates[places[0]]
+    }
+    return Samples(inputs, inputs, known), labels
+
+
 def _names(probe: object, count: int) -> tuple[str, ...]:
     labels: Mapping[str, Sequence[str]] = probe.labels if isinstance(probe, Task) else {}
-    return tuple(labels.get("tasks") or labels.get("samples") or map(str, range(count)))
+    return tuple(
+        labels.get("tasks") or labels.get("samples") or (f"probe {k}" for k in range(count))
+    )
 
 
 def _probe_gates(
@@ -144,33 +180,3 @@ def _probe_gates(
                 f"{known[name].shape[1]}."
             )
     return {name: np.broadcast_to(known[name], (count, size)) for name, size in sizes.items()}
-
-
-def refuse_memory(
-    request: Request, schedule: Schedule, parameters: int, batch_size: int | None
-) -> None:
-    """Refuse what would take more than 1 GiB, before anything is allocated.
-
-    Parameters
-    ----------
-    request : Request
-    schedule : Schedule
-    parameters : int
-        Entries of all parameters.
-    batch_size : int or None
-        Samples in a step.
-    """
-    times, phases = len(schedule.steps), len(schedule.ends)
-    units = sum(int(node.size) for node in request.tracked)
-    samples, groups = len(request.probe.X), len(request.labels)
-    moves = min(groups, batch_size or groups) * parameters
-    # Records, ends of phases, the running sums, and the moves of the weights in one step.
-    size = 8 * ((times + phases + 1) * samples * units * groups + moves)
-    if size > _MOST_BYTES:
-        raise InvalidArgument(
-            f"The attribution would take {size:,} bytes ({size / 2**30:.1f} GiB), more than 1 GiB, "
-            f"for {times} records and {phases} ends of phases x {samples} probe samples x {units} "
-            f"units x {groups} groups, and {moves:,} numbers for the moves of the weights; record "
-            f"fewer times, as record=[end], give fewer inputs as 'probe', fewer 'nodes', or larger "
-            f"groups as 'attribute'."
-        )

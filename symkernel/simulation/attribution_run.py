@@ -1,7 +1,7 @@
 r"""Descent that keeps account: who moved the weights, and what that did to a probe's activity.
 
-A run goes in chunks of steps. For each step of a chunk the descent keeps the move of the weights
-that each group of samples made; then these are followed on tiles of the probe's samples, in
+A run goes in chunks of chords of one step or more. For each chord the descent keeps the move of the
+weights that each group of samples made; then these are followed on tiles of the probe's samples, in
 threads, while the descent goes on with the next chunk. No sum is taken over tiles, so that results
 do not depend on the number of threads.
 """
@@ -30,8 +30,8 @@ from symkernel.simulation.layout import Layout, Samples, aligned
 from symkernel.simulation.reading import Pass
 from symkernel.simulation.schedule import Schedule
 
-# Moves of a chunk are so many numbers, or one step's: they are read once for each tile.
-_CHUNK, _MOST_STEPS = 2**17, 64
+# Moves of a chunk are so many numbers, or one chord's: they are read once for each tile.
+_CHUNK, _MOST_CHORDS = 2**17, 64
 # Samples in a tile: tiles are shared out among threads, and what a step touches stays in the cache.
 _TILE = 96
 
@@ -50,11 +50,18 @@ class Whole:
 
 
 class _Chunk(NamedTuple):
-    """Steps that have been taken: weights, moves of each group in a step, and which group it is."""
+    """Chords: weights between them, moves of each group along them, and which group it is."""
 
     path: np.ndarray
     moves: np.ndarray
     groups: np.ndarray
+
+
+def probe_layout(net: Network, request: Request) -> ProbeLayout:
+    """Return the layout of a probe's samples, in tiles as equal as possible."""
+    count = len(request.probe.X)
+    tile = -(-count // -(-count // _TILE))
+    return ProbeLayout(net, count, batch=tile, tracked=request.tracked)
 
 
 class Probe:
@@ -83,8 +90,7 @@ class Probe:
     ) -> None:
         self.request, self.schedule = request, schedule
         self.groups, count = len(request.labels), len(request.probe.X)
-        tile = -(-count // -(-count // _TILE))
-        self.layout = ProbeLayout(net, count, batch=tile, tracked=request.tracked)
+        self.layout = probe_layout(net, request)
         self.sizes = np.array(list(self.layout.sizes.values()), dtype=np.int64)
         self.data = self.layout.pack(request.probe)
         tiles = self.layout.blocks
@@ -165,6 +171,56 @@ class _Packed:
     groups: list[np.ndarray]
 
 
+class Moves:
+    """How large the moves of the weights in a chunk are, and the program that makes them.
+
+    Parameters
+    ----------
+    stage : Stage
+        Network, task, rate and groups.
+    source : Source
+        Of the batches.
+    stride : int
+        Steps of a chord.
+
+    Attributes
+    ----------
+    layout : Layout
+        Of the spans of samples.
+    in_step : int
+        Groups of the samples of a batch.
+    in_chord : int
+        Moves of the groups in the batches of a chord; that of the decay is the last.
+    chords : int
+        Chords in a chunk.
+    """
+
+    def __init__(self, stage: Stage, source: Source, stride: int) -> None:
+        self.how = {"is_weighted": stage.is_weighted, "decays": stage.decay > 0}
+        widest = min(source.size, _largest(stage.groups, source.size))
+        block = Layout(stage.net, widest).block
+        self.layout = Layout(stage.net, source.count, batch=block, **self.how)
+        groups, decays = _different(stage.groups), stage.decay > 0
+        self.in_step = min(source.size, groups)
+        self.in_chord = min(source.size * stride, groups) + decays
+        most = _CHUNK // (self.in_chord * max(self.layout.count, 1))
+        self.chords = max(1, min(_MOST_CHORDS, most))
+
+    @property
+    def length(self) -> int:
+        """Numbers in a chunk."""
+        count = self.layout.count
+        return (self.chords + 1) * count + self.chords * self.in_chord * (count + 1)
+
+    def chunk(self) -> _Chunk:
+        """Return room for a chunk."""
+        return _Chunk(
+            aligned(self.chords + 1, self.layout.count),
+            aligned(self.chords, self.in_chord, self.layout.count),
+            np.empty((self.chords, self.in_chord), dtype=np.int64),
+        )
+
+
 class GroupedDescent:
     """Descent of one network on one task, with the moves of each group followed on a probe.
 
@@ -178,39 +234,32 @@ class GroupedDescent:
         Of the batches.
     probe : Probe
         Follows.
+    step : int
+        Steps taken before.
     """
 
-    def __init__(self, stage: Stage, theta: np.ndarray, source: Source, probe: Probe) -> None:
+    def __init__(
+        self, stage: Stage, theta: np.ndarray, source: Source, probe: Probe, step: int
+    ) -> None:
         self.stage, self.theta, self.source, self.probe = stage, theta[0], source, probe
-        how = {"is_weighted": stage.is_weighted, "decays": stage.decay > 0}
-        widest = min(source.size, _largest(stage.groups, source.size))
-        block = Layout(stage.net, widest).block
-        self.layout = Layout(stage.net, source.count, batch=block, **how)
+        self.step, self.stride = step, probe.request.stride
+        moves = Moves(stage, source, self.stride)
+        self.layout, self.in_step = moves.layout, moves.in_step
         self.module = compiled_descent(self.layout)
         self.sizes = np.array(list(self.layout.sizes.values()), dtype=np.int64)
         self.work = aligned(1, self.layout.sizes["length_work"])[0]
-        self.spare = aligned(1, self.layout.count)[0]
-        rates = Layout(stage.net, source.count, batch=source.size, **how).rates(
+        self.spare = aligned(2, self.layout.count)
+        rates = Layout(stage.net, source.count, batch=source.size, **moves.how).rates(
             stage.rate, stage.factor, stage.decay
         )
         parts = len(stage.net.parameters)
         self.pace = self.layout.entries(rates[:parts])
         self.shrink = self.layout.entries(rates[parts:]) if stage.decay > 0 else np.empty(0)
-        # The moves of a group's samples, and that of the decay.
-        self.slots = min(source.size, _different(stage.groups)) + (stage.decay > 0)
         self.batches = source.count // source.size
         self.packed: _Packed | None = None
         self.done = self.batches
-        chunk = max(1, min(_MOST_STEPS, _CHUNK // (self.slots * max(self.layout.count, 1))))
         # Two of them: one is followed while the other is filled.
-        self.chunks = [
-            _Chunk(
-                aligned(chunk + 1, self.layout.count),
-                aligned(chunk, self.slots, self.layout.count),
-                np.empty((chunk, self.slots), dtype=np.int64),
-            )
-            for _ in range(2)
-        ]
+        self.chunks = [moves.chunk(), moves.chunk()]
 
     def advance(self, steps: int) -> None:
         """Take steps, each on the next batch."""
@@ -220,38 +269,62 @@ class GroupedDescent:
             run = pool.map if threads > 1 else map
             waiting: list[Callable[[], None]] = []
             while steps > 0:
-                chunk, descent = self._planned(steps)
+                chunk, count, descent = self._planned(steps)
                 # The descent first: it is the longest job.
                 list(run(_call, [descent, *waiting]))
                 waiting = self.probe.jobs(chunk)
-                steps -= len(chunk.groups)
+                steps -= count
                 self.chunks.reverse()
             list(run(_call, waiting))
 
-    def _planned(self, steps: int) -> tuple[_Chunk, Callable[[], None]]:
-        """Return the next steps, at most so many, and the job that takes them."""
+    def _planned(self, steps: int) -> tuple[_Chunk, int, Callable[[], None]]:
+        """Return the chords of the next steps, how many steps, and the job that takes them."""
         whole = isinstance(self.source, Whole)
         if self.packed is None or (self.done == self.batches and not whole):
             self._pack()
         assert self.packed is not None
         packed, (path, moves, groups) = self.packed, self.chunks[0]
-        count = min(steps, len(moves))
+        # Chords end at multiples of the stride, so that they do not depend on the calls.
+        count = min(steps, len(groups) * self.stride - self.step % self.stride)
         if whole:
             batches = np.zeros(count, dtype=np.int64)
         else:
             count = min(count, self.batches - self.done)
             batches = np.arange(self.done, self.done + count)
             self.done += count
-        chunk = _Chunk(path[: count + 1], moves[:count], groups[:count])
-        chunk.groups[:] = -1
-        for row, batch in zip(chunk.groups, batches, strict=True):
-            present = packed.groups[batch]
-            row[: len(present)] = present
-            if self.shrink.size:
-                row[len(present)] = self.probe.groups - 1
-        arrays = self.spare, self.work, packed.data, self.sizes, packed.begins, packed.spans
-        rates = self.pace, self.shrink, batches
-        return chunk, partial(self.module.descend, self.theta, *chunk[:2], *arrays, *rates)
+        chords = (self.step + np.arange(count)) // self.stride - self.step // self.stride
+        self.step += count
+        chunk = _Chunk(path[: chords[-1] + 2], moves[: chords[-1] + 1], groups[: chords[-1] + 1])
+        steered = self._places(chunk.groups, chords, batches)
+        arrays = self.spare, self.work, packed.data, self.sizes
+        rest = packed.begins, packed.spans, self.pace, self.shrink, batches, chords, *steered
+        descent = partial(self.module.descend, self.theta, *chunk[:2], *arrays, *rest)
+        return chunk, count, descent
+
+    def _places(
+        self, groups: np.ndarray, chords: np.ndarray, batches: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Write which groups move along each chord; return where each move of a step belongs.
+
+        Also whether it is the first there, and how many groups move along each chord.
+        """
+        assert self.packed is not None
+        places = np.zeros((len(chords), self.in_step), dtype=np.int64)
+        opens = np.zeros(places.shape, dtype=bool)
+        widths = np.zeros(len(groups), dtype=np.int64)
+        groups[:] = -1
+        if self.shrink.size:
+            groups[:, -1] = self.probe.groups - 1
+        known: dict[int, int] = {}
+        for step, (chord, batch) in enumerate(zip(chords.tolist(), batches.tolist(), strict=True)):
+            if step == 0 or chord != chords[step - 1]:
+                known = {}
+            for slot, group in enumerate(self.packed.groups[batch].tolist()):
+                opens[step, slot] = group not in known
+                place = places[step, slot] = known.setdefault(group, len(known))
+                groups[chord, place] = group
+            widths[chord] = len(known)
+        return places, opens, widths
 
     def _pack(self) -> None:
         self.before = self.source.state
@@ -261,11 +334,11 @@ class GroupedDescent:
     def position(self) -> Any:
         """Return where the run is, for `go_to`."""
         exhausted = self.done == self.batches
-        return self.source.state if exhausted else self.before, self.done
+        return self.source.state if exhausted else self.before, self.done, self.step
 
     def go_to(self, position: Any) -> None:
         """Return to an earlier position; what was followed since is not taken back."""
-        self.source.state, done = position
+        self.source.state, done, self.step = position
         if done < self.batches:
             self._pack()
         self.done = done

@@ -135,6 +135,11 @@ def held_out(teacher: Teacher) -> Task:
     return Task(*labelled(teacher, np.random.default_rng(HELD_OUT_SEED), HELD_OUT))
 
 
+def batches_of(stage: Stage, size: int, stream: np.random.Generator) -> Source:
+    """Return batches of a task's samples, or of fresh ones if it has a teacher."""
+    return (Epochs if stage.teacher is None else Fresh)(stage, size, stream)
+
+
 class Batches:
     """Descent of one network on mini-batches.
 

@@ -30,7 +30,8 @@ from symkernel.problem.nodes import Gate
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.problem.weights import Weights
-from symkernel.simulation.attribution_request import Request, as_request, refuse_memory
+from symkernel.simulation.attribution_memory import refuse_memory
+from symkernel.simulation.attribution_request import Request, as_request
 from symkernel.simulation.attribution_run import Probe
 from symkernel.simulation.batches import held_out
 from symkernel.simulation.engine import Stage
@@ -106,6 +107,7 @@ def simulate(
     attribute: object = None,
     probe: object = None,
     nodes: Sequence[str] | None = None,
+    stride: int = 1,
 ) -> Trajectory:
     r"""Train a network by gradient descent.
 
@@ -144,13 +146,18 @@ def simulate(
         Among whom every movement of the hidden layers and the output is shared out, exactly, for
         `Trajectory.attribution`: single samples; tasks (the labels "tasks" of samples if the task
         has them, otherwise the different tasks of the curriculum); phases; or groups by a label
-        (text or integer) for each training sample, a list of such arrays where phases have
-        different tasks. Sums are kept for what is named here alone. Weight decay is a group of
-        its own.
+        (text or integer) for each training sample, or a list of such arrays, one for each phase
+        (where phases have different tasks it must be such a list). Sums are kept for what is named
+        here alone. Weight decay is a group of its own.
     probe : array_like, shape (n_probe, n_inputs), or Task, optional
-        Inputs whose movements are attributed; by default the first task's samples.
+        Inputs whose movements are attributed; by default the samples of all different tasks.
     nodes : sequence of str, optional
         Names of the nodes whose movements are attributed; by default all but the input.
+    stride : int
+        Steps that are attributed together, along one chord of the path; records and ends of phases
+        end a chord. Contributions sum up to the movement for any stride; they are those of single
+        steps, 1, up to the square of the flow time of a stride (up to its first power behind
+        further weights). See Notes for what it saves.
 
     Returns
     -------
@@ -170,6 +177,13 @@ def simulate(
     BLAS runs on one thread; large problems use several threads over blocks of samples. The
     result does not depend on their number.
 
+    Attribution costs about $1.5 + Gp/(2ns)$ times the processor time of plain training, for G
+    groups, p samples of the probe, n samples in a step and s the stride: with every sample its own
+    group and in the probe, half as many times as there are samples. Measured with 243 samples of
+    18 inputs, 100 hidden units and 9 outputs, on the hidden layer alone: 2.2 by phase, 4.6 by 9
+    tasks, 113 by sample; 1.5, 2.4 and 32 with stride 4. With the output 2.8 by phase and 7.7 by
+    task; 1.6 and 2.8 with stride 4. What would take more than 1 GiB is refused, with the figure.
+
     On fresh samples the recorded loss is the mean over 4096 held-out samples (seed 0 of a stream
     that no run trains on), plus what label noise adds to it on average. Samples with weights keep
     them in mini-batches, which are drawn without regard to them: the mean over batches is the
@@ -187,14 +201,18 @@ def simulate(
     setup = prepare(
         net, curriculum, [w0], learning_rate, steps, record, batch_size, loss, on, gates
     )
-    if any(given is not None for given in (attribute, probe, nodes)):
-        request = requested(setup, attribute, probe, nodes)
+    if as_count(stride, "stride") != 1 or any(
+        given is not None for given in (attribute, probe, nodes)
+    ):
+        request = requested(setup, attribute, probe, nodes, stride)
         if setup.on_moments and on == "moments":
             raise InvalidArgument(
                 "Argument 'on' must not be 'moments' with 'attribute', because moments do not tell "
                 "samples apart; use 'samples'."
             )
         setup = replace(setup, request=request, on_moments=False)
+        stages = [setup.stage(phase) for phase in range(len(setup.gates))]
+        refuse_memory(request, setup.schedule, stages, batch_size)
     stream = np.random.default_rng(as_count(seed, "seed", 0))
     return train(setup, stream, progress)[0]
 
@@ -242,12 +260,14 @@ def prepare(
     return Setup(problems, checked_gates(net, tasks, gates), schedule, on_moments, batch_size)
 
 
-def requested(setup: Setup, attribute: object, probe: object, nodes: object) -> Request:
+def requested(
+    setup: Setup, attribute: object, probe: object, nodes: object, stride: int
+) -> Request:
     """Return what is to be attributed in a run, checked."""
     if attribute is None:
         raise InvalidArgument(
-            "Arguments 'probe' and 'nodes' must come with 'attribute', which says to whom "
-            "movements are attributed, as attribute='task'."
+            "Arguments 'probe', 'nodes' and 'stride' must come with 'attribute', which says among "
+            "whom movements are shared out, as attribute='task'."
         )
     problem = setup.problems[0]
     tasks = [phase.task for phase in problem.curriculum.phases]
@@ -257,9 +277,7 @@ def requested(setup: Setup, attribute: object, probe: object, nodes: object) -> 
             "exact moments of a linear teacher do not tell samples apart."
         )
     decays = problem.loss.weight_decay != 0
-    request = as_request(attribute, probe, problem.network, tasks, setup.gates, decays, nodes)
-    refuse_memory(request, setup.schedule, Layout(problem.network, 1).count, setup.batch_size)
-    return request
+    return as_request(attribute, probe, problem.network, tasks, setup.gates, decays, nodes, stride)
 
 
 def checked_gates(
@@ -329,6 +347,8 @@ def train(setup: Setup, stream: np.random.Generator, progress: bool) -> tuple[Tr
                 if probe is not None:
                     probe.keep(probe.records, int(k))
             run.go_to(end, bar)
+            # The next phase needs the room.
+            del run
             step = end
             if probe is not None:
                 probe.keep(probe.ends, phase)
@@ -348,9 +368,6 @@ def _trajectory(
 ) -> Trajectory:
     schedule = setup.schedule
     reading = Reading(problem, setup.gates, schedule.phases, layout, rows)
-    path = (
-        None if probe is None else probe.path(reading.weights, problem.weights.arrays).attribution
-    )
     return Trajectory(
         times=schedule.times,
         fields={**reading.fields(), "loss": lambda: loss},
@@ -359,5 +376,5 @@ def _trajectory(
         origin="simulation",
         nodes=reading.nodes(),
         conventions=problem.conventions,
-        attributions=path,
+        path_record=None if probe is None else probe.path(reading.weights, problem.weights.arrays),
     )

@@ -11,7 +11,7 @@ import numpy as np
 
 from symkernel.errors import Diverged
 from symkernel.simulation.attribution_run import GroupedDescent, Probe, Whole
-from symkernel.simulation.batches import Batches, Epochs, Fresh, Source
+from symkernel.simulation.batches import Batches, batches_of
 from symkernel.simulation.engine import Engine, Stage
 
 # A call of the compiled program lasts about so many seconds, so that Ctrl-C is heard.
@@ -58,13 +58,11 @@ class Run:
     ) -> None:
         self.stage, self.thetas, self.step = stage, thetas, step
         self.engine = Engine(stage, thetas)
+        self.stride = 1 if probe is None else probe.request.stride
         self.batches: Batches | GroupedDescent | None = None
-        source: Source | None = None
-        if batch_size is not None:
-            kind = Epochs if stage.teacher is None else Fresh
-            source = kind(stage, batch_size, stream)
+        source = None if batch_size is None else batches_of(stage, batch_size, stream)
         if probe is not None:
-            self.batches = GroupedDescent(stage, thetas, source or Whole(stage), probe)
+            self.batches = GroupedDescent(stage, thetas, source or Whole(stage), probe, step)
         elif source is not None:
             self.batches = Batches(stage, thetas, source)
         zero = stage.factor * float(np.trace(stage.task.Syy))
@@ -86,7 +84,9 @@ class Run:
             Naming the step at which the loss stopped being finite or passed its bound.
         """
         while self.step < target:
-            count = min(self.length, target - self.step)
+            # Calls end where chords do.
+            end = -(-(self.step + self.length) // self.stride) * self.stride
+            count = min(end, target) - self.step
             begin = time.perf_counter()
             self._advance(count)
             seconds = time.perf_counter() - begin

@@ -126,9 +126,10 @@ class TimeDerivative(Formula):
 def hierarchy(of: str, order: int, factor: sp.Expr, names: Mapping[str, str] | None = None) -> str:
     """Return the hierarchy in kernels as it is written on paper: a row for each order."""
     typesetting.check_names(names)
-    letter = "f" if of in ("output", "ntk") else "p"
-    lower = "f" if letter == "f" else "{p,f}"
-    kernel = rf"K_{{{lower}}}" if letter == "p" else "K"
+    moving, letter = {"output": ("f(x)", "f"), "ntk": ("K(x, x')", "K")}.get(of, ("p(x)", "p"))
+    kernel = (
+        f"K({moving[2:-1]}, x_i)" if letter == "f" else f"K_{{{letter},f}}({moving[2:-1]}, x_i)"
+    )
     pace = typesetting.latex(-2 * factor, names)
     pace = {"1": "", "-1": "- "}.get(pace, pace + r"\, ")
     rows = []
@@ -137,12 +138,14 @@ def hierarchy(of: str, order: int, factor: sp.Expr, names: Mapping[str, str] | N
         for k in range(n):
             number = math.comb(n - 1, k)
             front = "" if number == 1 else f"{number}\\, "
-            moved = _derived(f"{kernel}(x, x_i)", n - 1 - k)
+            moved = _derived(kernel, n - 1 - k)
             residual = "r(x_i)" if k == 0 else _derived("f(x_i)", k)
             terms.append(rf"{front}{moved}\, {residual}")
         body = " + ".join(terms)
         body = body if n == 1 else rf"\left[{body}\right]"
-        rows.append(rf"{_derived(f'{letter}(x)', n)} &= {pace}\sum_i c_i\, {body}")
+        rows.append(rf"{_derived(moving, n)} &= {pace}\sum_i c_i\, {body}")
+    if letter != "f" and order > 1:
+        rows.append(rf"\partial_t f(x) &= {pace}\sum_i c_i\, K(x, x_i)\, r(x_i)")
     rows.append(r"\text{where}\quad r(x_i) &= f(x_i) - y_i, \qquad \sum_i c_i = 1")
     what = "pseudo-kernel" if letter == "p" else "tangent kernel"
     rows.append(

@@ -14,7 +14,15 @@ import sympy as sp
 from symkernel import notation
 from symkernel.codegen.elementwise import ElementwiseRoutine, Lowered, compile_elementwise
 from symkernel.codegen.rules import without_overflow
-from symkernel.errors import MissingValues, as_positive, as_real, as_times, as_values, refuse_large
+from symkernel.errors import (
+    MissingValues,
+    OutsideValidity,
+    as_positive,
+    as_real,
+    as_times,
+    as_values,
+    refuse_large,
+)
 from symkernel.theory.time_derivatives_problem import initial_weights
 
 if TYPE_CHECKING:
@@ -127,15 +135,23 @@ class SeriesRoutine:
         return total
 
     def error_estimate(self, times: Any, weights: Any = None) -> np.ndarray:
-        """Return the size of the last term, (n_times,): an estimate from above at small times.
+        r"""Return the larger of the last two terms that are not 0, (n_times,): no bound.
 
-        Where it is not small against the values, the series says nothing there.
+        The last term alone would say nothing where it vanishes by a symmetry. Where the estimate
+        is not small against the values, the series says nothing.
+
+        Raises
+        ------
+        OutsideValidity
+            If all orders but 0 vanish although the weights move: a higher order is needed.
         """
-        last = float(np.abs(self.coefficients(weights)[-1]).max())
-        return last * as_times(times) ** self.derivatives.order
+        clock = as_times(times)
+        return np.max([size * clock**n for n, size in self._last(weights)], axis=0)
 
     def valid_until(self, tolerance: float = 1e-3, weights: Any = None) -> float:
-        """Return the time at which the last term reaches a share of the largest start value.
+        """Return the time at which `error_estimate` reaches a share of the largest start value.
+
+        It is infinite where nothing moves at all.
 
         Parameters
         ----------
@@ -143,12 +159,40 @@ class SeriesRoutine:
             The share; of 1 where all start values are 0.
         weights : Weights, or mapping or sequence of arrays, optional
             As in a call.
+
+        Raises
+        ------
+        OutsideValidity
+            As `error_estimate`.
         """
         share = as_positive(tolerance, "tolerance")
+        start = float(np.abs(self.coefficients(weights)[0]).max()) or 1.0
+        return min(
+            float((share * start / size) ** (1 / n)) if size else math.inf
+            for n, size in self._last(weights)
+        )
+
+    def _last(self, weights: Any) -> list[tuple[int, float]]:
+        """Return orders and sizes of the last two coefficients that are not 0, least order 1."""
         sizes = np.abs(self.coefficients(weights)).reshape(self.derivatives.order + 1, -1).max(1)
-        if sizes[-1] == 0:
-            return math.inf
-        return float((share * (sizes[0] or 1.0) / sizes[-1]) ** (1 / self.derivatives.order))
+        found = [(n, float(size)) for n, size in enumerate(sizes) if n and size][-2:]
+        if not found and self._moves(weights):
+            raise OutsideValidity(
+                f"All time derivatives of {self.derivatives.of!r} of orders 1 to "
+                f"{self.derivatives.order} are 0 at these weights, although the weights move, so "
+                f"that they tell nothing about the error; take a higher order."
+            )
+        return found or [(self.derivatives.order, 0.0)]
+
+    def _moves(self, weights: Any) -> bool:
+        """Whether any weight moves at time 0."""
+        from symkernel.theory.time_derivatives_checks import Written
+
+        given = self.derivatives
+        start = initial_weights(given.net, weights) if weights is not None else given.start
+        numbers = dict(self.values) | {q: float(v.subs(self.values)) for q, v in start.items()}
+        velocity = list(Written(given).velocity.values())
+        return any(sp.lambdify(list(numbers), velocity, "math")(*map(float, numbers.values())))
 
 
 def _calls_apart(

@@ -41,6 +41,22 @@ def test_planar_points_keep_their_distances(activity, seed):
         assert np.allclose(shown.points.mean(1), 0, atol=1e-9 * size)
 
 
+@given(patterns(least=3), st.sampled_from([-200, 200]))
+def test_no_scale_is_too_large_or_too_small(activity, exponent):
+    """Squares of such entries are infinite or 0; a naive product shows it."""
+    shown = scaling(activity)
+    unit = 10.0**exponent
+    with np.errstate(over="ignore"):
+        assert not np.isfinite((unit * activity) ** 2).all() or not ((unit * activity) ** 2).any()
+    for source in (unit * activity, Similarity.from_distances(unit * distances(activity))):
+        moved = scaling(source)
+        assert np.allclose(moved.explained, shown.explained, atol=1e-7)
+        size = distances(shown.points).max()
+        assert np.allclose(
+            distances(moved.points / unit), distances(shown.points), atol=1e-6 * size
+        )
+
+
 @given(patterns(least=3))
 def test_explained_share_and_gap_from_the_spectrum(activity):
     shown = scaling(activity)

@@ -70,6 +70,10 @@ def test_scale(activity, exponent):
         assert np.allclose(
             similarity(scaled, measure).values, similarity(activity, measure).values, atol=1e-12
         )
+    apart = similarity(activity, "euclidean").values
+    for far in (10.0**-200, 10.0**200):
+        found = similarity(far * activity, "euclidean").values / far
+        assert np.allclose(found, apart, rtol=1e-9, atol=1e-12 * apart.max())
 
 
 @given(patterns(), st.randoms(use_true_random=False))

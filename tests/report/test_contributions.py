@@ -35,8 +35,16 @@ def test_many_groups_have_neither_names_nor_numbers():
     assert not panel.get_xticklabels()
 
 
+def test_numbers_are_written_up_to_eight_groups():
+    for count, written in ((8, 64), (9, 0)):
+        found = attributed([f"{k % count}" for k in range(18)])
+        assert len(contribution_matrix(found).axes[0].texts) == written
+
+
 def test_bad_arguments():
     with pytest.raises(InvalidArgument, match=r"from trajectory.attribution\(\)"):
         contribution_matrix(np.eye(2))
     with pytest.raises(OutsideValidity, match="has not moved"):
         contribution_matrix(attributed("task"), time=0)
+    with pytest.raises(InvalidArgument, match="must not exceed the last recorded time"):
+        contribution_matrix(attributed("task"), time=99)

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import tracemalloc
 
 import numba
 import numpy as np
@@ -18,7 +19,7 @@ from symkernel import Curriculum, Network, Phase, SquaredError, Task, simulate
 from symkernel import weights as initial
 from symkernel.errors import Diverged, InvalidArgument, OutsideValidity, ShapeMismatch
 from symkernel.numerics.secant import secant_slope
-from symkernel.simulation import attribution_run, simulate_ensemble
+from symkernel.simulation import attribution_memory, attribution_run, run, simulate_ensemble
 from symkernel.simulation.attribution_program import FollowSource
 from tests.oracles import numpy_attribution as oracle
 from tests.oracles import numpy_descent
@@ -136,6 +137,66 @@ def test_tangent_slopes_miss_the_movement_by_the_order_of_the_learning_rate():
     assert errors[-1] > 1e-5  # seven orders above what secant slopes leave
 
 
+# Chords of several steps
+
+
+@pytest.mark.parametrize("batch", [None, 3])
+@pytest.mark.parametrize("stride", [2, 5, 200])
+def test_chords_sum_to_the_movement(stride, batch):
+    net, _, w0 = problem()
+    first, then = two_tasks()
+    course = Curriculum([Phase(first, 3.3), Phase(then, 2.2), Phase(first)])
+    how = {"record": [0, 0.7, 3.3, 4.1, 9], "batch_size": batch, "loss": SquaredError(0.5, 0.1)}
+    by = {name: {"attribute": name, "stride": stride} for name in ("sample", "task")}
+    runs = {name: simulate(net, course, w0, 0.1, **how, **asked) for name, asked in by.items()}
+    for node in ("hidden", "output"):
+        fine, found = (runs[name].attribution("task", node) for name in ("sample", "task"))
+        assert fine.residual < 1e-13
+        assert found.residual < 1e-13
+        np.testing.assert_allclose(found.contributions, fine.contributions, rtol=0, atol=1e-13)
+        phases = runs["task"].attribution("phase", node).contributions[-1]
+        sums = found.contributions[-1].sum(-1)
+        np.testing.assert_allclose(phases.sum(-1), sums, rtol=0, atol=1e-13)
+    plain = simulate(net, course, w0, 0.1, **how)
+    np.testing.assert_allclose(runs["task"].weights["W1"], plain.weights["W1"], rtol=1e-9)
+
+
+@pytest.mark.parametrize("node", ["hidden", "output"])
+def test_chords_against_the_oracle(node):
+    net, task, w0 = problem(samples=4)
+    how = {"record": [2.1], "attribute": "sample", "stride": 3}
+    sim = simulate(net, task, w0, 0.3, loss=SquaredError(weight_decay=0.2), **how)
+    expected, _ = oracle.attribute(
+        net, w0.arrays, task, {}, 0.3, 7, net.nodes[node], task.X, {}, decay=0.2, stride=3
+    )
+    found = sim.attribution(node=node).contributions[-1]
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def test_chords_do_not_depend_on_calls(monkeypatch):
+    """How many steps a call takes is a matter of the machine's speed."""
+    net, task, w0 = problem()
+    how = {"record": [1.0, 5.0], "attribute": "sample", "batch_size": 5, "stride": 7}
+    usual = simulate(net, task, w0, 0.1, **how).attribution().contributions
+    monkeypatch.setattr(run, "_CALL", 0.0)
+    monkeypatch.setattr(attribution_run, "_MOST_CHORDS", 1)
+    single = simulate(net, task, w0, 0.1, **how).attribution().contributions
+    np.testing.assert_array_equal(single, usual)
+
+
+@pytest.mark.parametrize(("node", "order"), [("hidden", 2), ("output", 1)])
+def test_chords_approach_single_steps(node, order):
+    net, task, w0 = problem()
+
+    def found(stride):
+        sim = simulate(net, task, w0, 1e-3, record=[0.64], attribute="sample", stride=stride)
+        return sim.attribution(node=node).contributions[-1]
+
+    strides, single = [8, 16, 32, 64], found(1)
+    errors = [abs(found(stride) - single).max() for stride in strides]
+    assert abs(np.polyfit(np.log(strides), np.log(errors), 1)[0] - order) < 0.1
+
+
 # Groups
 
 
@@ -155,6 +216,48 @@ def test_groups_are_sums_of_samples():
         expected = parts[..., labels == k].sum(-1)
         for found in (own, by_task, alone("task")):
             np.testing.assert_allclose(found.contributions[..., k], expected, rtol=0, atol=1e-13)
+
+
+def test_recorded_groups_are_merged_afterwards():
+    net, task, w0 = problem()
+    labels, loss = np.arange(12) % 3, SquaredError(weight_decay=0.1)
+    fine = simulate(net, task, w0, 0.1, steps=50, attribute="sample", loss=loss)
+    coarse = simulate(net, task, w0, 0.1, steps=50, attribute=labels, loss=loss).attribution()
+    found = fine.attribution(by=labels)
+    assert found.by == "group"
+    assert found.labels == coarse.labels == ("0", "1", "2", "decay")
+    assert found.probe_labels == coarse.probe_labels
+    np.testing.assert_allclose(found.contributions, coarse.contributions, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(found.matrix(), coarse.matrix(), rtol=0, atol=1e-11)
+    for bad, words in (
+        ([0, 1], "a label for each of the 12 groups attributed to, not 2"),
+        ([0.5] * 12, "text or integers"),
+        (["decay"] * 12, "must not use the label 'decay'"),
+        (3, "sequence of labels"),
+    ):
+        with pytest.raises(InvalidArgument, match=words):
+            fine.attribution(by=bad)
+
+
+def test_different_tasks_are_never_merged():
+    """Samples of the same names, and a task without labels beside one that is called like it."""
+    net, _, w0 = problem()
+    first, then = two_tasks()
+    named = Task(first.X, first.Y, labels={"tasks": ["task 1"] * 7, "samples": list("abcdefg")})
+    same = Task(then.X, then.Y, labels={"samples": list("abcde")})
+    course = Curriculum([Phase(named, 1), Phase(same, 1), Phase(named)])
+    sim = simulate(net, course, w0, 0.1, steps=40, attribute="sample")
+    found = sim.attribution()
+    assert len(found.labels) == len(set(found.labels)) == 7 + 5
+    assert (found.labels[0], found.labels[-1]) == ("task 0, a", "task 1, e")
+    assert found.test_labels == found.labels
+    tasks = ("task 1", "task 1 without labels")
+    by_task = simulate(net, course, w0, 0.1, steps=40, attribute="task").attribution()
+    for part in (by_task, sim.attribution("task")):
+        assert part.labels == part.test_labels == tasks
+        expected = found.contributions[..., :7].sum(-1)
+        np.testing.assert_allclose(part.contributions[..., 0], expected, rtol=0, atol=1e-14)
+    assert abs(by_task.contributions[-1]).max((0, 1)).min() > 1e-3
 
 
 def test_permutation_of_samples_permutes_contributions():
@@ -220,6 +323,42 @@ def test_fresh_samples_by_phase():
         assert found.labels == names
         assert found.residual < 1e-14
         assert abs(found.contributions[-1]).max((0, 1)).min() > 1e-3
+
+
+def test_labels_of_one_task_may_differ_from_phase_to_phase():
+    net, task, w0 = problem()
+    course = Curriculum([Phase(task, 2), Phase(task)])
+    how = {"steps": 40, "nodes": ["hidden"]}
+    labels = [["early"] * 12, np.array(["late"] * 6 + ["early"] * 6)]
+    found = simulate(net, course, w0, 0.1, attribute=labels, **how).attribution()
+    parts = simulate(net, course, w0, 0.1, attribute="sample", **how).attribution()
+    assert found.labels == ("early", "late")
+    assert found.probe_labels == ("early",) * 12
+    k = int(abs(found.times - 2).argmin())
+    late = (parts.contributions[-1] - parts.contributions[k])[..., :6].sum(-1)
+    np.testing.assert_allclose(found.contributions[-1, ..., 1], late, rtol=0, atol=1e-14)
+
+
+def test_probe_of_all_tasks():
+    """By default the samples of all different tasks; those of an array have names of their own."""
+    net, _, w0 = problem()
+    first, then = two_tasks()
+    course = Curriculum([Phase(first, 1), Phase(then, 1), Phase(first)])
+    sim = simulate(net, course, w0, 0.1, steps=40, attribute="phase")
+    found = sim.attribution()
+    assert found.probe_labels == ("task 0",) * 7 + ("task 1",) * 5
+    assert found.matrix().shape == (2, 3)
+    for probe, rows in ((first, slice(0, 7)), (then, slice(7, 12))):
+        hidden = np.tanh(np.einsum("thi,si->tsh", sim.weights["W1"], probe.X))
+        np.testing.assert_allclose(found.activity[:, rows], hidden, rtol=0, atol=1e-14)
+    both = np.concatenate([first.X, then.X])
+    given = simulate(net, course, w0, 0.1, steps=40, attribute="sample", probe=both)
+    assert given.attribution().test_labels[:2] == ("probe 0", "probe 1")
+    total = given.attribution("phase").contributions
+    np.testing.assert_allclose(total, found.contributions, rtol=0, atol=1e-14)
+    fresh = Curriculum([Phase(Task.from_teacher(net, w0), 1), Phase(then)])
+    drawn = simulate(net, fresh, w0, 0.1, steps=20, batch_size=2, attribute="task").attribution()
+    assert (drawn.labels, drawn.test_labels) == (("task 0", "task 1"), ("task 1",))
 
 
 # Running
@@ -349,8 +488,10 @@ def test_matrix_of_what_has_not_moved():
         ({"time": float("nan")}, "'time' must be finite"),
         ({"time": "late"}, "'time' must be a real number"),
         ({"test": [0.5] * 12}, "text or integers"),
-        ({"test": [1, 2]}, "one label for each of the 12 samples"),
-        ({"test": [[1], [1, 2]]}, "one label a sample"),
+        ({"time": -0.1}, "'time' must be non-negative"),
+        ({"time": 1e9}, "'time' must not exceed the last recorded time 0.5"),
+        ({"test": [1, 2]}, "a label for each of the 12 samples"),
+        ({"test": [[1], [1, 2]]}, "text or integers"),
     ],
 )
 def test_bad_arguments_of_the_matrix(how, words):
@@ -364,18 +505,27 @@ def test_bad_arguments_of_the_matrix(how, words):
 
 BAD = [
     ({"attribute": "unit"}, "must be one of 'sample', 'task', 'phase' or labels, not 'unit'"),
-    ({"attribute": 3}, "one label for each of the 12 samples, not shape"),
-    ({"attribute": [0] * 11}, "one label for each of the 12 samples"),
-    ({"attribute": []}, "text or integers"),
-    ({"attribute": np.zeros(12)}, "text or integers, not of dtype float64"),
+    ({"attribute": 3}, "sequence of labels, text or integers, not 3"),
+    ({"attribute": np.array(3)}, "sequence of labels"),
+    ({"attribute": [0] * 11}, "a label for each of the 12 samples, not 11"),
+    ({"attribute": []}, "a label for each of the 12 samples, not 0"),
+    ({"attribute": np.zeros(12)}, "text or integers, not np.float64"),
     ({"attribute": np.full(12, np.nan)}, "text or integers"),
     ({"attribute": np.zeros(12, complex)}, "text or integers"),
-    ({"attribute": np.zeros(12, bool)}, "text or integers, not of dtype bool"),
-    ({"attribute": np.array([None] * 12)}, "text or integers, not of dtype object"),
-    ({"attribute": [[0] * 6, [1] * 5]}, "one label a sample"),
+    ({"attribute": np.zeros(12, bool)}, "text or integers, not np.False_"),
+    ({"attribute": [True] * 12}, "text or integers, not True"),
+    ({"attribute": np.array([None] * 12)}, "text or integers, not None"),
+    ({"attribute": [[0] * 6, [1] * 5]}, "text or integers, not"),
+    ({"attribute": [[0] * 11]}, "a label for each of the 12 samples, not 11"),
     ({"attribute": ["decay"] * 12}, "must not use the label 'decay'"),
     ({"attribute": "task", "on": "moments"}, "because it applies tanh"),
     ({"probe": np.ones((2, 3))}, "must come with 'attribute'"),
+    ({"stride": 2}, "must come with 'attribute'"),
+    ({"attribute": "task", "stride": 0}, "'stride' must be an integer of at least 1"),
+    ({"attribute": "task", "stride": 1001}, "'stride' must be at most 1000"),
+    ({"attribute": "task", "stride": 2.0}, "'stride' must be an integer"),
+    ({"attribute": "task", "stride": True}, "'stride' must be an integer"),
+    ({"attribute": "task", "stride": None}, "'stride' must be an integer"),
     ({"nodes": ["hidden"]}, "must come with 'attribute'"),
     ({"attribute": "task", "probe": np.ones((2, 4))}, "must have 3 columns"),
     ({"attribute": "task", "probe": np.ones(3)}, "'probe' must be 2-dimensional"),
@@ -438,7 +588,72 @@ def test_gates_of_the_probe():
         simulate(net, gated, w0, 0.1, steps=5, attribute="task", probe=wide)
 
 
-def test_memory_is_stated_before_it_is_taken():
+def stated(monkeypatch, routine):
+    """Bytes that the attribution of a run is said to take."""
+    with monkeypatch.context() as patch:
+        patch.setattr(attribution_memory, "_MOST_BYTES", 0)
+        with pytest.raises(InvalidArgument, match=r"would take [\d,]+ bytes") as refused:
+            routine()
+    return int(str(refused.value).split()[4].replace(",", ""))
+
+
+def peak(routine):
+    """Bytes that NumPy holds at most during a run."""
+    tracemalloc.start()
+    try:
+        routine()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("how", "probe"),
+    [
+        ({"attribute": "phase", "nodes": ["output"]}, 60_000),
+        ({"attribute": np.arange(12) % 3}, 20_000),
+        ({"attribute": "sample", "batch_size": 3}, 8000),
+        ({"attribute": "task"}, None),
+    ],
+)
+def test_memory_is_what_is_stated(monkeypatch, how, probe):
+    """Records, tiles of a large probe and packed samples, against what NumPy allocates."""
+    net, task, w0 = problem(samples=12 if probe else 40_000)
+    plain = {name: value for name, value in how.items() if name == "batch_size"}
+    inputs = None if probe is None else np.ones((probe, 3))
+
+    def attributed():
+        return simulate(net, task, w0, 0.1, record=[0.2], probe=inputs, **how)
+
+    size = stated(monkeypatch, attributed)
+    attributed()
+    taken = peak(attributed) - peak(lambda: simulate(net, task, w0, 0.1, record=[0.2], **plain))
+    assert taken > 1e7
+    assert taken <= size <= 1.15 * taken
+
+
+def test_bytes_by_hand(monkeypatch):
+    net, task, w0 = problem()
+    how = {"attribute": "sample", "loss": SquaredError(weight_decay=0.1), "nodes": ["hidden"]}
+    probe = np.ones((200, 3))
+    size = stated(
+        monkeypatch, lambda: simulate(net, task, w0, 0.1, record=[0, 0.2], probe=probe, **how)
+    )
+    # 2 records and 1 end of a phase x 200 inputs x 5 units x 12 samples and the decay.
+    sums = 3 * 200 * 5 * 13
+    # 3 tiles of 67 inputs: v, c of W1 x; v, p, d, s of tanh; each of 5 x 67, to whole cache lines.
+    tiles = 3 * (6 * 336 + 13 * 336)
+    inputs = 2 * 3 * 200
+    # Two chunks of 64 chords: 25 weights, and the moves of 13 groups with their number.
+    moves = 2 * (65 * 25 + 64 * 13 * (25 + 1)) + 2 * 25
+    # 12 samples as columns, rows and targets, each part to whole cache lines, three times; then
+    # value, slope and gradients of a group of one sample, a cache line each.
+    packed = 3 * (40 + 40 + 24) + 5 * 8
+    steps = 64 * (16 + 9 * 12)
+    assert size == 8 * (sums + tiles + inputs + moves + packed) + 128 * 200 + steps
+
+
+def test_too_much_memory_is_refused():
     net, task, w0 = problem()
     many = np.zeros((200_000, 3))
     with pytest.raises(InvalidArgument, match=r"would take 13,\d{3},\d{3},\d{3} bytes .*'probe'"):

@@ -202,7 +202,7 @@ def test_signatures_agree():
     Movements are attributed in runs of one network alone.
     """
     one, many = (inspect.signature(f).parameters for f in (simulate, simulate_ensemble))
-    alone = {"attribute", "probe", "nodes"}
+    alone = {"attribute", "probe", "nodes", "stride"}
     shared = [name for name in one if name not in alone]
     assert shared == [{"members": "w0", "seeds": "seed"}.get(name, name) for name in many]
     assert alone <= set(one)

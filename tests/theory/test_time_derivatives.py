@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import symkernel as sk
-from symkernel.errors import InvalidArgument, MissingValues, ShapeMismatch
+from symkernel.errors import InvalidArgument, MissingValues, OutsideValidity, ShapeMismatch
 from symkernel.nodes import Apply, Gate, Input, Parameter
 from symkernel.problem.problem import Problem
 from symkernel.simulation.flow import integrate_flow
@@ -185,12 +185,48 @@ def test_nothing_moves_without_residuals() -> None:
     assert found.compile().valid_until() == math.inf
 
 
-def test_slopes_skip_terms_that_vanish() -> None:
-    net = sk.Network.two_layer(1, 1, 1, "tanh")
+def vanishing(order: int, of: str = "hidden") -> sk.theory.time_derivatives.TimeDerivatives:
+    """A hidden unit that does not move before the read-out has grown from 0."""
     task = sk.Task(sp.Matrix([[1]]), sp.Matrix([[1]]))
     weights = [sp.Matrix([[1]]), sp.Matrix([[0]])]
-    # Hidden units do not move before the read-out has grown.
-    found = sk.time_derivatives(net, task, order=3, of="hidden", weights=weights)
+    net = sk.Network.two_layer(1, 1, 1, "tanh")
+    return sk.time_derivatives(net, task, order=order, of=of, weights=weights)
+
+
+def test_the_error_is_not_estimated_from_a_term_that_vanishes() -> None:
+    """The last term alone would say that a constant is exact for ever, and it is not."""
+    first = vanishing(1).compile()
+    times = [0.0, 1.0, 5.0]
+    assert not np.ptp(first(times))
+    for ask in (first.valid_until, lambda: first.error_estimate(times)):
+        with pytest.raises(OutsideValidity, match=r"although the weights move.*a higher order"):
+            ask()
+    second = vanishing(2).compile()
+    net = sk.Network.two_layer(1, 1, 1, "tanh")
+    w0 = sk.weights.from_arrays(net, [np.ones((1, 1)), np.zeros((1, 1))])
+    task = sk.Task(np.ones((1, 1)), np.ones((1, 1)))
+    flow = integrate_flow(Problem(net, task, w0), np.array([0.1, 0.3])).weights["W1"]
+    missed = np.abs(np.tanh(flow[:, 0, 0]) - second([0.1, 0.3])[:, 0, 0])
+    assert (missed <= second.error_estimate([0.1, 0.3])).all()
+    assert 0 < second.valid_until() < 1
+
+
+def test_an_accidental_zero_of_the_last_order_does_not_hide_the_error() -> None:
+    """At 2 a^2 = s the second derivative of a mode is 0, the third is not."""
+    task = sk.Task(sp.Matrix([[1]]), sp.Matrix([[1]]))
+    a = sp.Symbol("a", positive=True)
+    net = sk.Network.two_layer(1, 1, 1)
+    found = sk.time_derivatives(net, task, order=2, weights=[sp.Matrix([[a]])] * 2)
+    half = found.compile({a: math.sqrt(0.5)})
+    assert abs(half.coefficients()[2]).max() < 1e-15
+    t = 0.2
+    exact = 1 / (1 + math.exp(-2 * t))
+    assert 1e-4 < abs(half([t])[0, 0, 0] - exact) < half.error_estimate([t])[0]
+    assert half.valid_until() < 0.1
+
+
+def test_slopes_skip_terms_that_vanish() -> None:
+    found = vanishing(3)
     assert found.orders[1].plain[0] == 0 != found.orders[2].plain[0]
     report = found.check()
     assert report.passed, report
@@ -217,6 +253,10 @@ def test_first_and_second_order_are_printed_in_kernels() -> None:
     assert first == r"\partial_t f(x) &= - \sum_i c_i\, K(x, x_i)\, r(x_i) \\"
     assert r"\partial_t K(x, x_i)\, r(x_i) + K(x, x_i)\, \partial_t f(x_i)" in second
     assert "r(x_i) &= f(x_i) - y_i" in where
+    kernels = sk.time_derivatives(found.net, task, order=2, of="ntk").latex().splitlines()[1:5]
+    assert kernels[0] == r"\partial_t K(x, x') &= - \sum_i c_i\, K_{K,f}(x, x', x_i)\, r(x_i) \\"
+    assert r"\partial_t K_{K,f}(x, x', x_i)\, r(x_i) + K_{K,f}(x, x', x_i)\, \p" in kernels[1]
+    assert kernels[2] == r"\partial_t f(x) &= - \sum_i c_i\, K(x, x_i)\, r(x_i) \\"
     text = found.orders[1].latex(lines=3)
     assert r"\partial_t f_{0}(x_{0}) &= - \frac{" in text
     assert r"\text{where}\quad" in text
@@ -352,4 +392,4 @@ def test_layers_are_no_powers_and_blocks_fit_a_page() -> None:
         assert not re.search(r"(?<![a-z])[vBhaC]\^\{\d", text)
         assert text.count("&=") <= 24
     assert r"v^{(2)}" in found.orders[1].latex()
-    assert r"K \text{: tangent kernel}, \quad c_i" in found.latex()
+    assert r"K(x, x_i) \text{: tangent kernel}, \quad c_i" in found.latex()
