@@ -194,10 +194,22 @@ def _tried(record: Activation) -> Activation:
 def corners(record: Activation) -> Iterator[sp.Expr]:
     """Yield the real points where branches meet, powers and logarithms end."""
     kinds = (sp.Heaviside, sp.DiracDelta, sp.sign, Relational, sp.Pow, sp.log)
+    return _roots_of_arguments(record, kinds)
+
+
+def centres(record: Activation) -> Iterator[sp.Expr]:
+    """Yield the corners, and the points around which functions step, peak or oscillate."""
+    return _roots_of_arguments(record, (sp.Function, Relational, sp.Pow))
+
+
+def _roots_of_arguments(record: Activation, kinds: tuple[type, ...]) -> Iterator[sp.Expr]:
+    """Yield the real points where arguments that are polynomials are 0."""
     parts = {p for e in (record.expression, sp.diff(record.expression)) for p in e.atoms(*kinds)}
     for part in sorted(parts, key=str):
         difference = part.lhs - part.rhs if isinstance(part, Relational) else part.args[0]
-        if difference.is_polynomial(ARGUMENT) and sp.degree(difference, ARGUMENT) >= 1:
+        if not isinstance(difference, sp.Expr) or not difference.is_polynomial(ARGUMENT):
+            continue
+        if sp.degree(difference, ARGUMENT) >= 1:
             yield from _real_roots(_with_fractions(difference))
 
 

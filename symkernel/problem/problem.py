@@ -121,16 +121,25 @@ class Problem:
     @property
     def conventions(self) -> tuple[str, ...]:
         """The block of conventions that is printed with every result."""
-        tasks = [phase.task for phase in self.curriculum.phases]
-        history = dict.fromkeys(line for task in tasks for line in task.history)
         phis = (phi for phi in self.network.activations if phi.convention)
         return (
             *CONVENTIONS,
             f"loss factor {self.loss.factor}; {self.network.parameterisation} parameterisation",
             *(f"activation {phi.name}: {phi.convention}" for phi in phis),
             *self._training(),
-            *(f"data {line}" for line in history),
+            *self._data(),
         )
+
+    def _data(self) -> Iterator[str]:
+        """Yield what was done to the data, with the phases where it was not done in all."""
+        tasks = [phase.task for phase in self.curriculum.phases]
+        for line in dict.fromkeys(line for task in tasks for line in task.history):
+            where = [str(k) for k, task in enumerate(tasks) if line in task.history]
+            if len(where) == len(tasks):
+                yield f"data {line}"
+            else:
+                several = "s" if len(where) > 1 else ""
+                yield f"data of phase{several} {', '.join(where)} (the first is 0) {line}"
 
     def _training(self) -> Iterator[str]:
         """Yield what the conventions say of weight decay and rates, where there are any."""

@@ -15,6 +15,7 @@ from symkernel.problem.problem import CONVENTIONS
 from symkernel.problem.scalars import as_sympy
 from symkernel.problem.task import Task
 from symkernel.report.latex_blocks import displayed, items, table
+from symkernel.report.latex_network import network_lines
 from symkernel.report.lettering import Lettering
 from symkernel.report.modes import Modes, modes_in_phases
 from symkernel.report.prose import escape, prose
@@ -42,6 +43,7 @@ def problem_blocks(derivation: Derivation, found: Lettering) -> Iterator[str]:
     problem, names = derivation.problem, found.problem
     phases = problem.curriculum.phases
     lines = [_layer(parameter, names) for parameter in problem.network.parameters]
+    lines += network_lines(problem, names)
     if len(phases) > 1:
         times = tuple(map(as_sympy, (*problem.curriculum.starts, problem.curriculum.end)))
         lines += [

@@ -14,7 +14,7 @@ v1 = notation.register(
     sp.Symbol("var_x", positive=True), "v", "variance of the pre-activation at x"
 )
 v2 = notation.register(
-    sp.Symbol("var_y", positive=True), "v'", "variance of the pre-activation at x'"
+    sp.Symbol("var_y", positive=True), "{v'}", "variance of the pre-activation at x'"
 )
 c = notation.register(
     sp.Symbol("cov_xy", real=True), "c", "covariance of the pre-activations at x and x'"
@@ -25,7 +25,7 @@ v = sp.Symbol("u_y", real=True)
 # The sine of the angle whose arcsine an average holds, and its cosine.
 SINE = notation.register(sp.Symbol("s_arc", real=True), "s", "sine of an angle")
 COSINE = notation.register(sp.Symbol("r_arc", nonnegative=True), "r", "cosine of that angle")
-for _name, _tex in (("u_x", "u"), ("u_y", "u'")):
+for _name, _tex in (("u_x", "u"), ("u_y", "{u'}")):
     notation.register(sp.Symbol(_name, real=True), _tex, "pre-activation")
 
 DENSITY_EXPONENT = -(v2 * u**2 - 2 * c * u * v + v1 * v**2) / (2 * (v1 * v2 - c**2))

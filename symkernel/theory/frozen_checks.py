@@ -132,6 +132,11 @@ def example() -> Problem:
     return Problem(net, Curriculum.of(_shared_task()), make.gaussian(net, seed=1000))
 
 
+def showcase() -> Problem:
+    """Return a tanh network wide enough that its kernel moves by less than a fifth of itself."""
+    return wide(64, 1000)
+
+
 def wide(width: int, seed: int, activation: str = "tanh") -> Problem:
     """Return a network of a width in the parameterisation that keeps its kernel of order 1."""
     net = Network.mlp([3, width, 1], activation, parameterisation="ntk")

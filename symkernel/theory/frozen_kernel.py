@@ -22,7 +22,8 @@ from typing import Any
 
 from symkernel.formula import Asymptotics, Citation, Derived, Law, Verdict
 from symkernel.problem.problem import Problem
-from symkernel.theory.frozen_checks import draw, example, families, frozen_derived
+from symkernel.theory.frozen_checks import draw, families, frozen_derived, showcase
+from symkernel.theory.frozen_course import CourseWords
 from symkernel.theory.frozen_domain import verdicts
 from symkernel.theory.frozen_numbers import frozen_numbers
 from symkernel.theory.frozen_path import (
@@ -33,7 +34,6 @@ from symkernel.theory.frozen_path import (
     systems_of,
     through,
 )
-from symkernel.theory.frozen_words import FrozenWords
 from symkernel.trajectory import Trajectory
 
 _NAME = "frozen_kernel"
@@ -71,11 +71,17 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
 
 
 def _derive(problem: Problem) -> Derived:
-    return frozen_derived(FrozenWords(problem), frozen_numbers)
+    return frozen_derived(CourseWords(problem), frozen_numbers)
 
 
 def trajectory(
-    problem: Problem, times: Any, *, learning_rate: Any = None, at: Any = None, gates: Any = None
+    problem: Problem,
+    times: Any,
+    *,
+    learning_rate: Any = None,
+    at: Any = None,
+    gates: Any = None,
+    method: str | None = None,
 ) -> Trajectory:
     """Return the trajectory of the linearised network.
 
@@ -91,11 +97,13 @@ def trajectory(
         Inputs at which activities are looked at, in place of the training samples.
     gates : mapping of str to array_like, optional
         Gates of these inputs.
+    method : {"factor", "kernel", "lanczos"}, optional
+        How it is solved, see `frozen_solver`; by size, none less accurate, without it.
     """
     clock = Clock.of(problem.curriculum, times, learning_rate)
     probe = View.of(problem, at, gates)
     systems = systems_of(problem, problem.weights.arrays)
-    flats, notes = through(problem, clock, systems)
+    flats, notes = through(problem, clock, systems, method)
     last = systems[clock.position[-1]]
     far = movement(last.tangent, last.layout.moved(problem.weights.arrays, flats[-1]))
     notes += (
@@ -119,7 +127,7 @@ LAW = Law(
     test=_test,
     derive=_derive,
     trajectory=trajectory,
-    example=example,
+    example=showcase,
     draw=draw,
     asymptotics=Asymptotics("linearised", families()),
     options=("learning_rate", "at", "gates"),

@@ -22,16 +22,12 @@ from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.problem import Problem
 from symkernel.theory.frozen_solver import Solver, solver
 from symkernel.theory.frozen_system import LinearSystem, batches, gates_of
-from symkernel.theory.pseudo_kernel import ntk
+from symkernel.theory.kernel_movement import LOOKED_AT, TangentKernel
 from symkernel.theory.tangent_pass import TangentPass
 from symkernel.theory.two_layer_path import phases_at, within_phases
 from symkernel.trajectory import Field, Trajectory, Undetermined
 
-# The movement of the kernel is looked at on so many outputs of samples at most.
-_LOOKED_AT = 256
 _MOST_STEPS = 2**53
-# Jacobians of so many numbers are made; larger kernels are compiled.
-_FEW_NUMBERS = 2**21
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,13 +202,14 @@ class FrozenPath:
         """Return the frozen tangent kernel of the running phase's samples, at every time."""
         samples, outputs = self.problem.curriculum.phases[0].task.Y.shape
         refuse_large((len(self.flats), samples, outputs, samples, outputs), "ntk")
-        kernels = [_kernel(system.tangent, system.tangent.weights) for system in self.systems]
-        return np.stack([kernels[k] for k in self.clock.position])
+        kernels = {s: TangentKernel(s.tangent).start for s in dict.fromkeys(self.systems)}
+        return np.stack([kernels[self.systems[k]] for k in self.clock.position])
 
     def kernel_movement(self) -> np.ndarray:
         """Return the relative change of the tangent kernel at the predicted weights."""
+        kernels = {s: TangentKernel.on_some(s.tangent) for s in dict.fromkeys(self.systems)}
         return np.array([
-            movement(self.systems[k].tangent, {n: w[row] for n, w in self.weights.items()})
+            kernels[self.systems[k]].moved({n: w[row] for n, w in self.weights.items()})
             for row, k in enumerate(self.clock.position)
         ])  # fmt: skip
 
@@ -262,39 +259,11 @@ def _losses(system: LinearSystem, flats: np.ndarray) -> np.ndarray:
     return (system.in_batches(flats) ** 2).sum(axis=1) / 2
 
 
-def _kernel(tangent: TangentPass, weights: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the tangent kernel at weights: of few samples by the Jacobian's rows, uncompiled."""
-    shape = len(tangent.X), int(tangent.net.outputs)
-    size = shape[0] * shape[1]
-    if size * max(tangent.layout.count, tangent.numbers) <= _FEW_NUMBERS:
-        there = TangentPass(tangent.net, weights, tangent.X, tangent.gates)
-        rows = there.backward(np.eye(size).reshape(size, *shape))
-        return (rows @ rows.T).reshape(*shape, *shape)
-    gates = {name: np.ascontiguousarray(gate) for name, gate in tangent.gates.items()}
-    routine = ntk(tangent.net).compile()
-    return routine(np.ascontiguousarray(tangent.X), None, weights, gates or None)
-
-
 def movement(
-    tangent: TangentPass, weights: Mapping[str, np.ndarray], most: int = _LOOKED_AT
+    tangent: TangentPass, weights: Mapping[str, np.ndarray], most: int = LOOKED_AT
 ) -> float:
-    r"""Return $|\Theta - \Theta_0|/|\Theta_0|$ at weights, on some evenly chosen samples.
-
-    Parameters
-    ----------
-    tangent : TangentPass
-    weights : mapping of str to ndarray
-    most : int
-        Outputs of samples that are looked at.
-    """
-    few = max(1, most // int(tangent.net.outputs))
-    rows = np.unique(np.linspace(0, len(tangent.X) - 1, few).round().astype(int))
-    gates = {name: gate[rows] for name, gate in tangent.gates.items()}
-    some = TangentPass(tangent.net, tangent.weights, tangent.X[rows], gates)
-    before, after = _kernel(some, tangent.weights), _kernel(some, weights)
-    size = float(np.linalg.norm(before))
-    gap = float(np.linalg.norm(after - before))
-    return gap / size if size else float("inf") if gap else 0.0
+    r"""Return $|\Theta - \Theta_0|/|\Theta_0|$ at weights, on some of many samples."""
+    return TangentKernel.on_some(tangent, most).moved(weights)
 
 
 def systems_of(problem: Problem, weights: Mapping[str, np.ndarray]) -> tuple[LinearSystem, ...]:
@@ -325,23 +294,27 @@ def refuse_unstable(found: Solver, step: float) -> None:
 
 
 def through(
-    problem: Problem, clock: Clock, systems: tuple[LinearSystem, ...]
+    problem: Problem, clock: Clock, systems: tuple[LinearSystem, ...], method: str | None = None
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """Return displacements at every time, and how they were found."""
+    """Return displacements at every time, and how they were found; see `solver` for methods."""
     count = systems[0].layout.count
     refuse_large((len(clock.times), count), "weights")
-    flats, at = np.empty((len(clock.times), count)), np.zeros(count)
+    flats, at, error = np.empty((len(clock.times), count)), np.zeros(count), 0.0
     solvers: dict[int, Solver] = {}
     notes: dict[str, None] = {}
     for k, local in clock.phases(problem.curriculum):
         system = systems[k]
         if id(system) not in solvers:
-            solvers[id(system)] = solver(system)
+            solvers[id(system)] = solver(system, method=method)
         solved = solvers[id(system)]
-        added = solved.displaced(system.residual(at), local, clock.step)
         refuse_unstable(solved, clock.step)
+        added = solved.followed(system.residual(at), local, clock.step)
         here = np.flatnonzero(clock.position == k)
-        flats[here] = at + added[: len(here)]
-        at = at + added[-1]
-        notes[solved.words] = None
-    return flats, tuple(notes)
+        flats[here] = at + added.flats[: len(here)]
+        at = at + added.flats[-1]
+        # What a phase starts with wrong does not grow in it: all directions decay or stand still.
+        error += float(added.error.max())
+        notes[added.words] = None
+    *before, last = notes
+    last += f"; all weights together are wrong by {error:.1e} at most by flow time "
+    return flats, (*before, f"{last}{clock.times[-1]:g}")

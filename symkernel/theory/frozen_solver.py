@@ -1,129 +1,176 @@
-r"""Solution of one phase of a linearised network: $d(t) - d(0) = -A^T g(t)$.
+r"""Solution of one phase of a linearised network: $d(t) - d(0) = -A^T\varphi_t(A A^T)\,\rho$.
 
-$g(t) = \varphi_t(A A^T)\,\rho$ in the space of samples, or $A^T g = \varphi_t(A^T A) A^T\rho$ in
-that of parameters, whichever is smaller. Small problems are solved by the singular vectors of A,
-which keep small singular values apart from 0 down to rounding of the largest one; larger ones by
-the eigenvectors of the matrix, which do so down to the root of rounding; and where the matrix
-would not fit into memory a Lanczos basis is made, which needs products with A alone.
+How it is solved never decides how accurate it is, only how long it takes. `solver` chooses:
+
+==================  ====================================  ========================================
+method              when                                  error of the displacement
+==================  ====================================  ========================================
+"factor"            A is small, or Lanczos gave up        rounding of A: $\epsilon_A$ below
+"kernel"            A is larger, and the smallest         of the flow, 1e-10 of its length
+                    eigenvalue of $A A^T$ (or $A^T A$)
+                    stands far above rounding
+"lanczos"           else: a bidiagonal basis, made        $\epsilon_A$, and what later vectors can
+                    until its error is rounding           add, which is bounded
+==================  ====================================  ========================================
+
+Rounding moves A by $\epsilon = $ (larger side of A) x 2^-52 x (largest singular value) at most, so
+that $|\delta d| \le \epsilon_A = \epsilon\,(2|\hat\varphi\rho| + \max(s\hat\varphi)\,|d|)$ with
+$\varphi_t(s^2) \le \hat\varphi = \min(t, s^{-2})$: it grows with t only where a residual lies in
+directions that do not learn, or learn later than t. Singular values of A below
+$\epsilon$ are taken for 0. Trajectories print the bound at their last time.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Protocol
+from functools import cached_property
 
 import numpy as np
 
 from symkernel.errors import InvalidArgument
+from symkernel.theory.frozen_lanczos import Unsettled, follow, largest_singular_value
+from symkernel.theory.frozen_rounding import EPS, Followed, reached, rounding
 from symkernel.theory.frozen_system import LinearSystem, norm
 from symkernel.theory.residual_integral import Spectrum
 
-# Multiplications and numbers up to which the singular vectors of A are found.
-_SMALL_WORK, _SMALL_NUMBERS = 2e8, 2**22
-# Matrices of this size are alive at once while a spectrum is computed.
+METHODS = ("factor", "kernel", "lanczos")
+# Multiplications up to which the singular vectors of A are found at once.
+_SMALL_WORK = 1e7
+# Matrices of the same size that are alive while one is decomposed, and what they may take.
 _COPIES = 4
-_MOST_BYTES = 2**30
-_BASIS_BYTES = 2**30
-# Eigenvectors that are more work than a Lanczos basis for one residual.
+_MOST_BYTES = {"factor": 2**32, "kernel": 2**30}
+# The relative error up to which eigenvectors of the kernel are good enough.
+_ACCURATE = 1e-10
+# Unknowns from which a basis is less work than all eigenvectors, for a residual followed once.
 _MANY = 600
-# Lanczos steps between two looks at what they give, and the relative change that ends them.
-_LOOK, _SETTLED = 5, 1e-12
+# The share of all singular vectors that a basis may have where A could be decomposed instead.
+_SHARE = 1 / 3
 
 
-class Solver(Protocol):
-    """How one phase is solved.
-
-    Attributes
-    ----------
-    largest : float
-        The largest eigenvalue, that is the fastest rate.
-    words : str
-        How it is solved, for the reader.
-    """
+class Solver(ABC):
+    """How one phase is solved."""
 
     @property
+    @abstractmethod
     def largest(self) -> float:
-        """The largest eigenvalue."""
+        """The largest eigenvalue, that is the fastest rate."""
 
-    @property
-    def words(self) -> str:
-        """How it is solved."""
+    @abstractmethod
+    def followed(self, residual: np.ndarray, times: np.ndarray, step: float) -> Followed:
+        """Return what is added to the displacement by each time, with a bound on its error."""
 
     def displaced(self, residual: np.ndarray, times: np.ndarray, step: float) -> np.ndarray:
         """Return what is added to the displacement by each time, (n_times, count)."""
+        return self.followed(residual, times, step).flats
 
 
-def solver(system: LinearSystem, once: bool = False) -> Solver:
-    """Return the solver of a system: in the smaller space, by eigenvectors if they fit.
+def solver(system: LinearSystem, once: bool = False, method: str | None = None) -> Solver:
+    """Return the solver of a system, by the table above.
 
-    For a residual that is followed `once`, a Lanczos basis is cheaper than many eigenvectors.
+    Parameters
+    ----------
+    system : LinearSystem
+    once : bool
+        For a residual that is followed once a basis is cheaper than many eigenvectors.
+    method : {"factor", "kernel", "lanczos"}, optional
+        In place of the choice by size.
+
+    Raises
+    ------
+    InvalidArgument
+        If the method is none of them, or takes too much memory.
     """
-    in_samples = system.unknowns <= system.layout.count
     size, other = sorted((system.unknowns, system.layout.count))
-    if size**2 * other <= _SMALL_WORK and size * other <= _SMALL_NUMBERS:
-        return FactorSolver.of(system, in_samples)
-    if _COPIES * 8 * size**2 > _MOST_BYTES or (once and size > _MANY):
-        return KrylovSolver(system, in_samples)
-    matrix = system.sample_matrix() if in_samples else system.parameter_matrix()
-    return SpectralSolver(system, in_samples, Spectrum.of(matrix))
+    taken = {"factor": _COPIES * 8 * size * other, "kernel": _COPIES * 8 * size**2}
+    if method is not None:
+        if method not in METHODS:
+            raise InvalidArgument(f"Argument 'method' must be one of {METHODS}, not {method!r}.")
+        if method in taken and taken[method] > _MOST_BYTES[method]:
+            raise InvalidArgument(
+                f"Argument 'method' must fit into {_MOST_BYTES[method] / 2**30:.3g} GiB, but "
+                f"{method!r} takes {taken[method] / 2**30:.1f} GiB for {system.words}; leave it "
+                f"out."
+            )
+        if method == "kernel":
+            return KernelSolver.of(system).refused_if_rounded()
+        return FactorSolver(system) if method == "factor" else LanczosSolver(system)
+    fits = taken["factor"] <= _MOST_BYTES["factor"]
+    if fits and size**2 * other <= _SMALL_WORK:
+        return FactorSolver(system)
+    if taken["kernel"] <= _MOST_BYTES["kernel"] and not (once and size > _MANY):
+        found = KernelSolver.of(system)
+        if found.relative_error <= _ACCURATE:
+            return found
+    return LanczosSolver(system, FactorSolver(system) if fits else None)
 
 
 @dataclass(frozen=True, eq=False)
-class FactorSolver:
+class FactorSolver(Solver):
     """Solution by the singular vectors of A.
 
     Attributes
     ----------
-    left : ndarray, shape (unknowns, k)
-    values : ndarray, shape (k,)
-        Singular values; 0 where they are within rounding.
-    right : ndarray, shape (count, k)
+    system : LinearSystem
     """
 
     system: LinearSystem
-    left: np.ndarray
-    values: np.ndarray
-    right: np.ndarray
 
-    @classmethod
-    def of(cls, system: LinearSystem, in_samples: bool) -> FactorSolver:
-        """Return the solver; A is made from products with the rows of the smaller identity."""
-        if in_samples:
+    @property
+    def is_made(self) -> bool:
+        """Whether the singular vectors are there already."""
+        return "_vectors" in self.__dict__
+
+    @cached_property
+    def _vectors(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Singular vectors of the residual's side, values, and vectors of the parameters' side."""
+        system = self.system
+        if system.unknowns <= system.layout.count:
             A = system.rows(np.eye(system.unknowns))
         else:
-            A = system.up(np.eye(system.layout.count)).T
+            A = system.columns()
         left, values, right = np.linalg.svd(A, full_matrices=False)
-        floor = max(A.shape) * float(np.finfo(float).eps) * float(values[0])
-        values = np.where(values <= floor, 0.0, values)
-        return cls(system, left, values, np.ascontiguousarray(right.T))
+        values = np.where(values <= max(A.shape) * EPS * values[0], 0.0, values)
+        return left, values, np.ascontiguousarray(right.T)
 
     @property
     def largest(self) -> float:
         """The largest eigenvalue."""
-        return float(self.values[0]) ** 2
+        return float(self._vectors[1][0]) ** 2
 
-    @property
-    def words(self) -> str:
-        """How it is solved, and how many directions do not learn."""
-        text = f"solved by {len(self.values)} singular vectors ({self.system.words})"
-        still = self.system.unknowns - int((self.values > 0).sum())
-        return f"{text}; {still} directions of the outputs never learn" if still else text
-
-    def displaced(self, residual: np.ndarray, times: np.ndarray, step: float) -> np.ndarray:
+    def followed(self, residual: np.ndarray, times: np.ndarray, step: float) -> Followed:
         """Return what is added to the displacement by each time."""
-        spectrum = Spectrum(self.values**2, self.right, 0.0)
-        parts = self.values * (self.left.T @ residual)
-        return -spectrum.integral(parts, times, step)
+        left, values, right = self._vectors
+        parts = left.T @ residual
+        found = Spectrum(values**2, right, 0.0).integral(values * parts, times, step)
+        still = self.system.unknowns - int((values > 0).sum())
+        words = f"solved by {len(values)} singular vectors ({self.system.words})"
+        words += f"; {still} directions of the outputs never learn" if still else ""
+        shape = self.system.unknowns, self.system.layout.count
+        return Followed(-found, rounding(values, parts, norm(residual), shape, times, step), words)
 
 
 @dataclass(frozen=True, eq=False)
-class SpectralSolver:
-    """Solution by all eigenvectors."""
+class KernelSolver(Solver):
+    """Solution by all eigenvectors of the kernel, which are rounded relative to the largest one.
+
+    Attributes
+    ----------
+    system : LinearSystem
+    spectrum : Spectrum
+        Of A A^T, or of A^T A if it is smaller.
+    """
 
     system: LinearSystem
-    in_samples: bool
     spectrum: Spectrum
+
+    @classmethod
+    def of(cls, system: LinearSystem) -> KernelSolver:
+        """Return the solver; the smaller matrix is decomposed."""
+        in_samples = system.unknowns <= system.layout.count
+        matrix = system.sample_matrix() if in_samples else system.parameter_matrix()
+        return cls(system, Spectrum.of(matrix))
 
     @property
     def largest(self) -> float:
@@ -131,118 +178,88 @@ class SpectralSolver:
         return self.spectrum.largest
 
     @property
-    def words(self) -> str:
-        """How it is solved, and how many directions do not learn."""
-        space = "samples" if self.in_samples else "parameters"
-        size = len(self.spectrum.values)
-        still = int((self.spectrum.values == 0).sum())
-        text = f"solved by {size} eigenvectors in the space of {space} ({self.system.words})"
-        if still and self.in_samples:
-            text += (
-                f"; {still} eigenvalues are 0 within rounding (below {self.spectrum.floor:.1e}), "
-                f"taken for 0: weights may miss a part of up to "
-                f"{np.sqrt(self.spectrum.floor):.1e} x t x residual along them"
-            )
-        return text
+    def relative_error(self) -> float:
+        """What rounding may move an eigenvalue by, relative to the smallest; or infinity."""
+        least = float(self.spectrum.values[0])
+        return self.spectrum.floor / least if least else float("inf")
 
-    def displaced(self, residual: np.ndarray, times: np.ndarray, step: float) -> np.ndarray:
+    def refused_if_rounded(self) -> KernelSolver:
+        """Return the solver.
+
+        Raises
+        ------
+        InvalidArgument
+            If rounding moves what it gives by more than a share of 1e-10.
+        """
+        if self.relative_error <= _ACCURATE:
+            return self
+        raise InvalidArgument(
+            f"Argument 'method' must not be 'kernel' here: its smallest eigenvalue, "
+            f"{self.spectrum.values[0]:.1e}, is known to {self.spectrum.floor:.1e} only; leave it "
+            f"out."
+        )
+
+    def followed(self, residual: np.ndarray, times: np.ndarray, step: float) -> Followed:
         """Return what is added to the displacement by each time."""
-        driven = residual if self.in_samples else self.system.down(residual)
-        parts = self.spectrum.parts(driven)
-        # Null directions move no parameter; what rounding leaves of them would grow with time.
-        parts[self.spectrum.values == 0] = 0.0
-        found = self.spectrum.integral(parts, times, step)
-        return -self.system.rows(found) if self.in_samples else -found
+        system, spectrum = self.system, self.spectrum
+        in_samples = len(spectrum.values) == system.unknowns
+        driven = residual if in_samples else system.down(residual)
+        parts = spectrum.parts(driven)
+        found = spectrum.integral(parts, times, step)
+        phi = reached(spectrum.values, times, step)
+        moved = np.linalg.norm(phi * parts, axis=1)
+        if in_samples:
+            error = (np.sqrt(spectrum.values) * phi).max(axis=1) * moved
+        else:
+            # A^T rho is rounded too, relative to rho.
+            error = phi.max(axis=1) * (moved + norm(residual) / np.sqrt(spectrum.largest))
+        flats = -system.rows(found) if in_samples else -found
+        space = "samples" if in_samples else "parameters"
+        words = (
+            f"solved by {len(spectrum.values)} eigenvectors in the space of {space} "
+            f"({system.words})"
+        )
+        return Followed(flats, spectrum.floor * error, words)
 
 
-@dataclass(eq=False)
-class KrylovSolver:
-    """Solution in a Lanczos basis that grows until nothing changes.
+@dataclass(frozen=True, eq=False)
+class LanczosSolver(Solver):
+    """Solution in a basis of its own for every residual.
 
-    Every vector is kept and orthogonalised against all others, twice: nothing is restarted.
+    Attributes
+    ----------
+    system : LinearSystem
+    otherwise : FactorSolver, optional
+        What solves it where the basis would be no less work, or cannot bound its error.
     """
 
     system: LinearSystem
-    in_samples: bool
-    largest: float = 0.0
-    words: str = ""
+    otherwise: FactorSolver | None = None
 
-    def displaced(self, residual: np.ndarray, times: np.ndarray, step: float) -> np.ndarray:
+    @cached_property
+    def largest(self) -> float:
+        """The largest eigenvalue."""
+        return largest_singular_value(self.system) ** 2
+
+    def followed(self, residual: np.ndarray, times: np.ndarray, step: float) -> Followed:
         """Return what is added to the displacement by each time.
 
         Raises
         ------
         InvalidArgument
-            If the basis outgrows the memory before it settles.
+            If the basis outgrows the memory before it settles, or rounding may decide.
         """
-        system = self.system
-        start = residual if self.in_samples else system.down(residual)
-        if not norm(start):
-            return np.zeros((len(times), system.layout.count))
-
-        def applied(v: np.ndarray) -> np.ndarray:
-            return system.up(system.down(v)) if self.in_samples else system.down(system.up(v))
-
-        basis, coefficients = self._basis(applied, start, times, step)
-        found = coefficients @ basis
-        return -system.rows(found) if self.in_samples else -found
-
-    def _basis(
-        self,
-        applied: Callable[[np.ndarray], np.ndarray],
-        start: np.ndarray,
-        times: np.ndarray,
-        step: float,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        most = min(len(start), max(_LOOK, _BASIS_BYTES // (8 * len(start))))
-        basis = np.empty((most, len(start)))
-        basis[0] = start / norm(start)
-        diagonal: list[float] = []
-        beside: list[float] = []
-        before = np.zeros((len(times), 0))
-        for k in range(most):
-            moved = applied(basis[k])
-            diagonal.append(float(basis[k] @ moved))
-            for _ in range(2):
-                moved -= basis[: k + 1].T @ (basis[: k + 1] @ moved)
-            length = norm(moved)
-            whole = k + 1 == len(start) or length <= 1e-14 * max(diagonal)
-            if whole or k % _LOOK == _LOOK - 1:
-                found = norm(start) * self._small(diagonal, beside, times, step)
-                change = found.copy()
-                change[:, : before.shape[1]] -= before
-                size = np.linalg.norm(found, axis=1)
-                if whole or (np.linalg.norm(change, axis=1) <= _SETTLED * size).all():
-                    space = "samples" if self.in_samples else "parameters"
-                    self.words = (
-                        f"solved by {k + 1} Lanczos steps in the space of {space}, to a relative "
-                        f"change of {_SETTLED:.0e} ({system_words(self.system)})"
-                    )
-                    return basis[: k + 1], found
-                before = found
-            if k + 1 == most:
-                break
-            beside.append(length)
-            basis[k + 1] = moved / length
-        raise InvalidArgument(
-            f"The kernel of {self.system.words} is too large for its eigenvectors, and {most} "
-            f"Lanczos vectors, 1 GiB, do not settle what is learned by time {times[-1]:g}; ask for "
-            f"earlier times or use fewer samples."
-        )
-
-    def _small(
-        self, diagonal: list[float], beside: list[float], times: np.ndarray, step: float
-    ) -> np.ndarray:
-        """Return the integral of the first basis vector in the basis, (n_times, steps)."""
-        small = np.diag(diagonal) + np.diag(beside, 1) + np.diag(beside, -1)
-        spectrum = Spectrum.of(small)
-        self.largest = spectrum.largest
-        parts = spectrum.vectors[0].copy()
-        parts[spectrum.values == 0] = 0.0
-        return spectrum.integral(parts, times, step)
-
-
-def system_words(system: LinearSystem) -> str:
-    """Return the sizes of a system, and what its matrix would take."""
-    size = min(system.unknowns, system.layout.count)
-    return f"{system.words}; its matrix would take {8 * size**2 / 2**30:.1f} GiB"
+        beyond = bool(step and step * self.largest > 1)
+        if self.otherwise is None:
+            if beyond:
+                raise InvalidArgument(
+                    f"Argument 'learning_rate' must be {1 / self.largest:.6g} at most, half the "
+                    f"stable limit, not {step:g}: {self.system.words} are solved in a Lanczos "
+                    f"basis, which bounds its error up to there only."
+                )
+            return follow(self.system, residual, times, step)
+        if not (beyond or self.otherwise.is_made):
+            most = max(1, int(_SHARE * min(self.system.unknowns, self.system.layout.count)))
+            with suppress(Unsettled):
+                return follow(self.system, residual, times, step, most)
+        return self.otherwise.followed(residual, times, step)

@@ -121,13 +121,18 @@ class LinearSystem:
             out[part] = self.down(signals[part])
         return out
 
+    def columns(self) -> np.ndarray:
+        """Return A, a few columns at a time."""
+        out = np.empty((self.unknowns, self.layout.count))
+        for part in batches(self.layout.count, self.tangent.numbers):
+            out[:, part] = self.up(_units(part, self.layout.count)).T
+        return out
+
     def mean_rate(self) -> float:
         """Return the mean eigenvalue of A A^T."""
         total = 0.0
         for part in batches(self.unknowns, self.tangent.numbers):
-            unit = np.zeros((part.stop - part.start, self.unknowns))
-            unit[np.arange(len(unit)), np.arange(part.start, part.stop)] = 1.0
-            total += float((self.down(unit) ** 2).sum())
+            total += float((self.down(_units(part, self.unknowns)) ** 2).sum())
         return total / self.unknowns
 
     def in_batches(self, flats: np.ndarray) -> np.ndarray:
@@ -150,9 +155,7 @@ class LinearSystem:
         count = self.layout.count
         out = np.empty((count, count))
         for part in batches(count, self.tangent.numbers):
-            unit = np.zeros((part.stop - part.start, count))
-            unit[np.arange(len(unit)), np.arange(part.start, part.stop)] = 1.0
-            out[part] = self.down(self.up(unit))
+            out[part] = self.down(self.up(_units(part, count)))
         return out
 
     @property
@@ -160,6 +163,13 @@ class LinearSystem:
         """Sizes in words."""
         n, outputs = self.task.Y.shape
         return f"{n} samples x {outputs} outputs, {self.layout.count} trained parameters"
+
+
+def _units(part: slice, size: int) -> np.ndarray:
+    """Return rows of the identity."""
+    unit = np.zeros((part.stop - part.start, size))
+    unit[np.arange(len(unit)), np.arange(part.start, part.stop)] = 1.0
+    return unit
 
 
 def norm(vector: np.ndarray) -> float:

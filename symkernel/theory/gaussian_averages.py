@@ -97,6 +97,18 @@ class GaussianAverages:
         r"""Return $\langle\phi(u)^2\rangle$ and $\langle\phi'(u)^2\rangle$."""
         return tuple(tidy(e) for e in self.at(variance, variance, variance))
 
+    @property
+    def kink(self) -> tuple[sp.Expr, sp.Expr] | None:
+        r"""Mean slope of $\alpha + \beta z + \gamma |z|$, and by how much that at 0 is off it.
+
+        Averages at variance 0 have the slope at 0, which is not their limit then. None for the
+        other families, whose slopes are continuous.
+        """
+        sides = _by_sides(_with_fractions(self.activation.expression))
+        if sides is None or sides[2] == 0:
+            return None
+        return sides[1], self.activation.slope.xreplace({z: sp.S.Zero}) - sides[1]
+
     def stable_diagonal(self, variance: sp.Expr) -> tuple[sp.Expr, sp.Expr]:
         """Return the same for machines: an arcsine near 1 would lose digits, an arctangent not."""
 
@@ -110,14 +122,16 @@ class GaussianAverages:
 @cache
 def gaussian_averages(phi: Activation) -> GaussianAverages | None:
     """Return the averages of an activation of one of the families, None for any other."""
-    expression = phi.expression.xreplace(
-        {n: sp.Rational(n) for n in phi.expression.atoms(sp.Float)}
-    )
+    expression = _with_fractions(phi.expression)
     for family in (_kinked, _error_function, _exponentials):
         found = family(phi, expression)
         if found is not None:
             return found
     return None
+
+
+def _with_fractions(expression: sp.Expr) -> sp.Expr:
+    return expression.xreplace({n: sp.Rational(n) for n in expression.atoms(sp.Float)})
 
 
 def _kinked(phi: Activation, expression: sp.Expr) -> GaussianAverages | None:

@@ -302,8 +302,9 @@ def infinite_width(
     kernel whatever their variance, and a weight variance multiplies what is passed backward, not
     what training the weight adds.
 
-    Where a pre-activation has variance 0 (x = 0 without biases) kinks have the slope averaged over
-    both sides.
+    Where a pre-activation has variance 0 (x = 0 and no variance of biases) compiled kernels have
+    the activation's slope at 0, as finite networks do: 0 for ReLU. Printed formulas have the limit
+    of small variance.
 
     Examples
     --------

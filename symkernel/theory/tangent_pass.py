@@ -12,6 +12,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, reduce
+from itertools import product
 from operator import add
 
 import numpy as np
@@ -203,17 +204,44 @@ class TangentPass:
             p: np.zeros((*lead, *shape))
             for p, shape in zip(self.layout.parameters, self.layout.shapes, strict=True)
         }
+        for node, mine in self._uses(signal):
+            total[node.parameter] += self.gains[node.parameter] * self._received(node, mine)
+        rows = [total[p].reshape(*lead, -1) for p in self.layout.parameters]
+        return np.concatenate(rows, axis=-1) if rows else np.zeros((*lead, 0))
+
+    def kernel(self) -> np.ndarray:
+        """Return the tangent kernel, (n_samples, n_outputs, n_samples, n_outputs).
+
+        Every use of a parameter has a factor for the signals that come back to it and one for the
+        values that it is applied to: no row of the Jacobian is formed.
+        """
+        samples, outputs = self.values[self.net.output].shape
+        unit = np.broadcast_to(np.eye(outputs)[:, None], (outputs, samples, outputs))
+        uses: dict[Parameter, list[tuple[np.ndarray, np.ndarray]]] = {}
+        for node, mine in self._uses(unit):
+            inner = np.ones((samples, 1)) if isinstance(node, Bias) else self.values[node.child]
+            if node.parameter.kind == "diagonal":
+                mine, inner = mine * inner, np.ones((samples, 1))
+            signals = self.gains[node.parameter] * mine.reshape(outputs * samples, -1)
+            uses.setdefault(node.parameter, []).append((signals, inner))
+        total = np.zeros((outputs, samples, outputs, samples))
+        for found in uses.values():
+            for (back, inner), (other_back, other_inner) in product(found, repeat=2):
+                values = (inner @ other_inner.T)[:, None, :]
+                total += (back @ other_back.T).reshape(total.shape) * values
+        return total.transpose(1, 0, 3, 2)
+
+    def _uses(self, signal: np.ndarray) -> Iterator[tuple[Linear | Bias, np.ndarray]]:
+        """Yield where trained parameters are used, with the signals that come back there."""
         arrived: dict[Node, np.ndarray] = {self.net.output: signal}
         for node in reversed(self.net.order):
             mine = arrived.pop(node, None)
             if mine is None:
                 continue
-            if isinstance(node, (Linear, Bias)) and node.parameter in total:
-                total[node.parameter] += self.gains[node.parameter] * self._received(node, mine)
+            if isinstance(node, (Linear, Bias)) and node.parameter in self.gains:
+                yield node, mine
             for child, part in self._handed(node, mine):
                 arrived[child] = arrived[child] + part if child in arrived else part
-        rows = [total[p].reshape(*lead, -1) for p in self.layout.parameters]
-        return np.concatenate(rows, axis=-1) if rows else np.zeros((*lead, 0))
 
     def _received(self, node: Linear | Bias, mine: np.ndarray) -> np.ndarray:
         if isinstance(node, Bias):

@@ -3,7 +3,7 @@ r"""Averages over the initial weights of one hidden unit: what its second order 
 The pre-activations of a unit at all samples are Gaussian, with few independent directions where
 inputs have few dimensions: an equidistant grid then, which converges exponentially. Otherwise
 random shifts of a Sobol sequence, whose spread gives the standard error. For erf there is a
-closed form.
+closed form. What does not reach the accuracy that is asked for is refused.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from functools import cache
 import numpy as np
 import sympy as sp
 
+from symkernel.codegen.rules import without_overflow
 from symkernel.errors import OutsideValidity
 from symkernel.problem.activation import ACTIVATIONS, ARGUMENT, Activation
 from symkernel.theory.erf_unit import erf_unit_averages
@@ -24,11 +25,14 @@ __all__ = ["UnitMoments", "unit_averages"]
 # Nodes per direction of a grid, few and many, by the number of directions; its reach.
 _NODES = {0: (1, 1), 1: (200, 300), 2: (80, 120), 3: (54, 72)}
 _REACH = 8.5
-_SHIFTS, _FIRST, _LAST = 8, 10, 15
+_SHIFTS, _FIRST, _LAST = 8, 10, 17
+# Standard errors that are taken for a bound.
+_SPREADS = 4.0
 _BATCH = 4096
 # Points times samples up to which the closed form of erf, of their square in cost, is quicker.
 _CLOSED = 2500
 _RANK = 1e-12
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -66,16 +70,41 @@ Parts = tuple[np.ndarray, np.ndarray]
 def unit_averages(
     phi: Activation | None, moments: UnitMoments, accuracy: float
 ) -> tuple[Parts, float]:
-    """Return linearised and curvature part, (n_times, n_points, n_points) each, and the error."""
+    """Return linearised and curvature part, (n_times, n_points, n_points) each, and the error.
+
+    Raises
+    ------
+    OutsideValidity
+        If the error would be above the accuracy, or averages leave the floating-point numbers.
+    """
     if phi == ACTIVATIONS["erf"] and len(moments.covariances) * moments.samples <= _CLOSED:
-        return erf_unit_averages(moments), 0.0
-    return averages_by_rule(phi, moments, accuracy)
+        parts, error = erf_unit_averages(moments), 0.0
+    else:
+        parts, error = averages_by_rule(phi, moments, accuracy)
+    name = "linear" if phi is None else phi.name
+    if not (np.isfinite(error) and np.isfinite(parts).all()):
+        raise OutsideValidity(
+            f"Averages of {name} over a unit's weights leave the floating-point numbers at "
+            f"variances up to {moments.covariances.diagonal().max():.3g}; scale the inputs down."
+        )
+    if error > accuracy:
+        # Up, so that the figure is enough.
+        figure = f"{1.01 * error:.2e}"
+        raise OutsideValidity(
+            f"Averages of {name} over a unit's weights reach a relative accuracy of {figure} here, "
+            f"not the {accuracy!r} of 'accuracy': activations that are steep, or grow fast, at "
+            f"variances up to {moments.covariances.diagonal().max():.3g} need too many points. "
+            f"Accept it by accuracy={figure}, or scale the inputs down."
+        )
+    return parts, error
 
 
+# What leaves the numbers is refused at the end.
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def averages_by_rule(
     phi: Activation | None, moments: UnitMoments, accuracy: float
 ) -> tuple[Parts, float]:
-    """Return the same by a grid or a sequence, for any smooth activation."""
+    """Return the same by a grid or a sequence, for any smooth activation, whatever the error."""
     functions = _derivatives(phi)
     eigenvalues, vectors = np.linalg.eigh(moments.covariances)
     kept = eigenvalues > _RANK * eigenvalues[-1]
@@ -85,7 +114,7 @@ def averages_by_rule(
             _averaged(functions, moments, root, _grid(root.shape[1], count))
             for count in _NODES[root.shape[1]]
         )
-        return _split(many), _relative(np.abs(many - few), many)
+        return _split(many), _relative(np.abs(many - few), many) + _ROUNDING
     for power in range(_FIRST, _LAST + 1):
         runs = np.stack(
             [
@@ -94,8 +123,8 @@ def averages_by_rule(
             ]
         )
         mean, spread = runs.mean(0), runs.std(0, ddof=1) / np.sqrt(_SHIFTS)
-        error = _relative(spread, mean)
-        if error <= accuracy:
+        error = _relative(_SPREADS * spread, mean) + _ROUNDING
+        if error <= accuracy or not np.isfinite(error):
             break
     return _split(mean), error
 
@@ -105,13 +134,16 @@ def _split(parts: np.ndarray) -> Parts:
 
 
 def _relative(errors: np.ndarray, parts: np.ndarray) -> float:
+    """Return the error of the sum of both parts, relative to its largest entry."""
     top = np.abs(parts.sum(0)).max()
-    return float(errors.max() / top) if top > 0 else 0.0
+    return float(errors.max() / top) if top != 0 else 0.0
 
 
 @cache
 def _derivatives(phi: Activation | None) -> tuple[Callable, ...]:
     """Return NumPy functions of the activation and its first two derivatives."""
+    from scipy import special
+
     expressions = [ARGUMENT, sp.S.One, sp.S.Zero]
     if phi is not None:
         bend = sp.diff(phi.slope, ARGUMENT)
@@ -121,7 +153,12 @@ def _derivatives(phi: Activation | None) -> tuple[Callable, ...]:
                 f"second order of learning is not known here. Use a smooth activation."
             )
         expressions = [phi.expression, phi.slope, bend]
-    return tuple(sp.lambdify(ARGUMENT, e, ["scipy", "numpy"]) for e in expressions)
+    bodies: list = [{"sigmoid": special.expit, "softplus": _softplus}, "scipy", "numpy"]
+    return tuple(sp.lambdify(ARGUMENT, without_overflow(e), bodies) for e in expressions)
+
+
+def _softplus(u: np.ndarray) -> np.ndarray:
+    return np.logaddexp(0.0, u)
 
 
 Rule = Iterator[tuple[np.ndarray, np.ndarray]]

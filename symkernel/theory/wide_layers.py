@@ -14,7 +14,10 @@ from symkernel.problem.network import Network
 from symkernel.problem.nodes import Apply, Bias, Input, Linear, Node, Parameter, Sum
 from symkernel.problem.scalars import as_expression, as_sympy
 
-__all__ = ["WideLayer", "wide_layers"]
+__all__ = ["LEAST_VARIANCE", "WideLayer", "numbers_of", "wide_layers"]
+
+# What a variance of 0 is divided as; its root is a normal number.
+LEAST_VARIANCE = 1e-300
 
 
 @dataclass(frozen=True)

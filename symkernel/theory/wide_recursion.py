@@ -59,7 +59,7 @@ def _symbol(kind: str, layer: int) -> sp.Symbol:
 _POSITIVE, _REAL = {"positive": True}, {"real": True}
 _KINDS = {
     "wide_v": ("v_{{{}}}", "variance of the pre-activation at x", _POSITIVE),
-    "wide_w": ("v'_{{{}}}", "variance of the pre-activation at x'", _POSITIVE),
+    "wide_w": ("{{v'_{{{}}}}}", "variance of the pre-activation at x'", _POSITIVE),
     "wide_c": ("c_{{{}}}", "covariance of the pre-activations", _REAL),
     "wide_k": ("k_{{{}}}", "similarity per unit", _REAL),
     "wide_d": (r"\dot{{k}}_{{{}}}", "similarity of the slopes per unit", _REAL),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import sympy as sp
 
-from symkernel.codegen.pairwise import PairFormulas, PairRoutine
+from symkernel.codegen.pairwise import PairRoutine
 from symkernel.errors import (
     InvalidArgument,
     OutsideValidity,
@@ -21,9 +21,9 @@ from symkernel.errors import (
     as_values,
 )
 from symkernel.problem.scalars import as_sympy
-from symkernel.theory.gaussian_averages import COSINE, COVARIANCE, SINE, VARIANCES
 from symkernel.theory.hermite_averages import MOST_TERMS, hermite_averages
-from symkernel.theory.wide_layers import WideLayer, numbers_of
+from symkernel.theory.wide_layers import numbers_of
+from symkernel.theory.wide_lowering import lowered
 
 if TYPE_CHECKING:
     from symkernel.theory.infinite_width import InfiniteWidth, WideKernel
@@ -34,9 +34,8 @@ __all__ = ["WideRoutine"]
 _MOST_BYTES = 2**30
 # Rows that are worked on at a time where averages have no closed form.
 _STRIPE = 256
-# A variance of 0 is taken for the smallest one whose root is a normal number.
-_LEAST = sp.Float("1e-300")
-_OWN, _OVERLAP = sp.Symbol("own"), sp.Symbol("overlap")
+# Squares of smaller inputs leave the normal numbers, and their angles are lost.
+_SHORTEST = 1e-140
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +91,14 @@ class WideRoutine:
     def _numbers(self) -> np.ndarray:
         return np.array(numbers_of(list(self._constants.values()), self.values))
 
+    @property
+    def _lines(self) -> tuple[sp.Symbol, ...]:
+        """The lines of the recursion that are asked for."""
+        return tuple(kernel.line for kernel in self.kernels)
+
     @cached_property
     def _pairs(self) -> PairRoutine:
-        return PairRoutine(_lowered(self.limit, tuple(self._constants), self.kernels))
+        return PairRoutine(lowered(self.limit, tuple(self._constants), self._lines))
 
     def memory(self, samples: int, samples2: int | None = None) -> int:
         """Return the bytes that the result takes, with the tables that averages by series need.
@@ -110,7 +114,9 @@ class WideRoutine:
             layer.activation is not None and self.limit.averages[layer.activation] is None
             for layer in self.limit.layers
         )
-        return 8 * (len(self.kernels) * rows * columns + series * MOST_TERMS * (rows + columns))
+        # Of value and slope each; two rules are compared at a time.
+        tables = 2 * (series + 1) if series else 0
+        return 8 * (len(self.kernels) * rows * columns + tables * MOST_TERMS * (rows + columns))
 
     def __call__(self, X: Any, X2: Any = None, *, most_bytes: float = _MOST_BYTES) -> np.ndarray:
         r"""Return the kernels of all pairs of samples.
@@ -149,10 +155,12 @@ class WideRoutine:
         return self._evaluated(first, second)
 
     def accuracy(self, X: Any, X2: Any = None) -> float:
-        """Return a bound of the truncation error of averages without closed form.
+        """Return a bound of the error of averages without closed form.
 
-        Relative to the largest variance of a layer's activity or slope, for the layer where it is
-        worst; 0 where all averages are closed. The kernels are computed anew.
+        Of one layer's averages at the covariances that it is given, relative to the largest
+        variance of its activity or slope, for the layer where it is worst; 0 where all averages
+        are closed. It holds the truncation of the series and the error of the quadrature behind
+        their coefficients, by the difference of two rules. The kernels are computed anew.
 
         Parameters
         ----------
@@ -169,13 +177,15 @@ class WideRoutine:
         if self._series is None:
             out = self._pairs(first, second, self._numbers)
         else:
-            names = tuple(q.name for q in _outputs(self.limit, self.kernels))
+            names = tuple(q.name for q in self._lines)
             out, reached = self._series(first, second, names, _STRIPE)
             if reached > self.tolerance:
+                # Up, so that the figure is enough.
+                figure = f"{1.01 * reached:.2e}"
                 raise OutsideValidity(
-                    f"Averages without closed form reach a relative accuracy of {reached:.1g} "
-                    f"here, not the {self.tolerance:.1g} of compile(tolerance=...): corners and "
-                    f"large variances make their series long. Accept it by tolerance={reached:.1g}."
+                    f"Averages without closed form reach a relative accuracy of {figure} here, not "
+                    f"the {self.tolerance!r} of compile(tolerance=...): corners, steps and large "
+                    f"variances make their series long. Accept it by tolerance={figure}."
                 )
         return out[0] if len(self.kernels) == 1 else out
 
@@ -213,6 +223,14 @@ class WideRoutine:
             raise ShapeMismatch(
                 f"Argument '{name}' must be of shape (n_samples, {wanted}), not {array.shape}."
             )
+        sizes = np.abs(array).max(axis=1)
+        small = (sizes > 0) & (sizes < _SHORTEST)
+        if small.any():
+            raise OutsideValidity(
+                f"The overlap of sample {int(small.argmax())} of argument '{name}' with itself is "
+                f"below the floating-point numbers, but the sample is not 0: its entries are up to "
+                f"{sizes[small.argmax()]:.3g}. Scale the inputs up."
+            )
         return array
 
     def _refuse_large(self, rows: int, columns: int, most: float) -> None:
@@ -223,102 +241,3 @@ class WideRoutine:
                 f"({size / 2**30:.2f} GiB), more than 'most_bytes' = {most:,.0f}; take them in "
                 f"parts with .batches(X, X2, rows=...), or pass a larger 'most_bytes'."
             )
-
-
-def _lowered(
-    limit: InfiniteWidth, constants: tuple[sp.Symbol, ...], kernels: tuple[WideKernel, ...]
-) -> PairFormulas:
-    """Return the recursion in constants, with the arcsines in their stable form."""
-    samples: list[tuple[sp.Symbol, sp.Expr]] = []
-    pairs: list[tuple[sp.Symbol, sp.Expr]] = []
-    by_name = {q.name: q for q in constants}
-    lines = limit.recursion
-    own, both = _OWN, _OVERLAP
-    slope: sp.Expr = sp.S.Zero
-    tangent: sp.Expr = sp.S.Zero
-    steep: sp.Expr = sp.S.Zero
-    climbing: sp.Expr = sp.S.Zero
-    ends: dict[sp.Symbol, sp.Symbol] = {}
-
-    def note(
-        target: list, name: str, expression: sp.Expr, like: sp.Symbol | None = None
-    ) -> sp.Symbol:
-        symbol = like if like is not None else sp.Symbol(name, real=True)
-        target.append((symbol, expression))
-        return symbol
-
-    for k, layer in enumerate(limit.layers, 1):
-        weight, bias, rate, shift = (
-            by_name[f"{name}{k}"] for name in ("weight", "bias", "weight_rate", "bias_rate")
-        )
-        v, w = lines.variances[k - 1]
-        note(samples, "", sp.Max(weight * own + bias, _LEAST), v)
-        c = note(pairs, "", weight * both + bias, lines.covariance[k - 1])
-        ends[c] = v
-        climbing = note(samples, f"own_t{k}", rate * own + shift + weight * steep * climbing)
-        tangent = note(
-            pairs, "", rate * both + shift + weight * slope * tangent, lines.tangent[k - 1]
-        )
-        ends[tangent] = climbing
-        if k == len(limit.layers):
-            break
-        value, steepness = _own_averages(limit, layer, v)
-        own = note(samples, f"own_k{k}", value)
-        steep = note(samples, f"own_d{k}", steepness)
-        value, steepness = _pair_averages(limit, layer, (v, w), c, k, pairs)
-        both = note(pairs, "", value, lines.activity[k - 1])
-        slope = note(pairs, "", steepness, lines.slope[k - 1])
-        ends[both] = own
-    wanted = _outputs(limit, kernels)
-    return PairFormulas(
-        own=_OWN,
-        overlap=_OVERLAP,
-        numbers=constants,
-        samples=tuple(samples),
-        partner=dict(lines.variances),
-        pairs=tuple(pairs),
-        outputs=wanted,
-        diagonal=tuple(ends[q] for q in wanted),
-    )
-
-
-def _outputs(limit: InfiniteWidth, kernels: tuple[WideKernel, ...]) -> tuple[sp.Symbol, ...]:
-    """Return the lines of the recursion that are asked for."""
-    return tuple(kernel.line for kernel in kernels)
-
-
-def _own_averages(
-    limit: InfiniteWidth, layer: WideLayer, variance: sp.Symbol
-) -> tuple[sp.Expr, sp.Expr]:
-    if layer.activation is None:
-        return variance, sp.S.One
-    derived = limit.averages[layer.activation]
-    assert derived is not None
-    return derived.stable_diagonal(variance)
-
-
-def _pair_averages(
-    limit: InfiniteWidth,
-    layer: WideLayer,
-    variances: tuple[sp.Symbol, sp.Symbol],
-    covariance: sp.Symbol,
-    k: int,
-    pairs: list[tuple[sp.Symbol, sp.Expr]],
-) -> tuple[sp.Expr, sp.Expr]:
-    """Return value and slope in sine and cosine of the layer's angle, whose lines are added."""
-    if layer.activation is None:
-        return covariance, sp.S.One
-    derived = limit.averages[layer.activation]
-    assert derived is not None
-    given = {**dict(zip(VARIANCES, variances, strict=True)), COVARIANCE: covariance}
-    if derived.sine is not None:
-        sine, cosine = sp.Symbol(f"sine{k}", real=True), sp.Symbol(f"cosine{k}", nonnegative=True)
-        quotient = sp.Symbol(f"quotient{k}", real=True)
-        pairs.append((quotient, derived.sine.xreplace(given)))
-        # Rounding may lead outside.
-        pairs.append((sine, sp.Max(-1, sp.Min(1, quotient))))
-        pairs.append((cosine, sp.sqrt(sp.Mul(1 - sine, 1 + sine, evaluate=False))))
-        angle = sp.Symbol(f"angle{k}", real=True)
-        pairs.append((angle, sp.asin(sine)))
-        given |= {sp.asin(SINE): angle, SINE: sine, COSINE: cosine}
-    return tuple(e.xreplace(given) for e in derived.stable)

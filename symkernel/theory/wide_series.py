@@ -19,14 +19,12 @@ from symkernel.theory.gaussian_averages import (
     gaussian_averages,
 )
 from symkernel.theory.hermite_averages import Projection, hermite_averages
-from symkernel.theory.wide_layers import WideLayer
+from symkernel.theory.wide_layers import LEAST_VARIANCE, WideLayer
 
 if TYPE_CHECKING:
     from symkernel.theory.infinite_width import InfiniteWidth
 
 __all__ = ["LayerwiseKernels"]
-
-_LEAST = 1e-300
 
 
 @dataclass
@@ -40,12 +38,7 @@ class _Samples:
 
     def part(self, rows: slice) -> _Samples:
         """Return the same for some of the samples."""
-        cut = [
-            None
-            if p is None
-            else Projection(p.roots[rows], p.coefficients[rows], p.value[rows], p.slope[rows])
-            for p in self.projections
-        ]
+        cut = [None if p is None else p.part(rows) for p in self.projections]
         parts = ([a[rows] for a in kept] for kept in (self.variances, self.activity, self.tangent))
         variances, activity, tangent = parts
         return _Samples(variances, cut, activity, tangent)
@@ -107,7 +100,7 @@ class LayerwiseKernels:
         slope = tangent = np.zeros(len(X))
         for k, layer in enumerate(self.limit.layers):
             weight, bias, rate, shift = self._factors(k)
-            variances = np.maximum(weight * own + bias, _LEAST)
+            variances = weight * own + bias
             tangent = rate * own + shift + weight * slope * tangent
             samples.variances.append(variances)
             samples.tangent.append(tangent)
@@ -124,9 +117,12 @@ class LayerwiseKernels:
             return variances, np.ones_like(variances), None
         if self.limit.averages[phi] is not None:
             value, slope = (f(variances) + 0 * variances for f in _functions(phi)[1])
+            kink = _kink(phi)
+            if kink is not None:
+                slope = np.where(variances == 0, sum(kink) ** 2, slope)
             return value, slope, None
         projection = hermite_averages(phi).at(variances, self.accuracy)
-        return projection.value, projection.slope, projection
+        return projection.squares[0], projection.squares[1], projection
 
     def _pairs(
         self, overlaps: np.ndarray, left: _Samples, right: _Samples, own: np.ndarray | None
@@ -167,20 +163,32 @@ class LayerwiseKernels:
             return covariances, np.ones_like(covariances), 0.0
         one, other = left.projections[k], right.projections[k]
         if one is None or other is None:
-            sides = left.variances[k][:, None], right.variances[k][None, :]
-            sine, *forms = _functions(phi)[0]
-            s = np.clip(sine(*sides, covariances), -1.0, 1.0)
-            r = np.sqrt((1 - s) * (1 + s))
-            value, slope = (f(*sides, covariances, s, r) + 0 * covariances for f in forms)
-            return value, slope, 0.0
-        value, slope = hermite_averages(phi).pairs(one, other, covariances)
-        nearness = np.abs(covariances / (one.roots[:, None] * other.roots))
+            return (*_closed(phi, left.variances[k], right.variances[k], covariances), 0.0)
+        series = hermite_averages(phi)
+        value, slope = series.pairs(one, other, covariances)
+        sizes = one.roots[:, None] * other.roots
+        nearness = np.abs(covariances) / np.where(sizes > 0, sizes, np.inf)
         if own is not None:
             nearness[np.arange(len(own)), own] = 0.0
-            slope[np.arange(len(own)), own] = one.slope
-        count = min(one.coefficients.shape[1], other.coefficients.shape[1])
-        rests = [float(np.sqrt(a * b)) for a, b in zip(one.rests, other.rests, strict=True)]
-        return value, slope, max(rests) * min(1.0, float(nearness.max())) ** (count - 1)
+            slope[np.arange(len(own)), own] = one.squares[1]
+        return value, slope, series.error(one, other, float(nearness.max()))
+
+
+def _closed(
+    phi: Activation, first: np.ndarray, second: np.ndarray, covariances: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return value and slope in closed form."""
+    sides = np.maximum(first, LEAST_VARIANCE)[:, None], np.maximum(second, LEAST_VARIANCE)[None]
+    sine, *forms = _functions(phi)[0]
+    s = np.clip(sine(*sides, covariances), -1.0, 1.0)
+    r = np.sqrt((1 - s) * (1 + s))
+    value, slope = (f(*sides, covariances, s, r) + 0 * covariances for f in forms)
+    kink = _kink(phi)
+    if kink is not None:
+        mean, off = kink
+        here, there = off * (first == 0)[:, None], off * (second == 0)[None]
+        slope += mean * (here + there) + here * there
+    return value, slope
 
 
 @cache
@@ -193,3 +201,10 @@ def _functions(phi: Activation) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
     forms = [sp.lambdify((*symbols, SINE, COSINE), e, "numpy") for e in derived.stable]
     own = [sp.lambdify(VARIANCES[0], e, "numpy") for e in derived.stable_diagonal(VARIANCES[0])]
     return (sine, *forms), tuple(own)
+
+
+@cache
+def _kink(phi: Activation) -> tuple[float, float] | None:
+    derived = gaussian_averages(phi)
+    assert derived is not None
+    return None if derived.kink is None else (float(derived.kink[0]), float(derived.kink[1]))
