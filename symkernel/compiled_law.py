@@ -59,8 +59,8 @@ class CompiledLaw:
             Of laws that know gradient descent too: its trajectory with this learning rate, phases
             and times rounded to whole steps, in place of the flow.
         refreshes : int, optional
-            Of the law that refreshes its kernel: how often in each phase, in place of as often as
-            `rtol` needs.
+            Of the law that refreshes its kernel: how often in each phase, a multiple of 4, in place
+            of as often as `rtol` needs.
         """
         return self._found(times, rtol, learning_rate=learning_rate, refreshes=refreshes)
 

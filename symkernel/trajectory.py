@@ -62,9 +62,13 @@ class Trajectory:
         End-to-end map in the task's singular basis (two-layer linear networks); of diagonal
         networks the coefficients of the inputs, and `modes_are` is "coordinate", not "mode".
     kernel_movement : ndarray, shape (n_times,)
-        Relative change of the tangent kernel that a law which keeps it frozen predicts.
+        Relative change of the tangent kernel since the start, at the weights that a law of the
+        frozen kernel predicts.
     error_estimate : ndarray, shape (n_times,)
-        What a law that is refined step by step estimates of its own error.
+        What a law that is refined step by step estimates of its own error: of outputs relative to
+        the largest output, of inner nodes and weights to how far they move, whichever is largest.
+    refreshes : int
+        How often such a law refreshed its kernel in each phase.
     origin : str
         "theory" or "simulation".
     labels : mapping of str to tuple of str
@@ -178,13 +182,18 @@ class Trajectory:
 
     @property
     def kernel_movement(self) -> np.ndarray:
-        """Relative change of a frozen kernel at the predicted weights, shape (n_times,)."""
+        """Relative change of the kernel since the start, at predicted weights, (n_times,)."""
         return self._compute(("field", "kernel_movement"), self.fields)
 
     @property
     def error_estimate(self) -> np.ndarray:
-        """A law's own estimate of its error, relative to the largest output, (n_times,)."""
+        """A law's own estimate of its error, relative to outputs and movements, (n_times,)."""
         return self._compute(("field", "error_estimate"), self.fields)
+
+    @property
+    def refreshes(self) -> int:
+        """How often a law refreshed its kernel in each phase."""
+        return self._compute(("field", "refreshes"), self.fields)
 
     def node(self, name: str) -> np.ndarray:
         """Activity of a named node, shape (n_times, n_samples, size)."""

@@ -10,8 +10,11 @@ import pytest
 import symkernel as sk
 from symkernel import ladder_asymptotic as asymptotic
 from symkernel.check_report import Rung
+from symkernel.errors import InvalidArgument
 from symkernel.formula import Asymptotics
 from symkernel.problem.problem import Problem
+from symkernel.simulation.flow import integrate_flow
+from symkernel.simulation.long_flow import integrate_long
 from symkernel.theory import frozen_kernel, relinearised
 
 FROZEN, REFRESHED = frozen_kernel.LAW, relinearised.LAW
@@ -74,16 +77,59 @@ def test_structure_sees_a_law_that_depends_on_the_order_of_samples_or_on_the_cur
     assert not asymptotic.structure_rung([FROZEN.example()], wrong(turns)).passed
 
 
+def refreshed(change):
+    """Return the re-linearised law with a changed trajectory."""
+
+    def trajectory(problem, times, *tolerance, **options):
+        found = relinearised.trajectory(problem, times, *tolerance, **options)
+        return replace(found, fields={**found.fields, **change(found)})
+
+    return replace(REFRESHED, trajectory=trajectory)
+
+
 def test_an_estimate_that_is_too_small_is_seen():
     drawn = [REFRESHED.draw(np.random.default_rng(seed)) for seed in range(2)]
-
-    def trajectory(problem, times, **options):
-        found = relinearised.trajectory(problem, times, **options)
-        small = found.error_estimate / 100
-        return replace(found, fields={**found.fields, "error_estimate": lambda: small})
-
     assert asymptotic.flow_rung(drawn, REFRESHED).passed
-    assert not asymptotic.flow_rung(drawn, replace(REFRESHED, trajectory=trajectory)).passed
+    for share in (1 / 3, 0.0):
+        law = refreshed(lambda found, s=share: {"error_estimate": lambda: s * found.error_estimate})
+        assert not asymptotic.flow_rung(drawn, law).passed
+
+
+def test_weights_that_are_worse_than_the_outputs_are_seen():
+    drawn = [REFRESHED.draw(np.random.default_rng(seed)) for seed in range(2)]
+
+    def half(found):
+        moved = {n: (w + w[:1]) / 2 for n, w in found.weights.items()}
+        return {"weights": lambda: moved}
+
+    assert not asymptotic.flow_rung(drawn, refreshed(half)).passed
+
+
+@pytest.mark.parametrize("Y", [[0.0], [1.0]])
+def test_a_law_without_error_climbs_with_an_estimate_of_zero(Y):
+    net = sk.Network.mlp([2, 1])
+    w0 = sk.weights.from_arrays(net, [np.zeros((1, 2))])
+    one = Problem(net, sk.Curriculum.of(sk.Task(np.eye(2)[:1], np.array([Y]))), w0)
+    assert asymptotic.flow_rung([one], REFRESHED).passed
+    shifted = refreshed(lambda found: {"weights": lambda: {"W1": found.weights["W1"] + 1e-3}})
+    assert not asymptotic.flow_rung([one], shifted).passed
+
+
+def test_a_law_that_refuses_most_problems_does_not_climb():
+    def trajectory(problem, times, *tolerance, **options):
+        raise InvalidArgument("out of reach")
+
+    rung = asymptotic.flow_rung(DRAWN, replace(REFRESHED, trajectory=trajectory))
+    assert not rung.passed
+    assert "refused as out of reach" in rung.figure
+
+
+def test_the_two_integrators_of_the_true_flow_agree():
+    one = REFRESHED.draw(np.random.default_rng(3))
+    assert len(one.curriculum.phases) == 2
+    times = one.curriculum.starts[1] + np.array([0.0, 1.0, 20.0])
+    true, found = integrate_flow(one, times).weights, integrate_long(one, times)
+    assert max(np.abs(found[n] - w).max() for n, w in true.items()) < 1e-8
 
 
 @pytest.mark.parametrize("law", [FROZEN, REFRESHED])

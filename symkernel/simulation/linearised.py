@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from scipy.integrate import solve_ivp
@@ -20,6 +21,9 @@ from symkernel.simulation.descent import checked_gates
 from symkernel.simulation.reading import Pass
 
 Arrays = Mapping[str, np.ndarray]
+
+# Eigenvalues below this share of the largest are rounding.
+_NULL = 1e-12
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,13 +121,24 @@ class LinearisedFlow:
         """Return the velocity of the displacement."""
         return -self.speeds * self.phases[phase].gradient(d, self.factor)
 
-    @property
-    def fastest(self) -> float:
-        """The largest eigenvalue of the weighted kernel of the last phase."""
+    @cached_property
+    def rates(self) -> np.ndarray:
+        """Eigenvalues of the weighted kernel of the last phase that are not rounding, downwards."""
         last = self.phases[-1]
         scaled = np.sqrt(2 * self.factor * last.shares)[:, None, None] * last.J
         A = scaled.reshape(-1, len(self.speeds)) * np.sqrt(self.speeds)
-        return float(np.linalg.norm(A, 2) ** 2)
+        found = np.linalg.svd(A, compute_uv=False) ** 2
+        return found[found > _NULL * found[0]]
+
+    @property
+    def fastest(self) -> float:
+        """The largest eigenvalue, or 0."""
+        return float(self.rates[0]) if len(self.rates) else 0.0
+
+    @property
+    def slowest(self) -> float:
+        """The smallest eigenvalue that is not rounding, or 0."""
+        return float(self.rates[-1]) if len(self.rates) else 0.0
 
     def integrated(self, times: object) -> LinearisedSolution:
         """Integrate with DOP853 at relative tolerance 1e-13."""

@@ -47,12 +47,14 @@ class NetworkFlow:
         parts = np.split(flat, self.layout.starts[1:-1])
         return [part.reshape(p) for part, p in zip(parts, self.layout.shapes, strict=True)]
 
+    def velocity(self, task: Task) -> Callable[[np.ndarray], np.ndarray]:
+        """Return the velocity of the parameters on a task."""
+        engine = next(engine for known, engine in self.engines if known is task)
+        return lambda flat: self.pace * engine.gradient(self.scales * flat)
+
     def rate(self, task: Task) -> Callable[[float, np.ndarray], np.ndarray]:
         """Return the velocity on a task: of the parameters, a unit tangent and its log length."""
-        engine = next(engine for known, engine in self.engines if known is task)
-
-        def velocity(flat: np.ndarray) -> np.ndarray:
-            return self.pace * engine.gradient(self.scales * flat)
+        velocity = self.velocity(task)
 
         def rate(_: float, state: np.ndarray) -> np.ndarray:
             half = len(state) // 2

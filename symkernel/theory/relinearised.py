@@ -2,8 +2,9 @@ r"""Any network: the frozen-kernel law piece by piece, its kernels refreshed on 
 
 Between two refreshes the network is linearised at the weights that the law itself has reached. The
 refreshes part the way into pieces in each of which the kernel moves by the same share of itself,
-as a first look along the way predicts; their number is doubled until halving it changes no output
-by more than the tolerance, and that change is the law's own estimate of its error.
+as a first look along the way predicts. Their number is doubled until three numbers in a row show
+that the error halves, and until what is left, with a factor 3 for safety, is within the tolerance:
+of outputs relative to the largest, of inner nodes and weights relative to how far they move.
 
 Notes
 -----
@@ -15,16 +16,14 @@ weights.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
 from symkernel import notation
-from symkernel.errors import InvalidArgument, as_count, as_positive
+from symkernel.errors import InvalidArgument, as_count, as_positive, refuse_large
 from symkernel.formula import (
     Asymptotics,
     Derived,
@@ -40,29 +39,51 @@ from symkernel.problem.problem import Problem
 from symkernel.theory.frozen_checks import draw_smooth, example, frozen_derived, wide
 from symkernel.theory.frozen_domain import needs
 from symkernel.theory.frozen_numbers import frozen_numbers
-from symkernel.theory.frozen_path import Clock, View
+from symkernel.theory.frozen_path import Clock
 from symkernel.theory.frozen_system import LinearSystem
 from symkernel.theory.frozen_words import SHAPES, FrozenWords, matrix
-from symkernel.theory.relinearised_path import (
-    RelinearisedPath,
-    difference,
-    settled,
-    through_pieces,
-    ways_through,
-)
+from symkernel.theory.relinearised_estimate import Comparison, compared, settled
+from symkernel.theory.relinearised_look import Way, ways_through
+from symkernel.theory.relinearised_path import Inputs, RelinearisedPath, through_pieces
 from symkernel.theory.residual_integral import ResidualIntegral
-from symkernel.theory.tangent_pass import TangentPass
+from symkernel.theory.tangent_pass import Displacements, TangentPass
 from symkernel.trajectory import Trajectory
 
 _NAME = "relinearised"
 RTOL = 1e-2
 _START = notation.register(
-    sp.Symbol("t_j", nonnegative=True), "t_j", "flow time of the last refresh of the kernel"
+    sp.Symbol("t_j", nonnegative=True), "t_j", "when the kernel was last refreshed, counted as t is"
 )
 _REFRESHES = (8, 16, 32, 64)
 _STEP, _AGREE = 1e-5, 1e-7
+# Vectors of weights that are kept for each record: of three paths, at the start of its piece and
+# since then.
+_KEPT = 6
 # What formulas relate at one time; rates are left to the steps, for a refresh is a jump of them.
 _AT_ONE_TIME = ("f", "f_0", "y", "r_0", "rho_0", "J", "J_h", "h", "h_0", "D", "C", "R")
+
+
+# What the frozen law says of the start holds here of the last refresh.
+_REASONS = {
+    "Linearisation": "outputs f on all samples and any node h at any input, to first order in the "
+    "displacement d of the trained parameters since the last refresh; the Jacobians J and J_h are "
+    "those at the weights reached by then",
+}
+_MEANINGS = {
+    "f_0": "the same at the last refresh",
+    "h_0": "the same at the last refresh",
+    "J": "Jacobian of f by the trained parameters, at the last refresh",
+    "d": "displacement of the trained parameters since the last refresh",
+    "rho_0": "weighted residual at the last refresh",
+    "r_0": "residual at the last refresh",
+}
+
+
+def _since_refresh(step: Step) -> Step:
+    """Return a step of the frozen law in the words of this one."""
+    known = {sp.MatrixSymbol(name, *SHAPES[name]): words for name, words in _MEANINGS.items()}
+    meanings = tuple((symbol, known.get(symbol, words)) for symbol, words in step.meanings)
+    return replace(step, reason=_REASONS.get(step.title, step.reason), meanings=meanings)
 
 
 @dataclass(frozen=True)
@@ -79,13 +100,13 @@ class RelinearisedWords(FrozenWords):
         linear = self.linear["f"].matrix(SHAPES)
         refresh = Step(
             "Refresh",
-            "at the time t_j the network is linearised anew at the weights reached: f_0, h_0, J "
-            "and J_h are those of that moment. The rate of every parameter is exact there, so that "
-            "a piece is wrong in second order of its length",
+            "at the time t_j the network is linearised anew at the weights reached, and d starts "
+            "from 0. The rate of every parameter is exact there, so that a piece is wrong in "
+            "second order of its length",
             (sp.Eq(matrix("f"), linear, evaluate=False),),
             self.check_refresh,
         )
-        return (*super().steps(), refresh)
+        return (*map(_since_refresh, super().steps()), refresh)
 
     def check_refresh(self) -> Evidence:
         """Compare the linearised rate with differences of the network's own loss."""
@@ -126,9 +147,11 @@ class RelinearisedWords(FrozenWords):
 
 def _numbers(problem: Problem, seen: Trajectory, k: int) -> tuple[dict[Any, Any], ...]:
     """Return values of all symbols at one time, those of its piece."""
-    path, _, _ = _solved(problem, seen.times, None, None, None, None)
+    # The formulas hold in pieces of any length; few leave room around a time for its rates.
+    path = _solved(problem, seen.times, RTOL, 4, Inputs.of(problem, None, None)).path
     piece = next(piece for piece in path.pieces if k in piece.rows)
-    here, row = piece.path, int(np.flatnonzero(piece.rows == k)[0])
+    here = piece.path(problem, path.clock.times, path.inputs)
+    row = int(np.flatnonzero(piece.rows == k)[0])
     (values,) = frozen_numbers(here.problem, here.trajectory(), row)
     known = {sp.MatrixSymbol(name, *SHAPES[name]) for name in _AT_ONE_TIME}
     kept = {
@@ -148,28 +171,46 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
     return needs(_NAME, problem)
 
 
+@dataclass(frozen=True, eq=False)
+class _Solution:
+    """A path, what its coarser ones say of its error, and its refreshes in each phase."""
+
+    path: RelinearisedPath
+    comparison: Comparison
+    refreshes: int
+
+
 def _solved(
-    problem: Problem,
-    times: Any,
-    rtol: float | None,
-    refreshes: int | None,
-    at: Any,
-    gates: Mapping[str, Any] | None,
-) -> tuple[RelinearisedPath, np.ndarray, int]:
-    """Return the path, the estimate of its error at each time, and the refreshes it took."""
+    problem: Problem, times: Any, rtol: float, refreshes: int | None, inputs: Inputs
+) -> _Solution:
     clock = Clock.of(problem.curriculum, times, None)
-    View.of(problem, at, gates)
     ways = ways_through(problem, clock)
-    probe = partial(View.of, at=at, gates=gates)
+    whole = _with_quarters(problem, clock, ways)
+    refuse_large(
+        (_KEPT, len(whole.times), Displacements.of(problem.network).count),
+        "weights of three numbers of refreshes",
+    )
 
     def run(pieces: int) -> RelinearisedPath:
         cuts = [way.refreshes(pieces) for way in ways]
-        return RelinearisedPath(problem, clock, through_pieces(problem, clock, cuts, probe))
+        found = through_pieces(problem, whole, cuts)
+        return RelinearisedPath(problem, whole, found, inputs, len(clock.times))
 
     if refreshes is None:
-        return settled(run, RTOL if rtol is None else rtol)
-    fine, coarse = run(refreshes), run(refreshes // 2)
-    return fine, difference(fine, coarse), refreshes
+        return _Solution(*settled(run, rtol))
+    paths = [run(refreshes), run(refreshes // 2), run(refreshes // 4)]
+    return _Solution(paths[0], compared(*paths), refreshes)
+
+
+def _with_quarters(problem: Problem, clock: Clock, ways: list[Way]) -> Clock:
+    """Return the clock with the quarters of the movement in each phase as records behind it.
+
+    The estimate is taken there too: records where all is over would not see how it came about.
+    """
+    starts = problem.curriculum.starts
+    times = [start + way.refreshes(4)[1:] for start, way in zip(starts, ways, strict=False)]
+    phases = np.repeat(np.arange(len(ways)), 4)
+    return Clock(np.concatenate([clock.times, *times]), np.concatenate([clock.position, phases]))
 
 
 def trajectory(
@@ -181,7 +222,7 @@ def trajectory(
     at: Any = None,
     gates: Any = None,
 ) -> Trajectory:
-    """Return the trajectory to a relative tolerance of the outputs, or with so many refreshes.
+    """Return the trajectory to a relative tolerance, or with so many refreshes.
 
     Parameters
     ----------
@@ -190,9 +231,10 @@ def trajectory(
     times : array_like
         Flow times.
     rtol : float, optional
-        Largest estimated error of an output, relative to the largest output; 1e-2 by default.
+        Largest estimated error, 1e-2 by default: of outputs relative to the largest one, of inner
+        nodes and weights relative to how far they move.
     refreshes : int, optional
-        Pieces of each phase, 2 or more, in place of as many as `rtol` needs.
+        Pieces of each phase, a multiple of 4, in place of as many as `rtol` needs.
     at, gates : optional
         Inputs at which activities are looked at, and their gates.
     """
@@ -201,14 +243,28 @@ def trajectory(
             "Arguments 'rtol' and 'refreshes' must not both be given: the tolerance decides how "
             "often the kernel is refreshed."
         )
-    wanted = None if rtol is None else as_positive(rtol, "rtol")
-    count = None if refreshes is None else as_count(refreshes, "refreshes", 2)
-    path, estimate, pieces = _solved(problem, times, wanted, count, at, gates)
+    wanted = RTOL if rtol is None else as_positive(rtol, "rtol")
+    count = None if refreshes is None else _as_refreshes(refreshes)
+    found = _solved(problem, times, wanted, count, Inputs.of(problem, at, gates))
+    path, comparison = found.path, found.comparison
     note = (
-        f"kernel refreshed {pieces} times in each phase, at equal predicted movement; estimated "
-        f"error {estimate.max(initial=0.0):.1e} of the largest output, by halving"
+        f"kernel refreshed {found.refreshes} times in each phase, at equal predicted movement; "
+        f"estimated error {comparison.words()}, from a half and a quarter of the refreshes"
     )
-    return path.trajectory(estimate, (note,), at is not None)
+    if not comparison.halves(0.0):
+        note += "; the differences between them do not halve, so take it for a rough one"
+    estimate = comparison.estimate[: path.count].max(axis=1)
+    return path.trajectory(estimate, found.refreshes, (note,))
+
+
+def _as_refreshes(value: Any) -> int:
+    count = as_count(value, "refreshes", 4)
+    if count % 4:
+        raise InvalidArgument(
+            f"Argument 'refreshes' must be a multiple of 4, not {count}: the error is estimated "
+            f"from a half and a quarter of them."
+        )
+    return count
 
 
 def _at_width(_: int, seed: int) -> Problem:

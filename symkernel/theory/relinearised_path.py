@@ -1,180 +1,119 @@
-r"""The frozen law piece by piece: when the kernel is refreshed, and what all pieces give."""
+r"""The frozen law piece by piece: the way through all refreshes, and what is observed on it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from symkernel.errors import InvalidArgument, refuse_large
+from symkernel.errors import refuse_large
 from symkernel.problem.curriculum import Curriculum, Phase
+from symkernel.problem.network import Network
+from symkernel.problem.nodes import Input, Node
 from symkernel.problem.problem import Problem
 from symkernel.problem.weights import Weights
-from symkernel.theory.frozen_domain import thinned
 from symkernel.theory.frozen_path import Clock, FrozenPath, View, movement
-from symkernel.theory.frozen_solver import Solver, solver
-from symkernel.theory.frozen_system import LinearSystem
+from symkernel.theory.frozen_system import LinearSystem, gates_of
+from symkernel.theory.relinearised_look import Stretch
+from symkernel.theory.tangent_pass import Displacements, TangentPass
 from symkernel.trajectory import Field, Trajectory, Undetermined
-
-# Relative movement of the kernel in a stretch of the first look along the way; the shortest one,
-# as a share of what is left, and how often the logarithm of its length is halved.
-_LOOK, _SHORTEST, _HALVINGS = 0.2, 1e-6, 10
-# Outputs of samples on which that movement is looked at: it only decides where to refresh.
-_SEEN = 64
-# Stretches of the first look, and times in each at which the displacement is noted.
-_MOST_LOOKS, _WITHIN = 400, 16
-# Refreshes of the coarsest of the two runs that are compared, and of the finest that is tried.
-_FEWEST, _MOST = 4, 2048
 
 Arrays = Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
-class Way:
-    """How far the kernel has moved along the way through a phase, by a first look.
+class Inputs:
+    """Where activities are looked at: the samples of each phase, or inputs of one's own.
 
     Attributes
     ----------
-    times : ndarray, shape (n,)
-        Since the start of the phase.
-    moved : ndarray, shape (n,)
-        Sum of the relative movements so far.
-    end : Mapping
-        Weights at the end.
+    net : Network
+    sets : tuple of (X, gates)
+        One for each phase.
+    probed : bool
+        Whether they are inputs of one's own.
     """
 
-    times: np.ndarray
-    moved: np.ndarray
-    end: Arrays
+    net: Network
+    sets: tuple[tuple[np.ndarray, Arrays], ...]
+    probed: bool
 
-    def refreshes(self, pieces: int) -> np.ndarray:
-        """Return times that part the phase into pieces of equal movement, 0 and its end included.
+    @classmethod
+    def of(cls, problem: Problem, at: Any, gates: Mapping[str, Any] | None) -> Inputs:
+        """Return the inputs `at`, or the samples if none are given."""
+        net, phases = problem.network, problem.curriculum.phases
+        view = View.of(problem, at, gates)
+        if view is not None:
+            return cls(net, tuple((one.X, one.gates) for one in view.passes), True)
+        tasks = (phase.task for phase in phases)
+        return cls(net, tuple((t.X, gates_of(net, t.gates, len(t.X))) for t in tasks), False)
 
-        Where nothing moves, pieces are equally long.
-        """
-        if not self.moved[-1]:
-            return np.linspace(0.0, self.times[-1], pieces + 1)
-        wanted = np.linspace(0.0, self.moved[-1], pieces + 1)
-        found = np.interp(wanted, self.moved, self.times)
-        found[0], found[-1] = 0.0, self.times[-1]
-        return found
-
-
-@dataclass(frozen=True, eq=False)
-class Stretch:
-    """A network linearised at weights, to be followed from there.
-
-    Attributes
-    ----------
-    system : LinearSystem
-    """
-
-    system: LinearSystem
-
-    @cached_property
-    def _solved(self) -> Solver:
-        return solver(self.system, once=True)
-
-    @cached_property
-    def _residual(self) -> np.ndarray:
-        return self.system.residual(np.zeros(self.system.layout.count))
-
-    def flats(self, spans: np.ndarray) -> np.ndarray:
-        """Return displacements after some times."""
-        return self._solved.displaced(self._residual, spans, 0.0)
-
-    def weights(self, span: float) -> Arrays:
-        """Return the weights after a time."""
-        flat = self.flats(np.array([span]))[0]
-        return self.system.layout.moved(self.system.tangent.weights, flat)
-
-    def movement(self, span: float) -> float:
-        """Return how far the kernel has moved after a time."""
-        return movement(self.system.tangent, self.weights(span), _SEEN)
-
-    def reach(self, longest: float) -> float:
-        """Return a time, `longest` at most, after which the kernel has moved by 0.2 or less."""
-        if self.movement(longest) <= _LOOK:
-            return longest
-        low, high = longest * _SHORTEST, longest
-        # What is halved is the logarithm: rates may differ by many orders.
-        for _ in range(_HALVINGS):
-            middle = float(np.sqrt(low * high))
-            low, high = (middle, high) if self.movement(middle) <= _LOOK else (low, middle)
-        return low
-
-
-def look_along(problem: Problem, phase: int, weights: Arrays, end: float) -> Way:
-    """Go through a phase in stretches in each of which the kernel moves by 0.2 of itself."""
-    task = problem.curriculum.phases[phase].task
-    at, times, moved = 0.0, [0.0], [0.0]
-    for _ in range(_MOST_LOOKS):
-        stretch = Stretch(LinearSystem.of(problem, task, weights))
-        span = stretch.reach(end - at)
-        inside = span * np.linspace(0.0, 1.0, _WITHIN + 1)[1:]
-        lengths = np.maximum.accumulate(np.linalg.norm(stretch.flats(inside), axis=1))
-        shares = lengths / (lengths[-1] or 1.0)
-        times += list(at + inside)
-        moved += list(moved[-1] + stretch.movement(span) * shares)
-        weights, at = stretch.weights(span), at + span
-        if at >= end * (1 - 1e-12):
-            return Way(np.array(times), np.array(moved), weights)
-    raise InvalidArgument(
-        f"The kernel moves by {_LOOK} of itself {_MOST_LOOKS} times before flow time {at:.3g} of "
-        f"phase {phase}, which is to be followed for {end:.3g}; ask for earlier times, or simulate."
-    )
+    def values(self, phase: int, weights: Arrays) -> TangentPass:
+        """Return the network at weights."""
+        return TangentPass(self.net, weights, *self.sets[phase])
 
 
 @dataclass(frozen=True, eq=False)
 class Piece:
-    """A stretch between two refreshes.
+    """A stretch between two refreshes in which there are records.
+
+    Only the weights at its start are kept: what is linearised there is made anew when it is asked
+    for, so that memory holds one network at a time.
 
     Attributes
     ----------
     rows : ndarray of int
         Records that lie in it.
-    path : FrozenPath
-        The frozen law from the weights at its start.
+    phase : int
     start : float
         Flow time of its start.
+    weights : Mapping
+        Weights at its start.
+    flats : ndarray, shape (rows, count)
+        Displacements since its start.
     """
 
     rows: np.ndarray
-    path: FrozenPath
+    phase: int
     start: float
+    weights: Arrays
+    flats: np.ndarray
+
+    def path(self, problem: Problem, times: np.ndarray, inputs: Inputs) -> FrozenPath:
+        """Return the frozen law from its start, on its records."""
+        task = problem.curriculum.phases[self.phase].task
+        here = replace(
+            problem,
+            curriculum=Curriculum([Phase(task)]),
+            weights=Weights(dict(self.weights), problem.weights.provenance),
+        )
+        system = LinearSystem.of(here, task, self.weights)
+        seen = inputs.values(self.phase, self.weights) if inputs.probed else system.tangent
+        clock = Clock(times[self.rows], np.zeros(len(self.rows), dtype=int))
+        return FrozenPath(here, clock, (system,), self.flats, View((seen,)))
 
 
-def through_pieces(
-    problem: Problem,
-    clock: Clock,
-    refreshes: list[np.ndarray],
-    probe: Callable[[Problem], View | None],
-) -> list[Piece]:
-    """Go through all phases, each cut at its refreshes."""
+def through_pieces(problem: Problem, clock: Clock, refreshes: list[np.ndarray]) -> list[Piece]:
+    """Go through all phases, each cut at its refreshes; return the pieces with records."""
     weights: Arrays = problem.weights.arrays
     pieces = []
     for k, cuts in enumerate(refreshes):
-        phase, start = problem.curriculum.phases[k], problem.curriculum.starts[k]
+        task, start = problem.curriculum.phases[k].task, problem.curriculum.starts[k]
         records = np.flatnonzero(clock.position == k)
         local = np.clip(clock.times[records] - start, 0.0, cuts[-1])
+        # A record on a cut is the end of a piece, as one on a switch is the end of a phase.
         place = np.clip(np.searchsorted(cuts, local, side="left") - 1, 0, len(cuts) - 2)
         for j in range(len(cuts) - 1):
             inside = place == j
             spans = np.append(local[inside] - cuts[j], cuts[j + 1] - cuts[j])
-            here = replace(
-                problem,
-                curriculum=Curriculum([Phase(phase.task)]),
-                weights=Weights(dict(weights), problem.weights.provenance),
-            )
-            system = LinearSystem.of(here, phase.task, weights)
+            system = LinearSystem.of(problem, task, weights)
             flats = Stretch(system).flats(spans)
-            rows = records[inside]
-            view = probe(here) or View((system.tangent,))
-            own = Clock(clock.times[rows], np.zeros(len(rows), dtype=int))
-            path = FrozenPath(here, own, (system,), flats[:-1], view)
-            pieces.append(Piece(rows, path, float(start + cuts[j])))
+            if inside.any():
+                begin = float(start + cuts[j])
+                pieces.append(Piece(records[inside], k, begin, weights, flats[:-1].copy()))
             weights = system.layout.moved(weights, flats[-1])
     return pieces
 
@@ -187,143 +126,154 @@ class RelinearisedPath:
     ----------
     problem : Problem
     clock : Clock
+        Of the records, those of the user first.
     pieces : list of Piece
+    inputs : Inputs
+    count : int
+        How many of the records are the user's.
     """
 
     problem: Problem
     clock: Clock
     pieces: list[Piece]
+    inputs: Inputs
+    count: int
 
-    def gathered(self, of: Callable[[FrozenPath], np.ndarray]) -> np.ndarray:
-        """Return an observable at all records."""
+    @cached_property
+    def _places(self) -> dict[int, tuple[Piece, int]]:
+        """The piece of each record, and its place there."""
+        return {int(r): (piece, k) for piece in self.pieces for k, r in enumerate(piece.rows)}
+
+    @cached_property
+    def moving_nodes(self) -> dict[Node, str]:
+        """All nodes with a name that learning may move, each with one of its names."""
+        named = {node: name for name, node in self.problem.network.nodes.items()}
+        return {node: name for node, name in named.items() if not isinstance(node, Input)}
+
+    def at_start(self, phase: int) -> dict[str, np.ndarray]:
+        """Return nodes on the inputs of a phase before anything has moved."""
+        values = self.inputs.values(phase, self.problem.weights.arrays).values
+        seen = {name: values[node] for node, name in self.moving_nodes.items()}
+        return {**seen, "weights": np.zeros(1)}
+
+    def state(self, row: int) -> dict[str, np.ndarray]:
+        """Return nodes at a record, and the displacement of the trained weights."""
+        piece, k = self._places[row]
+        tangent, flat = self.inputs.values(piece.phase, piece.weights), piece.flats[k]
+        nodes = self.moving_nodes.items()
+        seen = {name: tangent.values[node] + tangent.forward(flat, node) for node, name in nodes}
+        return {**seen, "weights": self._displaced(row)}
+
+    def network(self, row: int) -> dict[str, np.ndarray]:
+        """Return the same of the network itself at the weights of the law."""
+        piece, k = self._places[row]
+        layout = Displacements.of(self.problem.network)
+        values = self.inputs.values(piece.phase, layout.moved(piece.weights, piece.flats[k])).values
+        seen = {name: values[node] for node, name in self.moving_nodes.items()}
+        return {**seen, "weights": self._displaced(row)}
+
+    def until_quarters(self, estimate: np.ndarray) -> np.ndarray:
+        """Return estimates (records, ...) that hold until the end of their quarter of movement.
+
+        All paths have the same first piece, and so no difference at all until its end.
+        """
+        times, position = self.clock.times, self.clock.position
+        ends = np.arange(self.count, len(times))
+        held = estimate.copy()
+        for row in np.flatnonzero(times[: self.count] > 0):
+            later = ends[(position[ends] == position[row]) & (times[ends] >= times[row])]
+            if len(later):
+                held[row] = np.maximum(held[row], estimate[later[0]])
+        return held
+
+    def _displaced(self, row: int) -> np.ndarray:
+        piece, k = self._places[row]
+        layout, start = Displacements.of(self.problem.network), self.problem.weights.arrays
+        now = layout.moved(piece.weights, piece.flats[k])
+        return np.concatenate([(now[p.name] - start[p.name]).ravel() for p in layout.parameters])
+
+    def gathered(self, of: Callable[[FrozenPath, Piece], np.ndarray]) -> np.ndarray:
+        """Return an observable at all records of the user."""
         out: np.ndarray | None = None
         for piece in self.pieces:
-            if len(piece.rows):
-                part = of(piece.path)
+            mine = piece.rows < self.count
+            if mine.any():
+                seen = replace(piece, rows=piece.rows[mine], flats=piece.flats[mine])
+                part = of(seen.path(self.problem, self.clock.times, self.inputs), seen)
                 if out is None:
-                    refuse_large((len(self.clock.times), *part.shape[1:]), "of the trajectory")
-                    out = np.empty((len(self.clock.times), *part.shape[1:]))
-                out[piece.rows] = part
+                    refuse_large((self.count, *part.shape[1:]), "of the trajectory")
+                    out = np.empty((self.count, *part.shape[1:]))
+                out[seen.rows] = part
         assert out is not None  # there is at least one record
         return out
 
     def weights(self) -> dict[str, np.ndarray]:
         """Return all weights by name."""
-        names = self.problem.weights.arrays
 
         def of(name: str) -> np.ndarray:
-            return self.gathered(lambda path: path.weights[name])
+            return self.gathered(lambda path, _: path.weights[name])
 
-        return {name: of(name) for name in names}
-
-    def flat_outputs(self) -> list[np.ndarray]:
-        """Return outputs on the samples of the running phase, one array for each record."""
-        rows: dict[int, np.ndarray] = {}
-        for piece in self.pieces:
-            path = piece.path
-            for row, values in zip(piece.rows, path.training_outputs(), strict=True):
-                rows[int(row)] = values
-        return [rows[k] for k in range(len(self.clock.times))]
+        return {name: of(name) for name in self.problem.weights.arrays}
 
     def task_losses(self) -> np.ndarray:
         """Return the loss on the task of every phase, of the network linearised in each piece."""
-        return self.gathered(self._losses)
 
-    def _losses(self, path: FrozenPath) -> np.ndarray:
-        columns = []
-        for phase in self.problem.curriculum.phases:
-            system = LinearSystem.of(path.problem, phase.task, path.systems[0].tangent.weights)
-            columns.append((system.in_batches(path.flats) ** 2).sum(axis=1) / 2)
-        return np.stack(columns, axis=1)
+        def of(path: FrozenPath, piece: Piece) -> np.ndarray:
+            columns = []
+            for phase in self.problem.curriculum.phases:
+                system = LinearSystem.of(path.problem, phase.task, piece.weights)
+                columns.append((system.in_batches(path.flats) ** 2).sum(axis=1) / 2)
+            return np.stack(columns, axis=1)
 
-    def hidden_gram(self) -> np.ndarray:
-        """Return inner products of hidden activities."""
-        return self.gathered(FrozenPath.hidden_gram)
-
-    def ntk(self) -> np.ndarray:
-        """Return the tangent kernel of the last refresh before each record."""
-        return self.gathered(FrozenPath.ntk)
+        return self.gathered(of)
 
     def kernel_movement(self) -> np.ndarray:
-        """Return the relative change of the kernel since the last refresh."""
-        return self.gathered(FrozenPath.kernel_movement)
+        """Return the relative change of the tangent kernel since the start."""
 
-    def loss(self) -> np.ndarray:
-        """Return the loss on the running task."""
-        return self.gathered(FrozenPath.loss)
+        def of(path: FrozenPath, _: Piece) -> np.ndarray:
+            known = path.systems[0].tangent
+            start = TangentPass(known.net, self.problem.weights.arrays, known.X, known.gates)
+            rows = range(len(path.flats))
+            moved = ({n: w[k] for n, w in path.weights.items()} for k in rows)
+            return np.array([movement(start, weights) for weights in moved])
 
-    def trajectory(self, estimate: np.ndarray, notes: tuple[str, ...], probed: bool) -> Trajectory:
+        return self.gathered(of)
+
+    def trajectory(
+        self, estimate: np.ndarray, refreshes: int, notes: tuple[str, ...]
+    ) -> Trajectory:
         """Return everything as fields of a trajectory."""
-        net = self.problem.network
+        probed = self.inputs.probed
         sizes = {len(phase.task.X) for phase in self.problem.curriculum.phases}
         reason = Undetermined(
             "the tasks of the curriculum have different numbers of samples; ask for inputs of your "
             "own with compiled.predict"
         )
 
-        def of(name: str) -> Field:
+        def gathered(of: Callable[[FrozenPath], np.ndarray]) -> Field:
+            return lambda: self.gathered(lambda path, _: of(path))
+
+        def node(name: str) -> Field:
             if len(sizes) > 1 and not probed:
                 return reason
-            return lambda: self.gathered(lambda path: path.node(name))
+            return gathered(lambda path: path.node(name))
 
-        nodes: dict[str, Field] = {name: of(name) for name in net.nodes}
+        nodes = {name: node(name) for name in self.problem.network.nodes}
         hidden = nodes.get("hidden", Undetermined("the network has no node 'hidden'"))
+        alike = not isinstance(hidden, Undetermined)
         fields: dict[str, Field] = {
             "outputs": nodes["output"],
             "hidden": hidden,
-            "hidden_gram": hidden if isinstance(hidden, Undetermined) else self.hidden_gram,
-            "ntk": reason if len(sizes) > 1 else self.ntk,
+            "hidden_gram": gathered(FrozenPath.hidden_gram) if alike else hidden,
+            "ntk": reason if len(sizes) > 1 else gathered(FrozenPath.ntk),
             "weights": self.weights,
-            "loss": self.loss,
+            "loss": gathered(FrozenPath.loss),
             "task_losses": self.task_losses,
             "kernel_movement": self.kernel_movement,
             "error_estimate": lambda: estimate,
+            "refreshes": lambda: refreshes,
         }
         labels = {} if probed else self.problem.curriculum.phases[0].task.labels
         conventions = (*self.problem.conventions, *notes)
-        return Trajectory(self.clock.times, fields, None, labels, "theory", nodes, conventions)
-
-
-def difference(one: RelinearisedPath, two: RelinearisedPath) -> np.ndarray:
-    """Return the largest difference of outputs at each record, relative to the largest output."""
-    left, right = one.flat_outputs(), two.flat_outputs()
-    size = max((float(np.abs(row).max()) for row in left), default=0.0) or 1.0
-    gaps = [float(np.abs(a - b).max()) for a, b in zip(left, right, strict=True)]
-    return np.array(gaps) / size
-
-
-def ways_through(problem: Problem, clock: Clock) -> list[Way]:
-    """Return the first look at every phase that is reached, on some samples of many."""
-    ways, weights = [], problem.weights.arrays
-    few, _ = thinned(problem)
-    for k, local in clock.phases(problem.curriculum):
-        way = look_along(few, k, weights, max(float(local.max()), 0.0))
-        ways.append(way)
-        weights = dict(way.end)
-    return ways
-
-
-def settled(
-    run: Callable[[int], RelinearisedPath], rtol: float
-) -> tuple[RelinearisedPath, np.ndarray, int]:
-    """Double the refreshes until halving them changes no output by more than `rtol`.
-
-    Raises
-    ------
-    InvalidArgument
-        If they become too many.
-    """
-    pieces, coarse = _FEWEST, run(_FEWEST)
-    while True:
-        pieces *= 2
-        fine = run(pieces)
-        estimate = difference(fine, coarse)
-        if estimate.max(initial=0.0) <= rtol:
-            return fine, estimate, pieces
-        if pieces >= _MOST:
-            raise InvalidArgument(
-                f"Argument 'rtol' must be reachable: {pieces} refreshes in each phase leave an "
-                f"estimated error of {estimate.max():.1e} of the largest output, more than "
-                f"{rtol:.1e}; ask for a larger one, for earlier times, or simulate."
-            )
-        coarse = fine
+        times = self.clock.times[: self.count]
+        return Trajectory(times, fields, None, labels, "theory", nodes, conventions)

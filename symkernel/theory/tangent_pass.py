@@ -11,9 +11,10 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import cached_property, lru_cache, reduce
 from itertools import product
 from operator import add
+from typing import Any
 
 import numpy as np
 
@@ -32,6 +33,12 @@ from symkernel.problem.nodes import (
 )
 
 Weights = Mapping[str, np.ndarray]
+
+
+@lru_cache(maxsize=256)
+def _number(scale: Any) -> float:
+    """Return a scale as a float; one and the same is evaluated in every pass."""
+    return float(scale)
 
 
 @dataclass(frozen=True)
@@ -100,9 +107,9 @@ class TangentPass:
     def __init__(self, net: Network, weights: Weights, X: np.ndarray, gates: Weights) -> None:
         self.net, self.weights, self.X, self.gates = net, weights, X, gates
         self.layout = Displacements.of(net)
-        self.effective = {p: float(p.scale) * weights[p.name] for p in net.parameters}
+        self.effective = {p: _number(p.scale) * weights[p.name] for p in net.parameters}
         # What a displaced entry of a parameter is multiplied by where the parameter is used.
-        self.gains = {p: float(p.scale) * math.sqrt(p.rate) for p in self.layout.parameters}
+        self.gains = {p: _number(p.scale) * math.sqrt(p.rate) for p in self.layout.parameters}
         self.values: dict[Node, np.ndarray] = {}
         self.slopes: dict[Node, np.ndarray] = {}
         for node in net.order:

@@ -11,7 +11,7 @@ WRONG = {
     "twice the learned part of the similarity": lambda: pyle.hidden_spectrum(cross=2),
     "a hundredth of the bound": lambda: pyle.frozen_error(slack=0.01),
     "first kernel of fourth order in the scale": lambda: pyle.frozen_fails(power=2),
-    "an estimate to 10 per cent": lambda: pyle.refreshes(1.1),
+    "a tenth of the estimate": lambda: pyle.refreshes(0.1),
     "as 1/width": lambda: pyle.linear_width(-1.0),
     "laws that exchange ranks at any width alike": lambda: pyle.exchange(0.0),
     "contributions without the sign of the targets": lambda: pyle.linear_contributions(sign=-1),
