@@ -32,6 +32,7 @@ _FACE = {
     "catalogue": "symkernel.theory",
     "simulate": "symkernel.simulation",
     "simulate_ensemble": "symkernel.simulation",
+    "activity": "symkernel.simulation.activity",
     "Attribution": "symkernel.simulation.attribution",
     "check": "symkernel.ladder",
     "check_claim": "symkernel.claims",

@@ -6,6 +6,7 @@ from __future__ import annotations
 # loaded last would hide the function. Data sets and their libraries are loaded when asked for.
 from symkernel.environments.contexts import contexts
 from symkernel.environments.digits import digits
+from symkernel.environments.multitasking import Multitasking
 from symkernel.environments.semantic_hierarchy import Hierarchy, semantic_hierarchy
 
-__all__ = ["Hierarchy", "contexts", "digits", "semantic_hierarchy"]
+__all__ = ["Hierarchy", "Multitasking", "contexts", "digits", "semantic_hierarchy"]

@@ -18,6 +18,7 @@ $(1 - e^{-lt})/l$; it is stable for $\eta l < 2$.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from symkernel.formula import Asymptotics, Citation, Derived, Law, Verdict
@@ -34,6 +35,7 @@ from symkernel.theory.frozen_path import (
     systems_of,
     through,
 )
+from symkernel.theory.mode_flow import exact_loss
 from symkernel.trajectory import Trajectory
 
 _NAME = "frozen_kernel"
@@ -71,7 +73,8 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
 
 
 def _derive(problem: Problem) -> Derived:
-    return frozen_derived(CourseWords(problem), frozen_numbers)
+    exact = replace(problem, loss=exact_loss(problem.loss))
+    return frozen_derived(CourseWords(exact), frozen_numbers)
 
 
 def trajectory(

@@ -1,0 +1,80 @@
+"""What a network answers to inputs of any kind, with given weights."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from symkernel.errors import InvalidArgument, ShapeMismatch, as_real_array
+from symkernel.problem.gates import as_gates
+from symkernel.problem.network import Network
+from symkernel.problem.nodes import Gate
+from symkernel.problem.weights import Weights, from_arrays
+from symkernel.simulation.reading import Pass
+
+
+def activity(
+    net: Network,
+    weights: Weights | Mapping[str, object] | Sequence[object],
+    X: object,
+    node: str = "output",
+    gates: Mapping[str, object] | None = None,
+) -> np.ndarray:
+    """Return the activity of a node at any inputs, those of training or others.
+
+    Parameters
+    ----------
+    net : Network
+        With numbers.
+    weights : Weights, or mapping or sequence of array_like
+        For example those at one time of a trajectory, by name.
+    X : array_like, shape (n_samples, n_inputs)
+    node : str
+        A name of ``net.nodes``.
+    gates : mapping of str to array_like, shape (n_samples, size) or (n_samples, 1)
+        For networks with gates.
+
+    Returns
+    -------
+    ndarray, shape (n_samples, size of the node)
+
+    Raises
+    ------
+    InvalidArgument, ShapeMismatch, MissingValues
+        For weights, inputs or gates that do not fit the network, and nodes that it has not.
+
+    Examples
+    --------
+    >>> import numpy as np, symkernel as sk
+    >>> net = sk.Network.mlp([3, 4, 2], "tanh")
+    >>> task = sk.Task(np.eye(3), np.eye(3)[:, :2])
+    >>> w0 = sk.weights.gaussian(net, seed=0)
+    >>> run = sk.simulate(net, task, w0, learning_rate=0.1, steps=20)
+    >>> last = {name: w[-1] for name, w in run.weights.items()}
+    >>> assert np.allclose(sk.activity(net, last, task.X), run.outputs[-1])
+    >>> assert sk.activity(net, last, np.ones((5, 3)), "hidden").shape == (5, 4)
+    """
+    if not isinstance(net, Network):
+        raise InvalidArgument(f"Argument 'net' must be a Network, not {net!r}.")
+    given = weights if isinstance(weights, Weights) else from_arrays(net, weights)
+    inputs = as_real_array(X, "X", 2)
+    if inputs.shape[1] != net.inputs:
+        raise ShapeMismatch(
+            f"Argument 'X' must have one column for each of the {net.inputs} inputs of the "
+            f"network, not {inputs.shape[1]}."
+        )
+    found = as_gates(gates or {}, inputs)
+    for gate in (n for n in net.order if isinstance(n, Gate)):
+        if gate.name not in found:
+            raise InvalidArgument(
+                f"Argument 'gates' must hold the gate '{gate.name}' of the network, an array of "
+                f"{len(inputs)} rows."
+            )
+        if found[gate.name].shape[1] not in (1, gate.size):
+            raise ShapeMismatch(
+                f"Gate '{gate.name}' must have 1 or {gate.size} columns, not "
+                f"{found[gate.name].shape[1]}."
+            )
+    place = net.node(node)
+    return np.array(Pass(net, given.arrays, inputs, found).values[place])
