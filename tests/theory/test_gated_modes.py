@@ -33,6 +33,8 @@ def changed(weights, **arrays):
 # --- the flow
 
 
+# In every run forty other draws follow the flow, see test_flow_draws.
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(testing.gated_problems())
 def test_weights_follow_the_flow(problem):

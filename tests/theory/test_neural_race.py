@@ -56,6 +56,8 @@ def pathways_of(net, task, w0, times):
 # --- the flow
 
 
+# In every run forty other draws follow the flow, see test_flow_draws.
+@pytest.mark.slow
 @settings(max_examples=10)
 @given(testing.race_problems())
 def test_weights_follow_the_flow(problem):

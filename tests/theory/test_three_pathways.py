@@ -21,6 +21,7 @@ def three() -> sk.derivation.Derivation:
     return sk.derive(net, task, sk.pathways.aligned(net, task, u=u, seed=1))
 
 
+@pytest.mark.slow
 def test_three_pathways_are_derived_and_checked(three) -> None:
     assert three.law.name == "neural_race"
     report = sk.check(three, draws=1, precision_draws=3)
