@@ -144,6 +144,8 @@ def _rounding(sigma: np.ndarray, blocks: Sequence[slice]) -> float:
 
 # Two are enough for what commutes.
 _SWEEPS = 12
+# Squares of what is measured in errors, of factors of norm 1, stay finite.
+_LEAST_ERROR = 1e-150
 # Two matrices L, R of norm 1 at most before they were restricted to a block. The turn of their
 # columns is wanted that makes the symmetric part of L^T R diagonal.
 _Part: TypeAlias = tuple[np.ndarray, np.ndarray]
@@ -197,7 +199,7 @@ def _error(part: _Part, rounding: float) -> float:
 def _errors(part: _Part, rounding: float) -> np.ndarray:
     """Return what rounding of both factors does to the products of two columns."""
     sizes = sum(np.linalg.norm(factor, axis=0) for factor in part)
-    return np.maximum(rounding * np.add.outer(sizes, sizes), np.finfo(float).tiny)
+    return np.maximum(rounding * np.add.outer(sizes, sizes), _LEAST_ERROR)
 
 
 @dataclass(frozen=True)

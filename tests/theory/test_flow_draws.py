@@ -14,6 +14,7 @@ from tests.theory.flow_draws import BOUND, follow, followed
 
 # Pieces of seconds, so that a parallel run is even and a failure costs little.
 CHUNKS = [range(first, first + 125) for first in range(1000, 3000, 125)]
+GATED = next(law for law in LAWS if law.name == "gated_modes")
 DEEP = next(law for law in LAWS if law.name == "deep_modes")
 
 # Laws of leading order are judged by the linearised network, in their own tests.
@@ -41,6 +42,10 @@ ONCE_REFUSED = {
     "aligned_modes": [1239, 1272, 1355, 1376, 1584, 1833, 1959, 2661, 2741],
     "lambda_balanced": [1919],
 }
+
+
+def test_sides_that_are_zero_settle_bases_without_overflow() -> None:
+    assert max(followed(GATED, [1023]).errors.values()) <= BOUND
 
 
 @pytest.mark.parametrize("name", ONCE_REFUSED)
