@@ -102,6 +102,8 @@ class Assumptions(Sequence[Verdict]):
     def notes(self) -> tuple[str, ...]:
         """What is said under the table: laws that were not tried, a near miss, what would help."""
         why = "one law was asked for" if self.asked else f"'{self.chosen}' comes before them"
+        if not self.asked and not self.chosen:
+            why = "they are approximations, which linear networks get by name alone (law=...)"
         names = ", ".join(self.untried)
         untried = (f"not tried, because {why}: {names}",) if self.untried else ()
         advice = self._advice() if self.chosen is None else ()

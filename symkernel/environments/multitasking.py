@@ -112,7 +112,13 @@ class Prompts:
         ndarray, shape (...)
         """
         right = self.correct(outputs)
-        chosen = slice(None) if congruent is None else self.congruent == congruent
+        chosen = np.full(len(self.X), True) if congruent is None else self.congruent == congruent
+        if not chosen.any():
+            words = "congruent" if congruent else "incongruent"
+            raise InvalidArgument(
+                f"None of these {len(self.X)} prompts is {words}: prompts of one task are all "
+                f"congruent; leave 'congruent' out."
+            )
         return right[..., chosen].mean(-1)
 
 

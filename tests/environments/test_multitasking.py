@@ -127,6 +127,7 @@ def test_small_weights_trained_on_single_tasks_share_and_cannot_do_two_at_once()
         (lambda: ENV.weights(sk.Network.two_layer(18, 3, 9), 1.0), "parameter 'W1'"),
         (lambda: ENV.weights(ENV.network(3), 0.0), "scale"),
         (lambda: ENV.network(0), "hidden"),
+        (lambda: ENV.single.accuracy(ENV.single.Y, congruent=False), "prompts is incongruent"),
         (lambda: ENV.single.accuracy(np.zeros((3, 9))), "of these prompts' targets"),
     ],
 )
