@@ -24,8 +24,8 @@ _WIDEST = 72
 class Assumptions(Sequence[Verdict]):
     """What was tested, law by law, in the order of the catalogue; a sequence of `Verdict`.
 
-    Of laws that were tried before the one in use the table shows the assumptions that fail, of the
-    law in use all, and it names the laws that were not tried.
+    Of the law in use the table shows all assumptions, of those that were tried before it the ones
+    that fail, and it names the laws that were not tried.
 
     Attributes
     ----------
@@ -68,8 +68,9 @@ class Assumptions(Sequence[Verdict]):
 
     @property
     def shown(self) -> tuple[Verdict, ...]:
-        """What the table shows: all of the law in use or asked for, of others what fails."""
-        return tuple(v for v in self if self.asked or v.law == self.chosen or not v.stands)
+        """What the table shows: all of the law in use or asked for, then of others what fails."""
+        mine = [v for v in self if self.asked or v.law == self.chosen]
+        return (*mine, *(v for v in self if v not in mine and not v.stands))
 
     @property
     def warnings(self) -> tuple[str, ...]:

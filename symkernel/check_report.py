@@ -60,9 +60,14 @@ class CheckReport:
         climbed = [rung.passed for rung in self.rungs if rung.passed is not None]
         return bool(climbed) and all(climbed)
 
+    @property
+    def _notice(self) -> tuple[str, ...]:
+        """Why the law that was checked is worth nothing for its problem, if so."""
+        return () if self.derivation is None else self.derivation.assumptions.warnings
+
     def __str__(self) -> str:
         width = max((len(rung.title) for rung in self.rungs), default=0)
-        lines = [f"Check of {self.subject}"]
+        lines = [f"Check of {self.subject}", *(f"  {notice}" for notice in self._notice)]
         for rung in self.rungs:
             bound = f"  [{rung.bound}]" if rung.bound else ""
             lines.append(
@@ -89,4 +94,5 @@ class CheckReport:
         )
         head = "<tr><th>rung</th><th>what</th><th></th><th>measured</th><th>bound</th></tr>"
         notes = "".join(f"<p>Note: {html.escape(note)}.</p>" for note in self.notes)
-        return f"<p>Check of {html.escape(self.subject)}</p><table>{head}{rows}</table>{notes}"
+        subject = "<br>".join(html.escape(line) for line in (self.subject, *self._notice))
+        return f"<p>Check of {subject}</p><table>{head}{rows}</table>{notes}"

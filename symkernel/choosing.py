@@ -6,7 +6,7 @@ from dataclasses import replace
 from itertools import chain
 
 from symkernel.assumptions import Assumptions
-from symkernel.errors import InvalidArgument, NoClosedForm, as_positive
+from symkernel.errors import InvalidArgument, NoClosedForm, as_choice, as_positive
 from symkernel.formula import Law, Verdict
 from symkernel.problem.problem import Problem
 from symkernel.theory import LAWS
@@ -33,9 +33,7 @@ def choose(problem: Problem, name: str | None, tolerance: object) -> tuple[Law, 
     accepted = _as_accepted(tolerance, name)
     candidates = tuple(law for law in LAWS if name == law.name or _offered(law, problem, name))
     if not candidates:
-        raise InvalidArgument(
-            f"Argument 'law' must be one of {', '.join(law.name for law in LAWS)}, not {name!r}."
-        )
+        as_choice(name, "law", [law.name for law in LAWS])
     asked = name is not None
     found: dict[str, tuple[Verdict, ...]] = {}
     for law in candidates:

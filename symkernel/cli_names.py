@@ -9,7 +9,7 @@ import pkgutil
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
-from symkernel.errors import InvalidArgument
+from symkernel.errors import InvalidArgument, did_you_mean
 
 if TYPE_CHECKING:
     from symkernel.formula import Law
@@ -59,5 +59,6 @@ def find(name: str) -> Found:
         return Found(module=importlib.import_module(f"symkernel.derivations.{name}"))
     raise InvalidArgument(
         f"Argument 'NAME' must be a law ({', '.join(laws)}), a derivation "
-        f"({', '.join(derivation_names()) or 'none'}) or a file FILE.toml, not {name!r}."
+        f"({', '.join(derivation_names()) or 'none'}) or a file FILE.toml, not {name!r}"
+        f"{did_you_mean(name, (*laws, *derivation_names()))}"
     )

@@ -29,8 +29,8 @@ class CompiledLaw:
     rewritings : tuple of Rewriting
         The rules that led from the derived formula to it, with operation counts.
     caveat : str
-        Which violations of its assumptions were accepted; empty where all hold. Trajectories
-        carry it among their conventions.
+        Which violations of its assumptions were accepted, and why it is worth nothing here if
+        it is; empty where all is well. Trajectories carry it.
     """
 
     law: Law
@@ -119,9 +119,7 @@ class CompiledLaw:
             )
         accuracy = () if rtol is None else (rtol,)
         found = self.law.trajectory(self.problem, times, *accuracy, **given)
-        if self.caveat:
-            return replace(found, conventions=(*found.conventions, self.caveat))
-        return found
+        return replace(found, caveat=self.caveat)
 
     def weights(self, times: Any, rtol: float = 1e-10) -> Mapping[str, np.ndarray]:
         r"""Return the weights at flow times, also where no closed form gives them.
@@ -146,8 +144,8 @@ class CompiledLaw:
         return MappingProxyType(self.law.weights(self.problem, times, rtol))
 
     def __repr__(self) -> str:
-        rank = "an approximation; " if self.caveat else ""
-        return f"CompiledLaw({self.law.name!r}; {rank}call it with flow times)"
+        caveat = f"{self.caveat}; " if self.caveat else ""
+        return f"CompiledLaw({self.law.name!r}; {caveat}call it with flow times)"
 
     @cached_property
     def _routine(self) -> Any:

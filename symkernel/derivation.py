@@ -313,7 +313,8 @@ class Derivation:
         return markdown(self)
 
     def __repr__(self) -> str:
-        return f"Derivation({self.law.name!r}, {self.rank}, {self.status})"
+        warnings = "".join(f"; {warning}" for warning in self.assumptions.warnings)
+        return f"Derivation({self.law.name!r}, {self.rank}, {self.status}{warnings})"
 
     @property
     def status(self) -> str:
@@ -333,6 +334,10 @@ class Derivation:
                 f"state at its start"
             )
         lines += [f"  {f.symbol} = {f.expression}" for f in self.formulas]
+        from symkernel.report.glossary import glossary
+
+        words = [f"    {symbol}: {text}" for symbol, text in glossary(self, self.formulas)]
+        lines += ["  where", *words] if words else []
         return "\n".join([*lines, f"  {self.status}"])
 
 

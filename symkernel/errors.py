@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -182,6 +183,23 @@ def as_count(value: object, name: str, least: int = 1) -> int:
             f"Argument '{name}' must be an integer of at least {least}, not {value!r}."
         )
     return int(value)
+
+
+def did_you_mean(name: object, among: Iterable[str]) -> str:
+    """Return the end of a message that refuses a name: a question if one is nearly the same."""
+    close = difflib.get_close_matches(name, list(among), 1) if isinstance(name, str) else []
+    return f"; did you mean '{close[0]}'?" if close else "."
+
+
+def as_choice(value: object, name: str, among: Iterable[str]) -> str:
+    """Return one of several words."""
+    words = list(among)
+    if not isinstance(value, str) or value not in words:
+        raise InvalidArgument(
+            f"Argument '{name}' must be one of {', '.join(words)}, not {value!r}"
+            f"{did_you_mean(value, words)}"
+        )
+    return value
 
 
 def as_names(value: object, name: str, count: int, what: str = "samples") -> tuple[str, ...]:

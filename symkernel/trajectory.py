@@ -75,6 +75,9 @@ class Trajectory:
         Names of samples, inputs and outputs.
     path_record : PathRecord or None
         What was attributed in the run, for `attribution` to read.
+    caveat : str
+        Which assumptions of the law are violated, and why it is worth nothing here if it is; empty
+        where all is well.
 
     Raises
     ------
@@ -91,6 +94,7 @@ class Trajectory:
     conventions: tuple[str, ...] = ()
     modes_are: str = "mode"
     path_record: Any = None
+    caveat: str = ""
 
     def __post_init__(self) -> None:
         for name in ("labels", "fields", "nodes"):
@@ -104,7 +108,8 @@ class Trajectory:
     def __repr__(self) -> str:
         span = f"{self.times[0]:g} to {self.times[-1]:g}" if len(self.times) else "none"
         held = ", ".join(self.available)
-        return f"Trajectory({self.origin}; {len(self.times)} times, {span}; {held})"
+        caveat = f"; {self.caveat}" if self.caveat else ""
+        return f"Trajectory({self.origin}; {len(self.times)} times, {span}; {held}{caveat})"
 
     def _compute(self, key: tuple[str, str], source: Mapping[str, Field]) -> Any:
         kept: dict[tuple[str, str], Any] = self._kept  # type: ignore[attr-defined]

@@ -57,6 +57,7 @@ def test_of_laws_before_the_chosen_one_what_fails_is_shown_and_all_of_the_chosen
     assert [v for v in d.assumptions if v.law == "gram_diagonal"] == [
         v for v in shown if v.law == "gram_diagonal"
     ]
+    assert shown[0].law == "gram_diagonal"
     assert len(d.assumptions) > len(shown)  # what holds of the laws before is kept, not shown
 
 
@@ -189,10 +190,7 @@ def test_what_holds_stays_exact_whatever_is_accepted():
     assert not d.caveat
     assert "approximation" not in str(d) + d.latex() + d._repr_html_()
     assert "approximation" not in repr(d.compile())
-    assert (
-        d.compile()(TIMES).conventions
-        == sk.derive(NET, TASK, start(0.0)).compile()(TIMES).conventions
-    )
+    assert d.compile()(TIMES).caveat == ""
 
 
 def test_an_approximation_says_so_everywhere():
@@ -207,7 +205,8 @@ def test_an_approximation_says_so_everywhere():
     for text in (repr(d), repr(d.compile()), d.latex(fragment=True), str(d)):
         assert "approximation" in text
     assert "violated by" in d.latex(fragment=True)
-    assert any("an approximation" in line for line in d.compile()(TIMES).conventions)
+    assert "an approximation" in d.compile()(TIMES).caveat
+    assert "an approximation" in repr(d.compile()(TIMES))
     data = record(d)
     assert data["law"]["rank"] == "approximation"
     assert data["approximation"] == d.caveat

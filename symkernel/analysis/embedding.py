@@ -48,6 +48,13 @@ class Embedding:
     gap: np.ndarray
     labels: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        _, patterns, dimensions = self.points.shape
+        return (
+            f"Embedding({len(self.times)} times, {patterns} patterns in {dimensions} dimensions; "
+            f"{self.explained.min():.2g} or more explained)"
+        )
+
 
 def multidimensional_scaling(source: Any, dimensions: int = 2) -> Embedding:
     r"""Embed the patterns at every time, each time turned to agree with the one before.

@@ -16,6 +16,7 @@ from symkernel.errors import (
     as_names,
     as_real_array,
     as_times,
+    did_you_mean,
     refuse_large,
 )
 from symkernel.trajectory import Trajectory, nearest
@@ -194,6 +195,11 @@ class Representation:
                     f"each of the {self.n_samples} samples."
                 )
             return held
+        if isinstance(groups, str):
+            raise InvalidArgument(
+                f"Argument '{name}' must be 'tasks', 'samples' or a label for each sample, not "
+                f"{groups!r}{did_you_mean(groups, ('tasks', 'samples'))}"
+            )
         return as_names(groups, name, self.n_samples)
 
     def centred_activity(self, k: int) -> np.ndarray | None:

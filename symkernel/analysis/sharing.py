@@ -36,6 +36,11 @@ class Sharing:
     neither: np.ndarray
     pairs: tuple[int, int, int]
 
+    def __repr__(self) -> str:
+        last = f"index {self.index[-1]:.3g}, same_input {self.same_input[-1]:.3g}"
+        last += f", same_output {self.same_output[-1]:.3g}, neither {self.neither[-1]:.3g}"
+        return f"Sharing({len(self.times)} times; at the last {last})"
+
 
 def sharing_index(
     source: Any,

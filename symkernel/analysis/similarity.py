@@ -16,7 +16,7 @@ from symkernel.analysis.representation import (
     as_representation,
     as_symmetric,
 )
-from symkernel.errors import InvalidArgument, OutsideValidity, as_names, refuse_large
+from symkernel.errors import InvalidArgument, OutsideValidity, as_choice, as_names, refuse_large
 from symkernel.trajectory import nearest
 
 MEASURES = ("cosine", "correlation", "euclidean")
@@ -44,6 +44,10 @@ class Similarity:
 
     def __post_init__(self) -> None:
         self.values.setflags(write=False)
+
+    def __repr__(self) -> str:
+        span = f"{len(self.times)} times, {len(self.labels)} patterns"
+        return f"Similarity({self.measure}; {span})"
 
     @classmethod
     def from_distances(
@@ -153,10 +157,7 @@ def similarity(
     >>> cosines = sk.analysis.similarity(patterns, "cosine").values[0]
     >>> assert cosines[0, 1] == 0 and np.isclose(cosines[0, 2], np.sqrt(0.5))
     """
-    if not isinstance(measure, str) or measure not in MEASURES:
-        raise InvalidArgument(
-            f"Argument 'measure' must be one of {', '.join(MEASURES)}, not {measure!r}."
-        )
+    as_choice(measure, "measure", MEASURES)
     patterns = as_representation(source)
     if groups is not None:
         patterns = patterns.averaged(groups)

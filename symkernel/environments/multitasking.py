@@ -22,6 +22,7 @@ from symkernel.errors import (
     as_count,
     as_positive,
     as_seed,
+    did_you_mean,
     refuse_large,
 )
 from symkernel.problem.activation import activation as find_activation
@@ -56,6 +57,9 @@ class Prompts:
     X: np.ndarray
     Y: np.ndarray
     stimuli: np.ndarray
+
+    def __repr__(self) -> str:
+        return f"Prompts({len(self.X)} prompts of {len(self.sets)} sets of tasks)"
 
     @cached_property
     def set_of(self) -> np.ndarray:
@@ -223,6 +227,10 @@ class Multitasking:
         return Prompts(self, chosen, X, Y, np.tile(stimuli, (len(chosen), 1)))
 
     def _checked(self, one: Sequence[int]) -> tuple[int, ...]:
+        if isinstance(one, (str, bytes)) or not isinstance(one, (Sequence, np.ndarray)):
+            raise InvalidArgument(
+                f"Argument 'sets' must hold sets of tasks, as [[0, 4], [1]], not {one!r}."
+            )
         numbers = tuple(as_count(k, "sets", 0) for k in one)
         bad = [k for k in numbers if k >= len(self.tasks)]
         if not numbers or bad:
@@ -268,7 +276,8 @@ class Multitasking:
         """
         if name not in CURRICULA:
             raise InvalidArgument(
-                f"Argument 'name' must be one of {'; '.join(CURRICULA)}, not {name!r}."
+                f"Argument 'name' must be one of {'; '.join(CURRICULA)}, not {name!r}"
+                f"{did_you_mean(name, CURRICULA)}"
             )
         rate = as_positive(learning_rate, "learning_rate")
         steps = {

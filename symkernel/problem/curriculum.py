@@ -113,8 +113,10 @@ class Curriculum:
             return value
         if isinstance(value, Task):
             return cls((Phase(value),))
+        held = isinstance(getattr(value, "task", None), Task)
+        hint = "; give its 'task'" if held else ""
         raise InvalidArgument(
-            f"Argument 'curriculum' must be a Task or a Curriculum, not {value!r}."
+            f"Argument 'curriculum' must be a Task or a Curriculum, not {value!r}{hint}."
         )
 
     @property

@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import sympy as sp
 
-from symkernel.errors import InvalidArgument, ShapeMismatch
+from symkernel.errors import InvalidArgument, ShapeMismatch, did_you_mean
 from symkernel.problem.activation import Activation
 from symkernel.problem.activation import activation as find_activation
 from symkernel.problem.nodes import (
@@ -220,7 +220,8 @@ class Network:
             return self.nodes[name]
         except (KeyError, TypeError):
             raise InvalidArgument(
-                f"The network has no node {name!r}; its nodes are {', '.join(self.nodes)}."
+                f"The network has no node {name!r}, its nodes are {', '.join(self.nodes)}"
+                f"{did_you_mean(name, self.nodes)}"
             ) from None
 
     @classmethod

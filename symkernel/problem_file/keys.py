@@ -10,7 +10,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-from symkernel.errors import InvalidArgument
+from symkernel.errors import InvalidArgument, did_you_mean
 
 
 class Kind(NamedTuple):
@@ -98,8 +98,7 @@ class Keys:
         """Return the value of a key that is one of several words."""
         value, words = self.take(key, TEXT, default), list(among)
         if value not in words:
-            close = difflib.get_close_matches(value, words, 1, _ALIKE)
-            hint = f"; did you mean {close[0]!r}?" if close else ""
+            hint = did_you_mean(value, words).rstrip(".")
             self.fail(key, f"must be one of {', '.join(words)}, not {shown(value)}{hint}")
         return value
 

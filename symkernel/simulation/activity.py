@@ -57,6 +57,8 @@ def activity(
     """
     if not isinstance(net, Network):
         raise InvalidArgument(f"Argument 'net' must be a Network, not {net!r}.")
+    if isinstance(weights, Mapping):
+        _refuse_times(net, weights)
     given = weights if isinstance(weights, Weights) else from_arrays(net, weights)
     inputs = as_real_array(X, "X", 2)
     if inputs.shape[1] != net.inputs:
@@ -78,3 +80,15 @@ def activity(
             )
     place = net.node(node)
     return np.array(Pass(net, given.arrays, inputs, found).values[place])
+
+
+def _refuse_times(net: Network, weights: Mapping[str, object]) -> None:
+    """Refuse the weights of a whole trajectory, which have an axis of times before their own."""
+    for p in net.parameters:
+        found = np.shape(weights[p.name]) if p.name in weights else ()  # type: ignore[arg-type]
+        if len(found) == len(p.shape) + 1:
+            raise ShapeMismatch(
+                f"Argument 'weights' must hold one array of shape {p.shape} for '{p.name}', not "
+                f"{found}: these are the weights at {found[0]} times; choose one, as "
+                f"{{name: w[-1] for name, w in run.weights.items()}}."
+            )

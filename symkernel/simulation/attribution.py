@@ -83,7 +83,15 @@ class Attribution:
         samples, units = self.initial.shape
         return (
             f"Attribution({self.node} by {self.by}: {len(self.times)} times, {samples} samples, "
-            f"{units} units, {len(self.labels)} groups)"
+            f"{units} units, {self._groups})"
+        )
+
+    @property
+    def _groups(self) -> str:
+        if len(self.labels) > 1:
+            return f"{len(self.labels)} groups"
+        return (
+            f"1 group, {self.labels[0]!r}, which does all: give samples labels in sk.Task"
         )
 
     @property

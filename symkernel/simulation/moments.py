@@ -13,7 +13,7 @@ is then a value already, which saves its product and that of its gradient.
 
 from __future__ import annotations
 
-from symkernel.errors import InvalidArgument
+from symkernel.errors import InvalidArgument, as_choice
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Apply, Bias, Gate
 from symkernel.problem.task import Task
@@ -45,10 +45,7 @@ def choose_moments(net: Network, tasks: list[Task], on: str, batches: bool) -> b
     batches : bool
         Whether mini-batches are drawn, which need samples.
     """
-    if on not in ("auto", "samples", "moments"):
-        raise InvalidArgument(
-            f"Argument 'on' must be one of 'auto', 'samples' and 'moments', not {on!r}."
-        )
+    as_choice(on, "on", ("auto", "samples", "moments"))
     reason = why_not(net)
     if reason is None and batches:
         reason = "mini-batches are drawn from samples"

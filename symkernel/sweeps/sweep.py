@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
-from symkernel.errors import InvalidArgument, SymkernelError, as_count, as_seed
+from symkernel.errors import InvalidArgument, SymkernelError, as_choice, as_count, as_seed
 from symkernel.sweeps.folder import Folder, Outcome
 from symkernel.sweeps.results import Sweep, checked_dims
 
@@ -189,10 +189,8 @@ def _identity(cell: object, names: tuple[str, ...], seed: int) -> dict[str, Any]
 
 def _backend(backend: object, scheduler: object) -> str:
     """Return the backend, refusing unknown ones and what is not installed."""
-    if backend is not None and backend not in _BACKENDS:
-        raise InvalidArgument(
-            f"Argument 'backend' must be one of {', '.join(_BACKENDS)}, not {backend!r}."
-        )
+    if backend is not None:
+        as_choice(backend, "backend", _BACKENDS)
     if importlib.util.find_spec("joblib") is None:
         raise ImportError("sweep() needs the package joblib; pip install 'symkernel[sweep]'.")
     found = backend or ("dask" if scheduler else "threading" if _bears_threads() else "loky")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from hypothesis import strategies as st
 
-from symkernel.errors import InvalidArgument, ShapeMismatch, as_count, as_positive
+from symkernel.errors import InvalidArgument, ShapeMismatch, as_choice, as_count, as_positive
 from symkernel.problem import weights as make
 from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.modes import common_basis
@@ -307,10 +307,8 @@ def problems(law: str, most: int = 3) -> st.SearchStrategy[Problem]:
         return aligned_problems(most)
     if law == "gram_diagonal":
         return gram_diagonal_problems(most)
-    found = {one.name: one for one in LAWS}.get(law)
-    if found is None:
-        names = ", ".join(one.name for one in LAWS)
-        raise InvalidArgument(f"Argument 'law' must be one of {names}, not {law!r}.")
+    named = {one.name: one for one in LAWS}
+    found = named[as_choice(law, "law", named)]
     return st.integers(0, 2**32 - 1).map(lambda seed: found.draw(np.random.default_rng(seed)))
 
 

@@ -29,7 +29,7 @@ from functools import cached_property
 
 import numpy as np
 
-from symkernel.errors import InvalidArgument
+from symkernel.errors import InvalidArgument, as_choice
 from symkernel.theory.frozen_lanczos import Unsettled, follow, largest_singular_value
 from symkernel.theory.frozen_rounding import EPS, Followed, reached, rounding
 from symkernel.theory.frozen_system import LinearSystem, norm
@@ -85,8 +85,7 @@ def solver(system: LinearSystem, once: bool = False, method: str | None = None) 
     size, other = sorted((system.unknowns, system.layout.count))
     taken = {"factor": _COPIES * 8 * size * other, "kernel": _COPIES * 8 * size**2}
     if method is not None:
-        if method not in METHODS:
-            raise InvalidArgument(f"Argument 'method' must be one of {METHODS}, not {method!r}.")
+        as_choice(method, "method", METHODS)
         if method in taken and taken[method] > _MOST_BYTES[method]:
             raise InvalidArgument(
                 f"Argument 'method' must fit into {_MOST_BYTES[method] / 2**30:.3g} GiB, but "

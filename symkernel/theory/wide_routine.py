@@ -57,6 +57,10 @@ class WideRoutine:
     values: Mapping[sp.Symbol, Any]
     tolerance: float = 1e-10
 
+    def __repr__(self) -> str:
+        names = ", ".join(str(kernel.symbol) for kernel in self.kernels)
+        return f"WideRoutine({names} of {self.limit!r}; call it with samples X, X2)"
+
     def __post_init__(self) -> None:
         as_values(self.values, (), "kernel")
         as_positive(self.tolerance, "tolerance")

@@ -135,7 +135,7 @@ def test_bad_gram_matrices(gram, message):
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        ("abcd", "sequence of labels"),
+        ("abcd", "label.*, not 'abcd'"),
         (["a"], "each of the 4 samples, not 1"),
         ([0.5] * 4, "text or integers"),
         ([None] * 4, "text or integers"),

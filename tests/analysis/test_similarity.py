@@ -148,6 +148,26 @@ def test_bad_measures(measure):
         similarity(np.eye(2), measure)
 
 
+def test_misspelt_names_are_guessed():
+    with pytest.raises(InvalidArgument, match=r"did you mean 'cosine'\?"):
+        similarity(np.eye(2), "cosin")
+    with pytest.raises(InvalidArgument, match=r"not 'task'; did you mean 'tasks'\?"):
+        similarity(np.eye(2), groups="task")
+    with pytest.raises(InvalidArgument, match=r"not 'xyz'\."):
+        similarity(np.eye(2), "xyz")
+
+
+def test_results_are_printed_in_a_line():
+    found = similarity(np.random.default_rng(4).normal(size=(3, 20, 3)))
+    assert repr(found) == "Similarity(cosine; 3 times, 20 patterns)"
+    points = sk.analysis.multidimensional_scaling(found)
+    assert repr(points).startswith("Embedding(3 times, 20 patterns in 2 dimensions; ")
+    groups = [0, 0, 1, 1]
+    sharing = sk.analysis.sharing_index(np.eye(4), inputs=groups, outputs=[0, 1, 0, 1])
+    assert "at the last index" in repr(sharing)
+    assert "\n" not in repr(sharing)
+
+
 def test_given_distances():
     given_ = Similarity.from_distances([[0.0, 3.0], [3.0, 0.0]], labels=["a", "b"])
     assert given_.labels == ("a", "b")

@@ -122,6 +122,10 @@ def test_small_weights_trained_on_single_tasks_share_and_cannot_do_two_at_once()
         (lambda: ENV.prompts([(0, 3)]), "response group; these do: 0 to 0, 1 to 0"),
         (lambda: ENV.prompts([(0, 1)]), "stimulus group; these do: 0 to 0, 0 to 1"),
         (lambda: ENV.curriculum("both", 1.0), "must be one of single; concurrent"),
+        (lambda: ENV.curriculum("singel", 1.0), "did you mean 'single'"),
+        (lambda: ENV.prompts([0, 4]), r"as \[\[0, 4\], \[1\]\], not 0"),
+        (lambda: ENV.prompts(["04"]), "must hold sets of tasks"),
+        (lambda: sk.Curriculum.of(ENV.single), "give its 'task'"),
         (lambda: ENV.curriculum("single", 0.0), "learning_rate"),
         (lambda: ENV.curriculum("single", 1.0, single=0), "single"),
         (lambda: ENV.weights(sk.Network.two_layer(18, 3, 9), 1.0), "parameter 'W1'"),
@@ -155,6 +159,9 @@ def test_activity_refuses_what_does_not_fit():
         sk.activity(None, w0, ENV.single.X)
     with pytest.raises(InvalidArgument, match="finite"):
         sk.activity(net, w0, np.full((2, 18), np.nan))
+    through_time = {name: w[None] for name, w in w0.arrays.items()}
+    with pytest.raises(ShapeMismatch, match="the weights at 1 times; choose one"):
+        sk.activity(net, through_time, ENV.single.X)
     with pytest.raises(ShapeMismatch, match="parameters"):
         sk.activity(net, {"W_s": np.zeros((4, 9))}, ENV.single.X)
 

@@ -204,7 +204,7 @@ def test_a_network_has_one_input_and_names_of_its_own_nodes() -> None:
         ),
         (
             lambda: Network.build(out).node("hidden"),
-            "no node 'hidden'; its nodes are input, output",
+            "no node 'hidden', its nodes are input, output",
         ),
         (lambda: Network.build(out).node([1]), "has no node"),
     ):

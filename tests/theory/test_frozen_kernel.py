@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 import symkernel as sk
 from symkernel import testing
+from symkernel.check_report import CheckReport, Rung
 from symkernel.codegen import matrix_routine
 from symkernel.errors import InvalidArgument, NoClosedForm, OutsideValidity, ShapeMismatch
 from symkernel.ladder_asymptotic import linearised_error
@@ -309,12 +310,16 @@ def test_where_the_kernel_would_move_as_much_as_itself_it_says_so_and_still_answ
     assert d.assumptions[-1].distance > 1
     assert "WORTHLESS HERE: the kernel would move by" in str(d)
     found = d.compile()(TIMES)
-    assert any("WORTHLESS HERE" in line for line in found.conventions)
+    for text in (repr(d), repr(d.compile()), found.caveat, repr(found)):
+        assert "WORTHLESS HERE" in text
+    report = CheckReport("the law", (Rung(1, "one", True, "figure"),), d)
+    assert "WORTHLESS HERE" in str(report).splitlines()[1]
+    assert "WORTHLESS HERE" in report._repr_html_()
     assert found.kernel_movement[-1] > 1
     wide = sk.Network.mlp([3, 2048, 2], "tanh", parameterisation="ntk")
     easy = sk.derive(wide, TASK, sk.weights.gaussian(wide, seed=1))
     assert "WORTHLESS" not in str(easy)
-    assert not any("WORTHLESS" in line for line in easy.compile()(TIMES).conventions)
+    assert not easy.compile()(TIMES).caveat
 
 
 # ---- refusals

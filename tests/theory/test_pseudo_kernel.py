@@ -290,7 +290,7 @@ def gated():
 def test_refuses_what_is_not_a_network_or_node():
     with pytest.raises(InvalidArgument, match="Argument 'net' must be a Network, not int"):
         sk.pseudo_kernel(3)
-    with pytest.raises(InvalidArgument, match="no node 'hiden'; its nodes are hidden1, hidden"):
+    with pytest.raises(InvalidArgument, match="no node 'hiden', its nodes are hidden1, hidden"):
         sk.pseudo_kernel(sk.Network.two_layer(2, 3, 1), of="hiden")
     with pytest.raises(InvalidArgument, match="no node 'readout'"):
         sk.ntk(sk.Network.two_layer(2, 3, 1), by="readout")
