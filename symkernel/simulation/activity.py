@@ -85,10 +85,10 @@ def activity(
 def _refuse_times(net: Network, weights: Mapping[str, object]) -> None:
     """Refuse the weights of a whole trajectory, which have an axis of times before their own."""
     for p in net.parameters:
-        found = np.shape(weights[p.name]) if p.name in weights else ()  # type: ignore[arg-type]
-        if len(found) == len(p.shape) + 1:
+        given = weights.get(p.name)
+        if isinstance(given, np.ndarray) and given.ndim == len(p.shape) + 1:
             raise ShapeMismatch(
                 f"Argument 'weights' must hold one array of shape {p.shape} for '{p.name}', not "
-                f"{found}: these are the weights at {found[0]} times; choose one, as "
+                f"{given.shape}: these are the weights at {len(given)} times; choose one, as "
                 f"{{name: w[-1] for name, w in run.weights.items()}}."
             )

@@ -90,9 +90,7 @@ class Attribution:
     def _groups(self) -> str:
         if len(self.labels) > 1:
             return f"{len(self.labels)} groups"
-        return (
-            f"1 group, {self.labels[0]!r}, which does all: give samples labels in sk.Task"
-        )
+        return f"1 group, {self.labels[0]!r}, which does all: give samples labels in sk.Task"
 
     @property
     def movement(self) -> np.ndarray:
