@@ -154,6 +154,18 @@ class Multitasking:
     >>> env = sk.environments.Multitasking(groups=3, features=3)
     >>> assert env.prompts(env.task_sets(1)).X.shape == (243, 18)
     >>> assert [len(env.task_sets(K)) for K in (1, 2, 3)] == [9, 18, 6]
+
+    What is right at the end of each phase, by the weights that were reached there:
+
+    >>> net = env.network(hidden=30)
+    >>> course = env.curriculum("single, concurrent", 20, single=200, concurrent=100)
+    >>> ends = [4000.0, 6000.0]
+    >>> run = sk.simulate(net, course, env.weights(net, scale=2, seed=1000), 20, record=ends)
+    >>> for row in range(2):
+    ...     reached = {name: w[row] for name, w in run.weights.items()}
+    ...     both = sk.activity(net, reached, env.concurrent.X)
+    ...     right = env.concurrent.accuracy(both, congruent=False)
+    >>> assert right > 0.9
     """
 
     groups: int
