@@ -64,11 +64,6 @@ def test_the_ladder_is_climbed(name):
     assert {rung.number for rung in report.rungs if rung.passed} == set(range(1, 7))
 
 
-@pytest.fixture(params=NAMES, scope="module")
-def page(request):
-    return import_module(f"symkernel.derivations.{request.param}").figure()
-
-
 def covered(ax) -> list[str]:
     """Return the labels of lines that run through the legend."""
     legend, found = ax.get_legend(), []
@@ -83,8 +78,16 @@ def covered(ax) -> list[str]:
     return found
 
 
-def test_nothing_in_a_figure_is_cut_off_or_covered(page):
+# One test, so that a parallel run draws each figure once.
+@pytest.mark.parametrize("name", NAMES)
+def test_figure_has_data_and_nothing_is_cut_off_or_covered(name):
+    page = import_module(f"symkernel.derivations.{name}").figure()
     FigureCanvasAgg(page).draw()
+    assert_inside(page)
+    assert_data(page)
+
+
+def assert_inside(page):
     for ax in page.get_axes():
         for text in (ax.title, ax.xaxis.label, ax.yaxis.label):
             box = text.get_window_extent()
@@ -93,7 +96,7 @@ def test_nothing_in_a_figure_is_cut_off_or_covered(page):
         assert not covered(ax), ax.get_title()
 
 
-def test_figure_has_data(page):
+def assert_data(page):
     axes = [ax for ax in page.get_axes() if ax.get_label() != "<colorbar>"]
     assert axes
     for ax in axes:
