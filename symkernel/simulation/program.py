@@ -58,10 +58,13 @@ _BATCHES = """
 """
 
 # A share's gradient goes to row `row`, that of its further blocks to the row after it. The types
-# are named, or it is compiled a second time for the parallel loop. Sums are loops throughout: numba
-# compiles the words of its errors into every assignment to a slice, which takes seconds.
+# are named, or it is compiled a second time for the parallel loop; being named it is kept, or every
+# process compiles it again. Sums are loops throughout: numba compiles the words of its errors into
+# every assignment to a slice, which takes seconds.
 _SHARE = """
-@njit("void(f8[::1], f8[:, ::1], f8[::1], {inputs}, f8[::1], i8[::1], i8, i8)", {options})
+@njit(
+    "void(f8[::1], f8[:, ::1], f8[::1], {inputs}, f8[::1], i8[::1], i8, i8)", cache=True, {options}
+)
 def one_share(theta, grads, work, inputs, data, sizes, share, row):
     {unpacked}
     begin = share * blocks // shares
