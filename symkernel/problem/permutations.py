@@ -196,10 +196,13 @@ class Symmetries:
         return commute and orders == self.order == joint.order
 
     def name(self, point: int) -> str:
-        """Return the name of an input or output: its label, x0 or y0."""
-        side, k = ("inputs", point) if point < self.inputs else ("outputs", point - self.inputs)
+        """Return the name of an input or output: its label, or x0 and y0."""
+        first = self.inputs
+        side, letter, k = (
+            ("inputs", "x", point) if point < first else ("outputs", "y", point - first)
+        )
         labels = self.samples.tasks[0].labels.get(side)
-        return f"{side[0].replace('i', 'x').replace('o', 'y')}{k}" if labels is None else labels[k]
+        return f"{letter}{k}" if labels is None else labels[k]
 
     def _listed(self) -> str:
         sets = ["{" + " ".join(map(self.name, one)) + "}" for one in self.orbits]

@@ -39,7 +39,9 @@ class Quotient:
     symmetries : Symmetries
         The group by which is divided.
     small : SmallNetwork
-        How `network` is made.
+        How `network` is made, and what it reads of the inputs.
+    tied : TiedNetwork
+        Which entries of which parameter are tied.
     curriculum : Curriculum
         The smaller tasks: one sample of each orbit, with the weight of all.
     """
@@ -81,16 +83,12 @@ class Quotient:
         """
         arrays = self._arrays(weights)
         found = {name: tie.reduced(arrays[name]) for name, tie in self.tied.ties.items()}
-        for p in self.original.parameters:
-            rest = (
-                0.0
-                if p.trained
-                else float(np.abs(self.tied.ties[p.name].rest(arrays[p.name])).max())
-            )
-            if rest > _ROUNDING * float(np.abs(arrays[p.name]).max()):
+        for name in (p.name for p in self.original.parameters if not p.trained):
+            rest = float(np.abs(self.tied.ties[name].rest(arrays[name])).max())
+            if rest > _ROUNDING * float(np.abs(arrays[name]).max()):
                 raise InvalidArgument(
-                    f"Parameter '{p.name}' is not trained and differs, by {rest:.3g} from its "
-                    f"mean, between units that the symmetry maps to each other, so that it is no "
+                    f"Parameter '{name}' is not trained and differs, by {rest:.3g} from its mean, "
+                    f"between units that the symmetry maps to each other, so that it is no "
                     f"symmetry of the network; make it the same for them."
                 )
         return from_arrays(self.network, {**found, **self.small.constants})

@@ -163,8 +163,8 @@ def simulate_quotient(
     >>> net, prompts = env.network(hidden=20), env.single
     >>> w0 = env.weights(net, scale=0.01, seed=1)
     >>> quotient = sk.quotient(net, prompts.task, fixing="W_s")
-    >>> run = sk.simulate_quotient(quotient, w0, learning_rate=20.0, steps=100)
-    >>> true = sk.simulate(net, prompts.task, w0, learning_rate=20.0, steps=100)
+    >>> run = sk.simulate_quotient(quotient, w0, learning_rate=20.0, steps=30)
+    >>> true = sk.simulate(net, prompts.task, w0, learning_rate=20.0, steps=30)
     >>> last = {name: w[-1] for name, w in true.weights.items()}
     >>> def off(order):
     ...     found = run.weights_at(-1, order).arrays

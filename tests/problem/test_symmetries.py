@@ -109,6 +109,15 @@ def test_every_phase_counts_and_so_do_weights_of_samples_and_slices():
     assert sk.symmetries(sliced, sk.Task(np.eye(3), np.eye(3))).order == 2
 
 
+def test_inputs_and_outputs_are_called_by_their_labels():
+    labels = {"inputs": ["robin", "oak", "salmon"], "outputs": ["fly", "grow", "swim"]}
+    task = sk.Task(np.eye(3), np.eye(3), labels)
+    found = sk.symmetries(sk.Network.two_layer(3, 2, 3), task)
+    assert "{robin oak salmon}, {fly grow swim}" in repr(found)
+    task = sk.Task(np.eye(3), np.eye(3))
+    assert "{x0 x1 x2}, {y0 y1 y2}" in repr(sk.symmetries(sk.Network.two_layer(3, 2, 3), task))
+
+
 def test_named_permutations_generate_a_subgroup():
     turn = [[1, 2, 0], [1, 2, 0]]
     task = sk.Task(np.eye(3), np.eye(3))

@@ -164,6 +164,48 @@ def test_plateaus_and_escape_rate_of_linear_outputs(G, M):
     assert abs(rate - 1) < 0.05
 
 
+def gating(G, M, output, rate):
+    """Growth at the second plateau: contrasts of stimulus groups, of response groups, of units."""
+    env = sk.environments.Multitasking(G, M)
+    net = env.network(output_activation=output)
+    theory = sk.small_weights(env, output_activation=output)
+    r1 = float(theory.escape_rate.plain.subs(B, BIAS))
+    shift = {"sigmoid": -2.0, "linear": 0.0}[output]
+    w0 = env.weights(net, scale=0.001, seed=1000, output_bias=shift)
+    run = sk.simulate(net, env.single.task, w0, rate, record=np.linspace(0, 22 / r1, 400))
+    first, second = (float(f.plain) for f in theory.plateaus)
+    pace = -np.gradient(np.log(run.loss), run.times)
+    half = int(np.argmax(run.loss < (first + second) / 2))
+    rest = half + int(np.argmin(pace[half:]))
+    weights = run.weights["W_t"].reshape(len(run.times), -1, G, G)
+    by_read = weights.mean(3) - weights.mean((2, 3))[..., None]
+    by_written = weights - weights.mean(3, keepdims=True)
+
+    def growth(part):
+        logs = np.log(np.sqrt((part**2).sum(-1)))
+        return np.gradient(logs, run.times, axis=0)[rest]
+
+    readout = run.weights["W_2"][rest].reshape(G, M, -1).mean(0)
+    size = np.linalg.norm(readout - readout.mean(0), axis=0)
+    whole = [growth(part.reshape(len(part), -1)) for part in (by_read, by_written)]
+    return theory, *whole, growth(by_read), size
+
+
+def test_response_groups_are_not_told_apart_where_the_output_saturates():
+    theory, read, written, units, size = gating(2, 3, "sigmoid", 10.0)
+    assert read > 10 * written
+    formula = theory.gating_rate.plain.subs({B: BIAS})
+    rates = np.array([float(formula.subs(sp.Symbol("w_r", positive=True), w)) for w in size])
+    large = size > np.median(size)
+    # An approximation: averages of products are taken as products of averages.
+    assert 0.8 < np.median(units[large] / rates[large]) < 1.4
+
+
+def test_response_groups_are_told_apart_where_the_output_is_linear():
+    _, read, written, _, _ = gating(2, 3, "linear", 1.0)
+    assert written > 0.5 * read
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("G", "M"), [(2, 4), (4, 3)])
 def test_tasks_at_once_are_right_by_coincidence(G, M):
