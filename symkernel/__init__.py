@@ -48,6 +48,7 @@ _ROOMS = {
     "nodes": "symkernel.nodes",
     "pathways": "symkernel.pathways",
     "environments": "symkernel.environments",
+    "studies": "symkernel.studies",
 }
 
 __all__ = [*sorted(_FACE), *sorted(_ROOMS)]

@@ -1,4 +1,4 @@
-"""The command line: ``symkernel list | derive NAME | check NAME | simulate NAME | demo``.
+"""The command line: ``symkernel list | derive | check | simulate | study | demo``.
 
 NAME is a law, a published derivation or a TOML file with a problem.
 
@@ -18,6 +18,7 @@ import numpy as np
 
 from symkernel import __version__
 from symkernel.cli_names import LAW_PREFIX, Found, derivation_names, find, title_of
+from symkernel.cli_study import add_study
 from symkernel.errors import InvalidArgument, NoClosedForm, SymkernelError
 from symkernel.tables import as_text
 
@@ -101,6 +102,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser("demo", help="the main job on real images of digits")
     demo.add_argument("--out", metavar="DIR", type=Path, default=Path("out"), help="folder (out)")
     demo.set_defaults(run=_demo)
+    add_study(commands)
     return parser
 
 

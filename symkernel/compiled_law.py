@@ -44,7 +44,7 @@ class CompiledLaw:
         rtol: float | None = None,
         *,
         learning_rate: float | None = None,
-        refreshes: int | None = None,
+        refreshes: Any = None,
     ) -> Trajectory:
         """Return the trajectory at flow times (increasing, not negative).
 
@@ -58,9 +58,10 @@ class CompiledLaw:
         learning_rate : float, optional
             Of laws that know gradient descent too: its trajectory with this learning rate, phases
             and times rounded to whole steps, in place of the flow.
-        refreshes : int, optional
+        refreshes : int or array_like, optional
             Of the law that refreshes its kernel: how often in each phase, a multiple of 4, in place
-            of as often as `rtol` needs.
+            of as often as `rtol` needs; or where, as increasing shares of each phase between 0 and
+            1 that part it into a multiple of 4 pieces.
         """
         return self._found(times, rtol, learning_rate=learning_rate, refreshes=refreshes)
 
@@ -72,7 +73,7 @@ class CompiledLaw:
         *,
         gates: Mapping[str, Any] | None = None,
         learning_rate: float | None = None,
-        refreshes: int | None = None,
+        refreshes: Any = None,
     ) -> Trajectory:
         """Return the trajectory looked at on inputs of your own, in place of the training samples.
 

@@ -34,7 +34,7 @@ from symkernel.simulation.attribution_memory import refuse_memory
 from symkernel.simulation.attribution_request import Request, as_request
 from symkernel.simulation.attribution_run import Probe
 from symkernel.simulation.batches import held_out
-from symkernel.simulation.engine import Stage
+from symkernel.simulation.engine import Engine, Stage
 from symkernel.simulation.layout import Layout, aligned
 from symkernel.simulation.moments import choose_moments
 from symkernel.simulation.reading import Reading
@@ -71,6 +71,13 @@ class Setup:
     on_moments: bool
     batch_size: int | None
     request: Request | None = None
+
+    def comes_again(self, phase: int) -> bool:
+        """Whether a later phase has the same samples and gates, so that its program may be kept."""
+        phases = self.problems[0].curriculum.phases
+        task = phases[phase].task
+        plain = task.teacher is None and not self.gates[phase]
+        return plain and any(one.task is task for one in phases[phase + 1 :])
 
     def stage(self, phase: int) -> Stage:
         """Return what is descended in a phase."""
@@ -339,14 +346,19 @@ def train(setup: Setup, stream: np.random.Generator, progress: bool) -> tuple[Tr
         step = 0
         if setup.request is not None:
             probe = Probe(setup.problems[0].network, setup.request, schedule, thetas[0])
+        engines: dict[int, Engine] = {}
         for phase, end in enumerate(schedule.ends):
-            run = Run(setup.stage(phase), thetas, step, setup.batch_size, stream, probe)
+            stage = setup.stage(phase)
+            known = engines.pop(id(stage.task), None)
+            run = Run(stage, thetas, step, setup.batch_size, stream, probe, known)
             for k in np.flatnonzero(schedule.phases == phase):
                 losses[:, k] = run.go_to(int(schedule.steps[k]), bar)
                 records[:, k] = thetas
                 if probe is not None:
                     probe.keep(probe.records, int(k))
             run.go_to(end, bar)
+            if setup.comes_again(phase):
+                engines[id(stage.task)] = run.engine
             # The next phase needs the room.
             del run
             step = end

@@ -45,6 +45,8 @@ class Run:
         For the order of mini-batches, or for fresh samples.
     probe : Probe, optional
         Samples whose movements are attributed; for one member.
+    engine : Engine, optional
+        One of an earlier phase on the same task, with the same weights; made if not given.
     """
 
     def __init__(
@@ -55,9 +57,10 @@ class Run:
         batch_size: int | None,
         stream: np.random.Generator,
         probe: Probe | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.stage, self.thetas, self.step = stage, thetas, step
-        self.engine = Engine(stage, thetas)
+        self.engine = engine or Engine(stage, thetas)
         self.stride = 1 if probe is None else probe.request.stride
         self.batches: Batches | GroupedDescent | None = None
         source = None if batch_size is None else batches_of(stage, batch_size, stream)

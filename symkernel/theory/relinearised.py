@@ -16,6 +16,7 @@ weights.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -23,7 +24,13 @@ import numpy as np
 import sympy as sp
 
 from symkernel import notation
-from symkernel.errors import InvalidArgument, as_count, as_positive, refuse_large
+from symkernel.errors import (
+    InvalidArgument,
+    as_count,
+    as_positive,
+    as_real_array,
+    refuse_large,
+)
 from symkernel.formula import (
     Asymptotics,
     Derived,
@@ -148,7 +155,7 @@ class RelinearisedWords(FrozenWords):
 def _numbers(problem: Problem, seen: Trajectory, k: int) -> tuple[dict[Any, Any], ...]:
     """Return values of all symbols at one time, those of its piece."""
     # The formulas hold in pieces of any length; few leave room around a time for its rates.
-    path = _solved(problem, seen.times, RTOL, 4, Inputs.of(problem, None, None)).path
+    path = _solved(problem, seen.times, RTOL, Plan(4), Inputs.of(problem, None, None)).path
     piece = next(piece for piece in path.pieces if k in piece.rows)
     here = piece.path(problem, path.clock.times, path.inputs)
     row = int(np.flatnonzero(piece.rows == k)[0])
@@ -172,6 +179,40 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
 
 
 @dataclass(frozen=True, eq=False)
+class Plan:
+    """How often each phase is refreshed, and where.
+
+    Attributes
+    ----------
+    pieces : int
+        Of each phase.
+    shares : ndarray, shape (pieces + 1,), or None
+        Where they begin and end, as shares of the phase; at equal movement if not given.
+    """
+
+    pieces: int
+    shares: np.ndarray | None = None
+
+    def ways(self, problem: Problem, clock: Clock) -> Sequence[Way | Asked]:
+        """Return the way through every phase that is reached."""
+        if self.shares is None:
+            return ways_through(problem, clock)
+        phases = clock.phases(problem.curriculum)
+        return [Asked(self.shares * max(float(local.max()), 0.0)) for _, local in phases]
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """Refreshes of a phase at times that were asked for, its start and end included."""
+
+    times: np.ndarray
+
+    def refreshes(self, pieces: int) -> np.ndarray:
+        """Return every so manieth of them."""
+        return self.times[:: (len(self.times) - 1) // pieces]
+
+
+@dataclass(frozen=True, eq=False)
 class _Solution:
     """A path, what its coarser ones say of its error, and its refreshes in each phase."""
 
@@ -181,10 +222,10 @@ class _Solution:
 
 
 def _solved(
-    problem: Problem, times: Any, rtol: float, refreshes: int | None, inputs: Inputs
+    problem: Problem, times: Any, rtol: float, plan: Plan | None, inputs: Inputs
 ) -> _Solution:
     clock = Clock.of(problem.curriculum, times, None)
-    ways = ways_through(problem, clock)
+    ways = ways_through(problem, clock) if plan is None else plan.ways(problem, clock)
     whole = _with_quarters(problem, clock, ways)
     refuse_large(
         (_KEPT, len(whole.times), Displacements.of(problem.network).count),
@@ -196,13 +237,13 @@ def _solved(
         found = through_pieces(problem, whole, cuts)
         return RelinearisedPath(problem, whole, found, inputs, len(clock.times))
 
-    if refreshes is None:
+    if plan is None:
         return _Solution(*settled(run, rtol))
-    paths = [run(refreshes), run(refreshes // 2), run(refreshes // 4)]
-    return _Solution(paths[0], compared(*paths), refreshes)
+    paths = [run(plan.pieces // part) for part in (1, 2, 4)]
+    return _Solution(paths[0], compared(*paths), plan.pieces)
 
 
-def _with_quarters(problem: Problem, clock: Clock, ways: list[Way]) -> Clock:
+def _with_quarters(problem: Problem, clock: Clock, ways: Sequence[Way | Asked]) -> Clock:
     """Return the clock with the quarters of the movement in each phase as records behind it.
 
     The estimate is taken there too: records where all is over would not see how it came about.
@@ -233,8 +274,9 @@ def trajectory(
     rtol : float, optional
         Largest estimated error, 1e-2 by default: of outputs relative to the largest one, of inner
         nodes and weights relative to how far they move.
-    refreshes : int, optional
-        Pieces of each phase, a multiple of 4, in place of as many as `rtol` needs.
+    refreshes : int or array_like, optional
+        Pieces of each phase, a multiple of 4, in place of as many as `rtol` needs; or where to
+        part each phase into so many, as increasing shares of it between 0 and 1.
     at, gates : optional
         Inputs at which activities are looked at, and their gates.
     """
@@ -244,11 +286,12 @@ def trajectory(
             "often the kernel is refreshed."
         )
     wanted = RTOL if rtol is None else as_positive(rtol, "rtol")
-    count = None if refreshes is None else _as_refreshes(refreshes)
-    found = _solved(problem, times, wanted, count, Inputs.of(problem, at, gates))
+    plan = None if refreshes is None else _as_refreshes(refreshes)
+    found = _solved(problem, times, wanted, plan, Inputs.of(problem, at, gates))
     path, comparison = found.path, found.comparison
+    spacing = "at equal predicted movement" if plan is None or plan.shares is None else "as asked"
     note = (
-        f"kernel refreshed {found.refreshes} times in each phase, at equal predicted movement; "
+        f"kernel refreshed {found.refreshes} times in each phase, {spacing}; "
         f"estimated error {comparison.words()}, from a half and a quarter of the refreshes"
     )
     if not comparison.halves(0.0):
@@ -257,12 +300,23 @@ def trajectory(
     return path.trajectory(estimate, found.refreshes, (note,))
 
 
-def _as_refreshes(value: Any) -> int:
-    count = as_count(value, "refreshes", 4)
+def _as_refreshes(value: Any) -> Plan:
+    if np.ndim(value) == 0:
+        return Plan(_as_pieces(as_count(value, "refreshes", 4)))
+    shares = np.concatenate([[0.0], as_real_array(value, "refreshes", 1), [1.0]])
+    if (np.diff(shares) <= 0).any():
+        raise InvalidArgument(
+            f"Argument 'refreshes' must be a number, or increasing shares of each phase between 0 "
+            f"and 1, not {value!r}."
+        )
+    return Plan(_as_pieces(len(shares) - 1), shares)
+
+
+def _as_pieces(count: int) -> int:
     if count % 4:
         raise InvalidArgument(
-            f"Argument 'refreshes' must be a multiple of 4, not {count}: the error is estimated "
-            f"from a half and a quarter of them."
+            f"Argument 'refreshes' must part each phase into a multiple of 4 pieces, not {count}: "
+            f"the error is estimated from a half and a quarter of them."
         )
     return count
 

@@ -89,11 +89,14 @@ class Stretch:
         flat = self.flats(np.array([span]))[0]
         return self.system.layout.moved(self.system.tangent.weights, flat)
 
-    def movement(self, one: float, other: float) -> float:
-        """Return how far the kernel moves between two times."""
-        known = self.system.tangent
-        start = TangentPass(known.net, self.weights(one), known.X, known.gates)
-        return movement(start, self.weights(other), _SEEN)
+    def movements(self, times: list[float]) -> list[float]:
+        """Return how far the kernel moves from each time to the next, all of one solution."""
+        known, layout = self.system.tangent, self.system.layout
+        reached = [layout.moved(known.weights, flat) for flat in self.flats(np.array(times))]
+        return [
+            movement(TangentPass(known.net, one, known.X, known.gates), other, _SEEN)
+            for one, other in pairwise(reached)
+        ]
 
     def course(self, longest: float) -> tuple[np.ndarray, np.ndarray]:
         """Return times, and how far the kernel has moved by each, until it has by 0.1.
@@ -102,7 +105,7 @@ class Stretch:
         moves most is parted until none holds much.
         """
         times = [0.0, *np.geomspace(_SHORTEST * longest, longest, _GRID)]
-        gaps = [self.movement(one, two) for one, two in pairwise(times)]
+        gaps = self.movements(times)
         for _ in range(_HALVINGS):
             moved = np.cumsum(gaps)
             inside = int(np.searchsorted(moved, _LOOK)) + 1
@@ -111,7 +114,7 @@ class Stretch:
                 break
             one, two = times[widest : widest + 2]
             middle = float(np.sqrt(one * two)) if one else two / 10
-            gaps[widest : widest + 1] = [self.movement(one, middle), self.movement(middle, two)]
+            gaps[widest : widest + 1] = self.movements([one, middle, two])
             times.insert(widest + 1, middle)
         moved = np.cumsum([0.0, *gaps])
         kept = max(2, int(np.searchsorted(moved, _LOOK, side="right")))

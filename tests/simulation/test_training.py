@@ -113,6 +113,20 @@ def test_members_and_phases():
         np.testing.assert_allclose(sim.weights["W2"][-1], weights["W2"], rtol=1e-11, atol=1e-12)
 
 
+def test_tasks_that_come_again_are_trained_as_if_they_were_new():
+    net, _, task, w0 = posed(one_hidden())
+    second = Task(task.X, -task.Y, sample_weights=SHARES[::-1])
+    course = [Phase(task, 2 * RATE), Phase(second, RATE), Phase(task, RATE), Phase(second, RATE)]
+    sim = simulate(net, Curriculum(course), w0, RATE, loss=LOSS)
+    # Copies of a task are other tasks, whose program is made anew.
+    fresh = [Phase(Task(p.task.X, p.task.Y, sample_weights=p.task.sample_weights), p.duration)
+             for p in course]  # fmt: skip
+    anew = simulate(net, Curriculum(fresh), w0, RATE, loss=LOSS)
+    np.testing.assert_array_equal(sim.loss, anew.loss)
+    for name in sim.weights:
+        np.testing.assert_array_equal(sim.weights[name], anew.weights[name])
+
+
 def test_batches_carry_the_weights_of_their_samples():
     net, arrays, task, w0 = posed(one_hidden())
     sim = simulate(net, task, w0, RATE, steps=6, loss=LOSS, batch_size=2, seed=3)

@@ -419,6 +419,43 @@ def test_refreshes_that_cannot_be_halved_twice_are_refused(value):
         compiled()(TIMES, refreshes=value)
 
 
+def test_refreshes_may_be_placed_as_shares_of_each_phase():
+    way = look_along(problem(), 0, W0.arrays, float(TIMES[-1]))
+    shares = way.refreshes(8)[1:-1] / TIMES[-1]
+    asked, alike = compiled()(TIMES, refreshes=shares), compiled()(TIMES, refreshes=8)
+    np.testing.assert_allclose(asked.outputs, alike.outputs, rtol=1e-10)
+    np.testing.assert_allclose(asked.error_estimate, alike.error_estimate, rtol=1e-6)
+    assert asked.refreshes == 8
+    assert "refreshed 8 times in each phase, as asked" in asked.conventions[-1]
+    # Through two phases, each refreshed at the same shares of it.
+    course = sk.Curriculum([sk.Phase(TASK, 4.0), sk.Phase(sk.Task(X, -Y))])
+    even = np.linspace(0, 1, 9)[1:-1]
+    both = trajectory(problem(course), [4.0, 8.0], refreshes=even)
+    first = trajectory(problem(), [4.0], refreshes=even)
+    moved = sk.weights.from_arrays(NET, {n: w[-1] for n, w in first.weights.items()})
+    second = Problem(NET, sk.Curriculum.of(sk.Task(X, -Y)), moved)
+    after = trajectory(second, [4.0], refreshes=even)
+    np.testing.assert_allclose(both.outputs[1], after.outputs[0], rtol=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [
+        ([0.2, 0.1, 0.5], "increasing shares of each phase"),
+        ([0.0, 0.1, 0.5], "increasing shares of each phase"),
+        ([0.1, 0.5, 1.0], "increasing shares of each phase"),
+        ([0.1, 0.5], "multiple of 4 pieces, not 3"),
+        ([0.1, np.nan, 0.5], "finite"),
+        ([], "not be empty"),
+        ([[0.1, 0.2, 0.3]], "1-dimensional"),
+        (["a", "b", "c"], "real numbers"),
+    ],
+)
+def test_shares_that_are_none_are_refused(value, words):
+    with pytest.raises(InvalidArgument, match=words):
+        compiled()(TIMES, refreshes=value)
+
+
 def test_few_refreshes_say_that_the_estimate_is_rough():
     end = [0.0, 1000.0]
     assert "rough" in trajectory(late(16), end, refreshes=4).conventions[-1]

@@ -1,0 +1,68 @@
+"""The folder of a study: the folders of its sweeps, and what it writes."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from symkernel.errors import InvalidArgument, SymkernelError
+from symkernel.report.files import save
+from symkernel.studies.setting import Setting
+
+_MANIFEST, _FORMAT = "symkernel_study.json", 1
+
+
+@contextmanager
+def kept_in(folder: str | Path | None, setting: Setting) -> Iterator[Path]:
+    """Yield a study's folder, or a temporary one."""
+    if folder is not None:
+        yield claimed(folder, setting)
+        return
+    with tempfile.TemporaryDirectory(prefix="symkernel_") as name:
+        yield Path(name)
+
+
+def claimed(folder: object, setting: Setting) -> Path:
+    """Return a study's folder, made if there is none.
+
+    Raises
+    ------
+    InvalidArgument
+        If it holds anything else, or a study of another setting; it is left as it is.
+    """
+    if not isinstance(folder, (str, Path)) or not str(folder):
+        raise InvalidArgument(f"Argument 'folder' must be a folder's name, not {folder!r}.")
+    root = Path(folder)
+    manifest = root / _MANIFEST
+    wanted = {"symkernel_study": "multitask", "format": _FORMAT, **asdict(setting)}
+    if root.exists() and not root.is_dir():
+        raise InvalidArgument(f"Argument 'folder' must not be the file {str(root)!r}.")
+    if manifest.exists():
+        try:
+            found = json.loads(manifest.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            found = None
+        known = found if isinstance(found, dict) else {}
+        gaps = [name for name, value in wanted.items() if known.get(name) != value]
+        if gaps:
+            shown = ", ".join(f"{name} {known.get(name)!r}, not {wanted[name]!r}" for name in gaps)
+            raise InvalidArgument(
+                f"Argument 'folder' must be new, empty or of the same study; {str(root)!r} holds "
+                f"one of another setting ({shown}). Nothing in it was touched; name another folder."
+            )
+        return root
+    if root.is_dir() and any(root.iterdir()):
+        raise InvalidArgument(
+            f"Argument 'folder' must be new, empty or of the same study; {str(root)!r} holds other "
+            f"files. Nothing in it was touched; name another folder."
+        )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        save(json.dumps(wanted, indent=2) + "\n", manifest)
+    except OSError as error:
+        raise SymkernelError(f"The folder {str(root)!r} cannot be made: {error}.") from error
+    return root

@@ -1,0 +1,188 @@
+"""The study's files: tables, record, figures, and all numbers with their labels."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from symkernel import __version__
+from symkernel.errors import InvalidArgument
+from symkernel.report.figures import save_figure
+from symkernel.report.files import save, write_atomically
+from symkernel.report.record import save_record
+from symkernel.studies.comparison import Comparison, contribution_means
+from symkernel.studies.measures import mean_and_deviation
+from symkernel.studies.tables import cells_of, measures_of
+
+if TYPE_CHECKING:
+    from symkernel.studies.study import MultitaskStudy
+
+_NAME = "multitask"
+_TIME = ("kept",)
+_AXES = ("scale", "curriculum", "seed")
+# The cells' own axes, behind those of the grid.
+_OWN = {
+    **dict.fromkeys(("S", "r_in", "r_out", "r_diff", "loss", "move", "step"), _TIME),
+    **dict.fromkeys(("acc", "acc_congruent", "acc_incongruent"), (*_TIME, "at_once")),
+    "patterns": (*_TIME, "task", "unit"),
+    "similarity": (*_TIME, "task", "other_task"),
+    "activity": ("prompt", "unit"),
+}
+# What is long and follows from the rest.
+_LEFT_OUT = ("similarities",)
+
+
+def save_study(study: MultitaskStudy, folder: str | Path) -> list[Path]:
+    """Write everything into a folder, made if there is none; return the files."""
+    if not isinstance(folder, (str, Path)) or not str(folder):
+        raise InvalidArgument(f"Argument 'folder' must be a folder's name, not {folder!r}.")
+    root = Path(folder)
+    if root.exists() and not root.is_dir():
+        raise InvalidArgument(f"Argument 'folder' must not be the file {str(root)!r}.")
+    root.mkdir(parents=True, exist_ok=True)
+    written = [
+        save(f"{study}\n", root / f"{_NAME}.txt"),
+        save(study.latex(), root / f"{_NAME}.tex"),
+        save_record(record(study), root / f"{_NAME}.json"),
+        _save_numbers(study, root),
+    ]
+    written += [
+        save_figure(figure, root / f"{name}.{kind}")
+        for name, figure in study.figures().items()
+        for kind in ("png", "pdf")
+    ]
+    return written
+
+
+def record(study: MultitaskStudy) -> dict[str, Any]:
+    """Return what JSON can hold: setting, tables, bands, theories, failures."""
+    names = dict.fromkeys(measure for _, measure, _ in measures_of(study))
+    many = range(1, study.setting.groups + 1)
+    table = []
+    for scale, curriculum in cells_of(study):
+        line: dict[str, Any] = {"scale": scale, "curriculum": curriculum}
+        for name in [*names, "acc_congruent"]:
+            wanted: list[tuple[str, int | None]] = [(name, None)]
+            if name.startswith("acc"):
+                wanted = [(f"{name}_{K}", K) for K in many]
+            for label, K in wanted:
+                mean, deviation = mean_and_deviation(study.values(name, scale, curriculum, K))
+                line[label] = {"mean": _finite(mean), "deviation": _finite(deviation)}
+        table.append(line)
+    return {
+        "symkernel": __version__,
+        "study": _NAME,
+        "setting": asdict(study.setting),
+        "seeds": list(study.axis("seed")),
+        "table": table,
+        "bands": [
+            {"what": b.what, "value": _finite(b.value), "low": _finite(b.low),
+             "high": _finite(b.high), "holds": b.holds} for b in study.bands
+        ],
+        "contributions": {
+            f"{scale:g}": {name: _finite(value) for name, value in means.items()}
+            for scale, means in contribution_means(study).items()
+        },
+        "theories": [_compared(one) for one in study.comparisons],
+        "failures": [
+            {"parameters": dict(one.parameters), "error": one.error} for one in study.failures
+        ],
+    }  # fmt: skip
+
+
+def _compared(one: Comparison) -> dict[str, Any]:
+    arrays = ("similarities", "S", "true_S", "acc", "true_acc", "valid")
+    found = {name: _listed(getattr(one, name)) for name in arrays}
+    words = {name: getattr(one, name) for name in ("name", "title", "scale", "curriculum")}
+    return {**words, **found, "statement": one.statement}
+
+
+def _listed(values: np.ndarray) -> list[Any]:
+    return [_listed(v) if np.ndim(v) else _finite(float(v)) for v in values]
+
+
+def _finite(value: float) -> float | None:
+    return value if np.isfinite(value) else None
+
+
+def labelled(study: MultitaskStudy) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return arrays with the names of their axes, and the values along these axes."""
+    env = study.setting.environment
+    tasks = [env.name(k) for k in range(len(env.tasks))]
+    coords: dict[str, Any] = {name: list(study.axis(name)) for name in _AXES}
+    coords |= {"at_once": list(range(1, env.groups + 1)), "task": tasks, "other_task": tasks}
+    data = {name: ((*_AXES, *_OWN[name]), study.array(name)) for name in study.runs.values}
+    few = _put(data, coords, study, "contributions", "contribution_", _AXES)
+    if "contribution_matrix" in data:
+        data["contribution_matrix"] = ((*few, "task", "trained_on"), data["contribution_matrix"][1])
+    if study.predictions is not None:
+        theirs = _put(data, coords, study, "predictions", "foreseen_", ("predictor", *_AXES))
+        for name, own in (("acc", ("at_once",)), ("similarity", ("task", "other_task"))):
+            for label in [k for k in data if k.startswith(f"foreseen_{name}")]:
+                if data[label][1].ndim == len(theirs) + len(own):
+                    data[label] = ((*theirs, *own), data[label][1])
+        agreements = [one.similarities for one in study.comparisons]
+        if agreements:
+            shape = [len(study.axis(n, "predictions")) for n in ("scale", "curriculum")]
+            names, seeds = (study.axis(n, "predictions") for n in ("predictor", "seed"))
+            whole = np.array(agreements).reshape(*shape, len(names), len(seeds))
+            data["foreseen_agreement"] = (theirs, np.moveaxis(whole, 2, 0))
+    return data, coords
+
+
+def _put(
+    data: dict[str, Any],
+    coords: dict[str, Any],
+    study: MultitaskStudy,
+    of: str,
+    prefix: str,
+    axes: tuple[str, ...],
+) -> tuple[str, ...]:
+    """Add the values of a sweep over fewer cells, under names of their own; return its axes."""
+    own = tuple(name if name in ("predictor", "scale") else f"{prefix}{name}" for name in axes)
+    for name, label in zip(axes, own, strict=True):
+        coords[label] = list(study.axis(name, of))
+    for name in getattr(study, of).values:
+        if name not in _LEFT_OUT:
+            array = study.array(name, of)
+            rest = tuple(f"{prefix}{name}_{k}" for k in range(array.ndim - len(own)))
+            data[f"{prefix}{name}"] = ((*own, *rest), array)
+    return own
+
+
+def dataset(study: MultitaskStudy) -> Any:
+    """Return everything as an ``xarray.Dataset``."""
+    try:
+        import xarray
+    except ImportError as error:
+        raise ImportError(
+            "to_xarray() needs the package xarray; install it with 'pip install xarray'."
+        ) from error
+    data, coords = labelled(study)
+    used = {axis for axes, _ in data.values() for axis in axes}
+    # netCDF has no truth values among its attributes.
+    about = {**asdict(study.setting), "direct": int(study.setting.direct)}
+    kept = {name: values for name, values in coords.items() if name in used}
+    return xarray.Dataset(data, coords=kept, attrs={"symkernel": __version__, **about})
+
+
+def _save_numbers(study: MultitaskStudy, root: Path) -> Path:
+    """Write everything as netCDF, or as NPZ where xarray is not installed."""
+    if importlib.util.find_spec("xarray") is not None:
+        content = bytes(dataset(study).to_netcdf(engine="scipy", format="NETCDF3_64BIT"))
+        return write_atomically(root / f"{_NAME}.nc", lambda file: file.write(content))
+    data, coords = labelled(study)
+    arrays: Mapping[str, Any] = {
+        **{name: array for name, (_, array) in data.items()},
+        **{f"axes_of_{name}": np.array(axes) for name, (axes, _) in data.items()},
+        **{f"along_{name}": np.array(values) for name, values in coords.items()},
+    }
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, **arrays)
+    return write_atomically(root / f"{_NAME}.npz", lambda file: file.write(buffer.getbuffer()))

@@ -1,0 +1,342 @@
+r"""Shared or separated task representations, and what they do to concurrent multitasking.
+
+From the scale of the initial weights and the curriculum to representations and performance,
+theories beside the simulation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from symkernel.environments.multitasking import CURRICULA, Multitasking
+from symkernel.errors import InvalidArgument, SymkernelError, as_count, as_positive, as_seed
+from symkernel.problem.network import ActivationLike
+from symkernel.studies import cells
+from symkernel.studies.bands import Band, bands, has_bands
+from symkernel.studies.comparison import Comparison, compared
+from symkernel.studies.folder import kept_in
+from symkernel.studies.predictors import PREDICTORS, predictor_of
+from symkernel.studies.setting import Setting, as_text
+from symkernel.sweeps.results import Sweep
+from symkernel.sweeps.sweep import sweep
+
+SCALES = (0.1, 0.3, 1.0, 2.0)
+# Fixed before the first run; all are reported.
+SEEDS = tuple(range(1000, 1008))
+# Theories take longer than the simulation: without more being asked for, so many seeds of one
+# curriculum.
+_FEW_SEEDS, _FEW = 2, "single"
+_KINDS = ("few", "all", "none")
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class MultitaskStudy:
+    """What was trained, what was measured, and what the theories say of it.
+
+    Attributes
+    ----------
+    setting : Setting
+        What all cells have in common.
+    runs : Sweep
+        Trainings over (scale, curriculum, seed), see `cells.trained`.
+    contributions : Sweep
+        Whose training moved the representation of whom, see `cells.attributed`.
+    predictions : Sweep or None
+        What theories foresee over (predictor, scale, curriculum, seed), see `cells.foreseen`.
+    """
+
+    setting: Setting
+    runs: Sweep
+    contributions: Sweep
+    predictions: Sweep | None
+
+    def __repr__(self) -> str:
+        axes = ", ".join(f"{len(self.axis(name))} {name}" for name in ("scale", "curriculum"))
+        return f"MultitaskStudy({axes}, {len(self.axis('seed'))} seeds)"
+
+    def __str__(self) -> str:
+        from symkernel.studies.tables import summary
+
+        return summary(self)
+
+    def axis(self, name: str, of: str = "runs") -> tuple[Any, ...]:
+        """Return the values along an axis of the grid of `runs` or `predictions`."""
+        return tuple(getattr(self, of).grid[name])
+
+    def array(self, name: str, of: str = "runs") -> np.ndarray:
+        """Return a value over the grid without the axes that all cells share.
+
+        Its axes are (scale, curriculum, seed), before them the predictor in `predictions`, after
+        them those of the value.
+        """
+        found: Sweep = getattr(self, of)
+        whole = found[name]
+        kept = [len(v) for axis, v in found.grid.items() if axis not in asdict(self.setting)]
+        return whole.reshape(*kept, *whole.shape[len(found.grid) :])
+
+    def values(self, measure: str, scale: float, curriculum: str, K: int | None = None) -> Any:
+        """Return a measure at the end of training, over seeds.
+
+        Parameters
+        ----------
+        measure : str
+            "S", "r_in", "r_out", "r_diff", "loss", "move", "acc", "acc_congruent" or
+            "acc_incongruent".
+        scale : float
+        curriculum : str
+            One of those of the study, or "init": the initial weights.
+        K : int, optional
+            Of accuracies: the number of tasks at once.
+
+        Returns
+        -------
+        ndarray, shape (n_seeds,)
+            nan where the cell failed.
+        """
+        last = 0 if curriculum == "init" else -1
+        name = self.axis("curriculum")[0] if curriculum == "init" else curriculum
+        place = self._place("scale", scale), self._place("curriculum", name)
+        found = self.array(measure)[place][:, last]
+        if not measure.startswith("acc"):
+            return found
+        if K is None or as_count(K, "K") > self.setting.groups:
+            raise InvalidArgument(
+                f"Argument 'K' must be the number of tasks at once, from 1 to "
+                f"{self.setting.groups}, for {measure!r}, not {K!r}."
+            )
+        return found[:, K - 1]
+
+    def _place(self, axis: str, value: object) -> int:
+        known = self.axis(axis)
+        if value not in known:
+            raise InvalidArgument(
+                f"Argument '{axis}' must be one of {', '.join(map(str, known))}, not {value!r}."
+            )
+        return known.index(value)
+
+    @cached_property
+    def bands(self) -> tuple[Band, ...]:
+        """The bands that the published setting must reproduce, with what was found; held or not.
+
+        None for other settings.
+        """
+        if not has_bands(self.setting):
+            return ()
+
+        def mean(curriculum: str, scale: float, measure: str, K: int | None = None) -> float:
+            return float(self.values(measure, scale, curriculum, K).mean())
+
+        return tuple(bands(mean, self.axis("scale"), self.axis("curriculum")))
+
+    @cached_property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Theories beside the simulation, in every cell of scale and curriculum."""
+        return tuple(compared(self))
+
+    @property
+    def failures(self) -> tuple[Any, ...]:
+        """Cells that failed, of all sweeps, each with its parameters and its error."""
+        sweeps = (self.runs, self.contributions, self.predictions)
+        return tuple(one for found in sweeps if found is not None for one in found.failures)
+
+    def table(self) -> str:
+        """Return means and standard deviations over seeds, a line for each cell, as text."""
+        from symkernel.studies.tables import table_of_runs
+
+        return table_of_runs(self)
+
+    def latex(self) -> str:
+        """Return the tables of trainings and theories in LaTeX, which needs no package."""
+        from symkernel.studies.tables import latex_tables
+
+        return latex_tables(self)
+
+    def figures(self) -> Mapping[str, Any]:
+        """Return the figures by name."""
+        from symkernel.studies.figures import figures
+
+        return figures(self)
+
+    def to_xarray(self) -> Any:
+        """Return everything that was measured as an ``xarray.Dataset`` with labelled axes."""
+        from symkernel.studies.store import dataset
+
+        return dataset(self)
+
+    def save(self, folder: str | Path) -> list[Path]:
+        """Write tables, record, figures and all numbers into a folder; return the files."""
+        from symkernel.studies.store import save_study
+
+        return save_study(self, folder)
+
+
+def multitask(
+    environment: Multitasking | None = None,
+    *,
+    scales: Sequence[float] = SCALES,
+    curricula: Sequence[str] = CURRICULA,
+    seeds: Sequence[int] = SEEDS,
+    activation: ActivationLike = "sigmoid",
+    output_activation: ActivationLike = "sigmoid",
+    hidden: int = 100,
+    direct: bool = True,
+    bias: float = -2.0,
+    output_bias: float = -2.0,
+    learning_rate: float = 20.0,
+    steps: tuple[int, int] = (1000, 600),
+    predictors: str | Sequence[str] = "few",
+    folder: str | Path | None = None,
+    n_jobs: int = -1,
+    scheduler: str | None = None,
+    progress: bool = False,
+) -> MultitaskStudy:
+    r"""Train over scales of the initial weights and curricula, measure, and ask the theories.
+
+    Parameters
+    ----------
+    environment : Multitasking, optional
+        That of 3 groups of 3 features by default.
+    scales : sequence of float
+        Of the initial weights.
+    curricula : sequence of str
+        Some of `symkernel.environments.multitasking.CURRICULA`.
+    seeds : sequence of int
+        Of the initial weights, the same for all scales and curricula.
+    activation, output_activation : str, sympy.Expr or Activation
+        Of the hidden layer and of the output.
+    hidden : int
+        Number of hidden units.
+    direct : bool
+        Whether there is a path from the task input to the output.
+    bias, output_bias : float
+        Constants, not trained.
+    learning_rate : float
+        20 suits sigmoid units with negative biases; others need 2 or less.
+    steps : (int, int)
+        On single tasks and on concurrent ones.
+    predictors : {"few", "all", "none"} or sequence of str
+        "few": every theory, on the single-task curriculum and the first two seeds. "all": on all
+        curricula and seeds. Names: these, as "few".
+    folder : str or Path, optional
+        Where finished cells are kept, so that a study that was stopped goes on; a temporary one
+        if not given.
+    n_jobs, scheduler, progress
+        As in `symkernel.sweep`.
+
+    Returns
+    -------
+    MultitaskStudy
+
+    Raises
+    ------
+    InvalidArgument
+        For arguments that cannot be used, and a folder that belongs to something else.
+    SymkernelError
+        If every training failed, or the scheduler cannot be reached.
+
+    Notes
+    -----
+    Read measures after convergence: small weights go through a stage at which the representations
+    of all tasks agree. Congruent prompts, of which all features to be copied are the same, are
+    answered right by any network that reads one of them: $M^{1-K}$ is the floor of accuracy.
+
+    References
+    ----------
+    R. Pyle, S. Musslick, J. D. Cohen, A. B. Patel, arXiv:2307.07575 (2023). The environment:
+    S. Musslick et al., CogSci (2017).
+
+    Examples
+    --------
+    >>> import symkernel as sk
+    >>> env = sk.environments.Multitasking(groups=2, features=2)
+    >>> found = sk.studies.multitask(
+    ...     env, scales=[0.1, 2.0], curricula=["single"], seeds=[1000], hidden=20,
+    ...     steps=(100, 50), predictors="none",
+    ... )
+    >>> assert found.values("acc", 2.0, "single", K=1).shape == (1,)
+    """
+    env = Multitasking(3, 3) if environment is None else environment
+    if not isinstance(env, Multitasking):
+        raise InvalidArgument(f"Argument 'environment' must be a Multitasking, not {env!r}.")
+    single, concurrent = _as_steps(steps)
+    setting = Setting(
+        env.groups, env.features, hidden, as_text(activation), as_text(output_activation), direct,
+        bias, output_bias, learning_rate, single, concurrent,
+    )  # fmt: skip
+    axes: dict[str, list[Any]] = {
+        "scale": [as_positive(scale, "scales") for scale in _as_list(scales, "scales")],
+        "curriculum": [_as_curriculum(name) for name in _as_list(curricula, "curricula")],
+        "seed": [as_seed(seed, "seeds") for seed in _as_list(seeds, "seeds")],
+    }
+    names, few = _asked(predictors), _few(axes)
+    options: dict[str, Any] = {"n_jobs": n_jobs, "scheduler": scheduler, "progress": progress}
+    with kept_in(folder, setting) as kept:
+
+        def swept(cell: Callable[..., Any], grid: Mapping[str, Any], name: str) -> Sweep:
+            return sweep(cell, {**setting.axes, **grid}, kept / name, **options)
+
+        runs = swept(cells.trained, axes, "trainings")
+        if not runs.values:
+            raise SymkernelError(f"Every training failed; the first: {runs.failures[0].error}")
+        moved = swept(cells.attributed, few, "contributions")
+        said = None
+        if names:
+            where = axes if isinstance(predictors, str) and predictors == "all" else few
+            said = swept(cells.foreseen, {"predictor": names, **where}, "predictions")
+    return MultitaskStudy(setting, runs, moved, said)
+
+
+def _as_list(value: object, name: str) -> list[Any]:
+    whole = isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
+    found = list(value) if whole else []  # type: ignore[call-overload]
+    if not found or len(set(map(repr, found))) < len(found):
+        raise InvalidArgument(
+            f"Argument '{name}' must be a list of one or more different values, not {value!r}."
+        )
+    return found
+
+
+def _as_steps(value: object) -> tuple[int, int]:
+    if not isinstance(value, (list, tuple)) or len(value) != 2:
+        raise InvalidArgument(
+            f"Argument 'steps' must be two numbers of steps, on single tasks and on concurrent "
+            f"ones, not {value!r}."
+        )
+    return as_count(value[0], "steps"), as_count(value[1], "steps")
+
+
+def _as_curriculum(name: object) -> str:
+    if name not in CURRICULA:
+        raise InvalidArgument(
+            f"Argument 'curricula' must hold some of {'; '.join(CURRICULA)}, not {name!r}."
+        )
+    return str(name)
+
+
+def _few(axes: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
+    """Return the cells that are looked at more closely."""
+    curricula = axes["curriculum"]
+    return {
+        **axes,
+        "curriculum": [_FEW] if _FEW in curricula else curricula[:1],
+        "seed": axes["seed"][:_FEW_SEEDS],
+    }
+
+
+def _asked(predictors: object) -> list[str]:
+    """Return the names of the theories that are asked."""
+    every = [one.name for one in PREDICTORS]
+    if not isinstance(predictors, str):
+        return [predictor_of(name).name for name in _as_list(predictors, "predictors")]
+    if predictors not in _KINDS:
+        raise InvalidArgument(
+            f"Argument 'predictors' must be one of {', '.join(_KINDS)}, or a list of some of "
+            f"{', '.join(every)}, not {predictors!r}."
+        )
+    return [] if predictors == "none" else every
