@@ -27,6 +27,7 @@ _FACE = {
     "ntk": "symkernel.theory.pseudo_kernel",
     "time_derivatives": "symkernel.theory.time_derivatives",
     "deep_mode": "symkernel.theory.deep_mode",
+    "lazy_multitasking": "symkernel.theory.lazy_multitasking",
     "memoryless_gram": "symkernel.theory.memoryless_map",
     "small_weights": "symkernel.theory.escape",
     "derive": "symkernel.derivation",

@@ -63,7 +63,8 @@ class CheckReport:
     @property
     def _notice(self) -> tuple[str, ...]:
         """Why the law that was checked is worth nothing for its problem, if so."""
-        return () if self.derivation is None else self.derivation.assumptions.warnings
+        tested = getattr(self.derivation, "assumptions", None)
+        return () if tested is None else tested.warnings
 
     def __str__(self) -> str:
         width = max((len(rung.title) for rung in self.rungs), default=0)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sympy as sp
+from sympy.core.function import AppliedUndef
 
 from symkernel import equations
 
@@ -44,7 +45,12 @@ class Formula:
         """The expression with all abbreviations written out: plain SymPy."""
         expression = self.expression
         for abbreviation, meaning in reversed(self.where):
-            expression = expression.subs(abbreviation, meaning)
+            if isinstance(abbreviation, AppliedUndef):
+                # A function that is explained by its formula.
+                meant = sp.Lambda(abbreviation.args, meaning)
+                expression = expression.replace(abbreviation.func, meant)
+            else:
+                expression = expression.subs(abbreviation, meaning)
         return expression
 
     def latex(self, names: Mapping[str, str] | None = None) -> str:

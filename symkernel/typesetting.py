@@ -180,6 +180,8 @@ class _Printer(LatexPrinter):
 def _parts(factors: list[sp.Expr]) -> tuple[bool, list[sp.Expr], list[sp.Expr]]:
     """Return the sign of a product, and what stands above and below its fraction line."""
     negative, above, below = False, [], []
+    # Beside 1 - y, which cannot be turned, x - 1 stays as it is: - (x - 1) (1 - y).
+    turned = any(_number_less(factor) for factor in factors)
     for factor in factors:
         if factor.is_Rational:
             negative ^= bool(factor < 0)
@@ -192,7 +194,7 @@ def _parts(factors: list[sp.Expr]) -> tuple[bool, list[sp.Expr], list[sp.Expr]]:
         if power.is_Integer and _mostly_negative(base):
             negative ^= bool(power % 2)
             base = -base
-        elif negative and power.is_odd and _less_a_number(base):
+        elif negative and power.is_odd and _less_a_number(base) and not turned:
             negative, base = False, -base
         if power.is_Rational and power.is_negative:
             below.append(base**-power)
@@ -211,6 +213,14 @@ def _mostly_negative(base: sp.Expr) -> bool:
         return False
     negative = sum(term.could_extract_minus_sign() for term in base.args)
     return 2 * negative > len(base.args)
+
+
+def _number_less(base: sp.Expr) -> bool:
+    """Whether a sum is of the form 1 - x."""
+    if not isinstance(base, sp.Add) or len(base.args) != 2:
+        return False
+    number, rest = base.args
+    return number.is_positive is True and number.is_number and rest.could_extract_minus_sign()
 
 
 def _less_a_number(base: sp.Expr) -> bool:

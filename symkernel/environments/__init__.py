@@ -8,5 +8,13 @@ from symkernel.environments.contexts import contexts
 from symkernel.environments.digits import digits
 from symkernel.environments.multitasking import Multitasking
 from symkernel.environments.semantic_hierarchy import Hierarchy, semantic_hierarchy
+from symkernel.environments.symbolic_multitasking import SymbolicMultitasking
 
-__all__ = ["Hierarchy", "Multitasking", "contexts", "digits", "semantic_hierarchy"]
+__all__ = [
+    "Hierarchy",
+    "Multitasking",
+    "SymbolicMultitasking",
+    "contexts",
+    "digits",
+    "semantic_hierarchy",
+]

@@ -15,7 +15,9 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import sympy as sp
 
+from symkernel.environments.symbolic_multitasking import SymbolicMultitasking
 from symkernel.errors import (
     InvalidArgument,
     ShapeMismatch,
@@ -132,9 +134,10 @@ class Multitasking:
 
     Parameters
     ----------
-    groups : int
-        G, at least 2.
-    features : int
+    groups : int or SymPy expression
+        G, at least 2. With a symbol in either place the result is a `SymbolicMultitasking`,
+        which has closed forms in place of arrays.
+    features : int or SymPy expression
         M, at least 2.
 
     Notes
@@ -171,9 +174,20 @@ class Multitasking:
     groups: int
     features: int
 
+    def __new__(cls, groups: Any = None, features: Any = None) -> Any:
+        """Return the environment, for symbols the one in closed form."""
+        if any(isinstance(size, sp.Expr) and size.free_symbols for size in (groups, features)):
+            return SymbolicMultitasking(groups, features)
+        return super().__new__(cls)
+
     def __post_init__(self) -> None:
         for name in ("groups", "features"):
             object.__setattr__(self, name, as_count(getattr(self, name), name, 2))
+
+    @property
+    def symbolic(self) -> SymbolicMultitasking:
+        """The same environment in closed forms, with the symbols that kernels are written in."""
+        return SymbolicMultitasking(sp.Integer(self.groups), sp.Integer(self.features))
 
     @property
     def tasks(self) -> tuple[tuple[int, int], ...]:

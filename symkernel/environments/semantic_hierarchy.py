@@ -18,7 +18,9 @@ from symkernel.environments.tree import LEVEL
 from symkernel.errors import InvalidArgument, MissingValues, as_values
 from symkernel.formula import Step
 from symkernel.notation import B, L
+from symkernel.problem.symmetry import whole
 from symkernel.problem.task import Task
+from symkernel.problem.tree_scheme import Tree
 
 # Twice as many items would need more than 5 GB for the arrays of a task.
 _MOST_ITEMS = 4096
@@ -129,8 +131,8 @@ class Hierarchy:
     whitened: bool = False
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "branching", _whole(self.branching, "branching", 2))
-        object.__setattr__(self, "depth", _whole(self.depth, "depth", 1))
+        object.__setattr__(self, "branching", whole(self.branching, "branching", 2))
+        object.__setattr__(self, "depth", whole(self.depth, "depth", 1))
         if not isinstance(self.whitened, bool):
             raise InvalidArgument(
                 f"Argument 'whitened' must be True or False, not {self.whitened!r}."
@@ -195,13 +197,7 @@ class Hierarchy:
         level : int or SymPy expression
             From 0 (root) to the depth; where it may be 0 or not, the result is `Piecewise`.
         """
-        level = self._checked(level)
-        siblings = self._write(explicit.multiplicity(), level)
-        if level.is_positive:
-            return siblings
-        if level.is_zero:
-            return sp.Integer(1)
-        return sp.Piecewise((1, sp.Eq(level, 0)), (siblings, True))
+        return Tree(self.branching, self.depth).multiplicity(self._checked(level))
 
     def ratio(self, level: int | sp.Expr = LEVEL) -> sp.Expr:
         r"""Return $s_\ell / s_{\ell+1}$: how much faster a level's drive is than the next one's.
@@ -296,7 +292,7 @@ class Hierarchy:
         return explicit.distinctions(int(self.branching), int(self.depth), int(position))
 
     def _checked(self, level: object) -> sp.Expr:
-        value = _whole(level, "level", 0)
+        value = whole(level, "level", 0)
         if (self.depth - value).is_negative:
             raise InvalidArgument(
                 f"Argument 'level' must be between 0 and the depth {self.depth}, not {level}."
@@ -324,16 +320,3 @@ class Hierarchy:
         X = np.eye(n) * (np.sqrt(n) if self.whitened else 1.0)
         labels = {"samples": items, "inputs": items, "outputs": features}
         return self._noted(Task(X, np.hstack(explicit.ancestry(b, deep)), labels))
-
-
-def _whole(value: object, name: str, least: int) -> sp.Expr:
-    """Return an integer from `least` on, or an expression that may stand for one."""
-    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
-        value = sp.Integer(int(value))
-    fits = isinstance(value, sp.Expr) and (value.is_Integer or value.free_symbols)
-    if not fits or value.is_integer is False or (value - least).is_negative:  # type: ignore
-        raise InvalidArgument(
-            f"Argument '{name}' must be an integer of at least {least}, or a SymPy symbol for one, "
-            f"not {value!r}."
-        )
-    return value

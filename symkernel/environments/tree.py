@@ -1,4 +1,7 @@
-r"""The balanced tree: its nodes as arrays, and the derivation of the spectrum of its features.
+r"""The balanced tree: its nodes as arrays, and the spectrum of its features from its scheme.
+
+How many features two items share depends on the depth of their lowest common ancestor alone, so
+the spectrum is that of `symkernel.problem.tree_scheme.Tree`.
 
 Levels count from 0 at the root to $L$ at the items; a node of level $k$ has $B^{L-k}$ items below.
 """
@@ -14,10 +17,12 @@ import sympy as sp
 from symkernel import notation
 from symkernel.formula import Evidence, Step
 from symkernel.notation import B, L
+from symkernel.problem.tree_scheme import Tree
 
 LEVEL = notation.register(
     sp.Symbol("l", integer=True, nonnegative=True), r"\ell", "level of the tree, 0 at its root"
 )
+_SCHEME = Tree(B, L)
 # Branching and depth of the trees on which the steps are checked entry by entry.
 _TREES = ((2, 1), (2, 3), (3, 2), (4, 2), (5, 1))
 
@@ -53,20 +58,15 @@ def distinctions(branching: int, depth: int, level: int) -> np.ndarray:
 
 @cache
 def eigenvalue() -> sp.Expr:
-    r"""Return the eigenvalue $\lambda_\ell$ of $Y Y^T$: the sum of $B^j$ over $j \le L - \ell$."""
-    # B = 1 + excess with excess > 0 says B >= 2, so that the sum has no case B = 1.
-    excess = sp.Dummy("excess", integer=True, positive=True)
-    height = sp.Dummy("height", integer=True, nonnegative=True)
-    total = sp.summation((1 + excess) ** height, (height, 0, L - LEVEL))
-    numerator, denominator = sp.fraction(total)
-    return (sp.expand_mul(numerator) / denominator).subs(excess, B - 1)
+    r"""Return the eigenvalue $\lambda_\ell$ of $Y Y^T$: items share a feature a common ancestor."""
+    return _SCHEME.spectrum(lambda depth: depth + 1, LEVEL)
 
 
 @cache
 def multiplicity() -> sp.Expr:
     """Return the number of independent contrasts on a level below the root."""
-    constant_on_nodes = B**LEVEL
-    return constant_on_nodes - constant_on_nodes.subs(LEVEL, LEVEL - 1)
+    below = sp.Dummy("below", integer=True, positive=True)
+    return _SCHEME.multiplicity(below).subs(below, LEVEL)
 
 
 @cache
@@ -105,7 +105,7 @@ def _similarity_step() -> Step:
 
 def _action_step() -> Step:
     block, contrast = sp.IndexedBase("J")[_K], sp.IndexedBase("v")[LEVEL]
-    action = sp.Piecewise((_SIZE * contrast, _K >= LEVEL), (0, True))
+    action = sp.piecewise_fold(_SCHEME.block(_K, LEVEL) * contrast)
     return Step(
         "Action on a contrast between siblings",
         "A contrast is constant on each sibling, sums to zero over them, and vanishes outside "
@@ -202,7 +202,7 @@ def _check_action() -> Evidence:
         return all(
             np.array_equal(
                 nodes @ (nodes.T @ distinctions(b, deep, level)),
-                (b ** (deep - k) if k >= level else 0) * distinctions(b, deep, level),
+                int(Tree(b, deep).block(k, level)) * distinctions(b, deep, level),
             )
             for level in levels
             for k, nodes in enumerate(ancestry(b, deep))

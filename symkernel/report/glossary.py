@@ -52,10 +52,17 @@ def glossaries(derivation: Derivation) -> tuple[Glossary, ...]:
     Weights of the network are listed with the problem.
     """
     known = {(p.name, kind) for p in derivation.problem.network.parameters for kind in (0, 1)}
-    found = []
-    for step in derivation.steps:
+    return new_symbols(derivation.steps, _own(derivation), known)
+
+
+def new_symbols(
+    steps: Sequence[Step], own: set[sp.Symbol], explained: Iterable[tuple[str, int]] = ()
+) -> tuple[Glossary, ...]:
+    """Return, for each step, what it is the first to print, but for symbols of one's own."""
+    known, found = set(explained), []
+    for step in steps:
         meanings = _meanings([step])
-        printed = _by_key(derivation, step.equations)
+        printed = _by_key(own, step.equations)
         new = {k: s for k, s in printed.items() if k in meanings and k not in known}
         known |= new.keys()
         found.append(_sorted((symbol, meanings[key]) for key, symbol in new.items()))
@@ -64,6 +71,13 @@ def glossaries(derivation: Derivation) -> tuple[Glossary, ...]:
 
 def glossary(derivation: Derivation, formulas: Iterable[Formula]) -> Glossary:
     """Return what the symbols of the formulas stand for."""
+    return glossary_of(formulas, derivation.steps, _own(derivation))
+
+
+def glossary_of(
+    formulas: Iterable[Formula], steps: Sequence[Step], own: set[sp.Symbol]
+) -> Glossary:
+    """Return the same for formulas and steps of any object with symbols of its own."""
     parts = [
         part
         for formula in formulas
@@ -73,8 +87,8 @@ def glossary(derivation: Derivation, formulas: Iterable[Formula]) -> Glossary:
             *(q for pair in formula.where for q in pair),
         )
     ]
-    meanings = _meanings(derivation.steps)
-    symbols = _by_key(derivation, parts)
+    meanings = _meanings(steps)
+    symbols = _by_key(own, parts)
     return _sorted((s, meanings[key]) for key, s in symbols.items() if key in meanings)
 
 
@@ -89,9 +103,13 @@ def spoken(derivation: Derivation, texts: Iterable[str]) -> Glossary:
     )
 
 
-def _by_key(derivation: Derivation, parts: Iterable[Any]) -> dict[Key, Any]:
-    """Return what is printed, without the problem's own symbols, which the law cannot explain."""
-    own = derivation.problem.free_symbols - {entry.symbol for entry in notation.entries()}
+def _own(derivation: Derivation) -> set[sp.Symbol]:
+    """Return the problem's own symbols, which the law cannot explain."""
+    return derivation.problem.free_symbols - {entry.symbol for entry in notation.entries()}
+
+
+def _by_key(own: set[sp.Symbol], parts: Iterable[Any]) -> dict[Key, Any]:
+    """Return what is printed, without symbols of one's own."""
     printed = (symbol for part in parts for symbol in printed_symbols(part))
     return {key_of(symbol): symbol for symbol in printed if symbol not in own}
 

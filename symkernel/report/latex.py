@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_table", "compile_pdf", "document", "fragment_of", "save"]
 
-_HELPERS = r"""% Scales an equation that is wider than the line, if graphicx is loaded.
+HELPERS = r"""% Scales an equation that is wider than the line, if graphicx is loaded.
 \ifdefined\symkernelfit\else
 \newsavebox{\symkernelbox}
 \newcommand{\symkernelfit}[1]{\sbox{\symkernelbox}{$\displaystyle #1$}%
@@ -46,7 +46,7 @@ _HELPERS = r"""% Scales an equation that is wider than the line, if graphicx is 
 \fi
 % The identity matrix, where no package has blackboard letters.
 \providecommand{\mathbb}[1]{\mathbf{#1}}"""
-_PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
+PREAMBLE = r"""\documentclass[11pt,a4paper]{article}
 \usepackage{amsmath}
 \usepackage{graphicx}
 \usepackage[margin=25mm]{geometry}
@@ -91,18 +91,23 @@ def document(derivation: Derivation, names: Mapping[str, str] | None = None) -> 
     title = rf"{prose(law.title)}\\[0.5ex]\large {prose(derivation.rank)}, "
     title += rf"law \texttt{{{escape(law.name)}}}, symkernel {escape(__version__)}"
     parts = [
-        _PREAMBLE,
-        _HELPERS,
+        PREAMBLE,
+        HELPERS,
         rf"\title{{{title}}}" + "\n\\author{}\n\\date{}\n\\begin{document}\n\\maketitle\n"
         "\\vspace{-4\\baselineskip}",
         section("Conventions", items(convention_lines(derivation, found))),
         section("Problem", *problem_blocks(derivation, found)),
         section("Assumptions", assumptions_block(derivation, names)),
-        section("Derivation", *_steps(derivation, names)),
+        section(
+            "Derivation",
+            *step_blocks(
+                derivation.steps, glossaries(derivation), names, derivation.report is not None
+            ),
+        ),
         section("Result", *_result(derivation, names)),
-        section("Checks", _checks(derivation, names)),
+        section("Checks", checks_block(derivation.report, names)),
         section("Evaluation", _lowering(derivation, names)),
-        _references(law.citations),
+        references(law.citations),
         "\\end{document}\n",
     ]
     return "\n\n".join(parts)
@@ -143,11 +148,11 @@ def fragment_of(derivation: Derivation, names: Mapping[str, str] | None = None) 
     ]
     parts = [
         "\n".join(head),
-        _HELPERS,
+        HELPERS,
         f"Conventions: {'; '.join(convention_lines(derivation, found))}. {found.sentence}".rstrip(),
         f"Assumptions: {_sentence(used, names)}",
         *_result(derivation, names),
-        _checks(derivation, names),
+        checks_block(derivation.report, names),
     ]
     return "\n\n".join(parts) + "\n"
 
@@ -165,15 +170,20 @@ def check_table(report: CheckReport, names: Mapping[str, str] | None = None) -> 
     return "\n\n".join([table((0.05, 0.22, 0.1, 0.42, 0.1), head, rows), *notes])
 
 
-def _steps(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable[str]:
-    new = glossaries(derivation)
-    for position, (step, meanings) in enumerate(zip(derivation.steps, new, strict=True), 1):
+def step_blocks(
+    steps: Sequence[Step],
+    new: Sequence[Glossary],
+    names: Mapping[str, str] | None,
+    checked: bool,
+) -> Iterable[str]:
+    """Yield the steps with what is new in each, and with what its check found if it was made."""
+    for position, (step, meanings) in enumerate(zip(steps, new, strict=True), 1):
         title, reason = prose(step.title, names), _capital(prose(step.reason, names))
         head = f"\\textbf{{{position}. {title}.}} {reason}."
         # No empty line before or after: a page may not break between text and display.
         lines = [head, displayed(step.latex(names))]
-        lines += [rf"{{\small {_here(meanings, names)}}}"] if meanings else []
-        if derivation.report is not None:
+        lines += [rf"{{\small {told_here(meanings, names)}}}"] if meanings else []
+        if checked:
             lines += ["", _outcome(step, names)] if meanings else [_outcome(step, names)]
         yield "\n".join(lines)
 
@@ -195,10 +205,10 @@ def _result(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable
         last = (derivation.derived.learning_time(None, 0, False),)
     told = equations.Told([pair for f in (*formulas, *last) for pair in _pairs(f)])
     for _, group in groupby(formulas, key=lambda formula: formula.where):
-        yield displayed(_together(tuple(group), names, told))
+        yield displayed(together(tuple(group), names, told))
     if last:
         yield _learning_time(last[0], derivation.problem.network.is_diagonal, names, told)
-    yield _here(glossary(derivation, (*formulas, *last)), names)
+    yield told_here(glossary(derivation, (*formulas, *last)), names)
 
 
 def _pairs(formula: Formula) -> tuple[tuple[Any, Any], ...]:
@@ -213,10 +223,10 @@ def _learning_time(
     share = f"${typesetting.latex(notation.fraction, names)}$"
     what = "coordinate" if diagonal else "mode"
     lead = f"Flow time at which a {what} reaches the fraction {share} of its final value:"
-    return f"{lead}\n{displayed(_together((time,), names, told))}"
+    return f"{lead}\n{displayed(together((time,), names, told))}"
 
 
-def _together(
+def together(
     formulas: tuple[Formula, ...], names: Mapping[str, str] | None, told: equations.Told
 ) -> str:
     """Return formulas with the same abbreviations as one block, without what is told already."""
@@ -224,14 +234,14 @@ def _together(
     return equations.block(rows, formulas[0].where, names, told=told)
 
 
-def _here(meanings: Glossary, names: Mapping[str, str] | None) -> str:
+def told_here(meanings: Glossary, names: Mapping[str, str] | None) -> str:
     """Return what symbols stand for as a sentence; nothing for none."""
     texts = [f"${typesetting.latex(q, names)}$: {prose(text, names)}" for q, text in meanings]
     return f"Here {'; '.join(texts)}." if texts else ""
 
 
-def _checks(derivation: Derivation, names: Mapping[str, str] | None) -> str:
-    report = derivation.report
+def checks_block(report: CheckReport | None, names: Mapping[str, str] | None) -> str:
+    """Return the table of a report with its verdict, or that nothing was checked."""
     if report is None:
         return "This derivation was not checked here."
     verdict = "all climbed rungs passed" if report.passed else r"\textbf{NOT passed}"
@@ -254,11 +264,12 @@ def _lowering(derivation: Derivation, names: Mapping[str, str] | None) -> str:
     lead = "Rules that lead from the formula to the one that is computed, each proven an identity."
     listed = table((0.22, 0.53, 0.15), ("rule", "reason", "operations"), rows)
     told = spoken(derivation, (r.reason for r in rewritings))
-    below = f"\n\n{{\\small {_here(told, names)}}}" if told else ""
+    below = f"\n\n{{\\small {told_here(told, names)}}}" if told else ""
     return f"{lead}\n\n\\nopagebreak\n{listed}{below}"
 
 
-def _references(citations: Sequence[Citation]) -> str:
+def references(citations: Sequence[Citation]) -> str:
+    """Return the sources, as a list and as BibTeX."""
     if not citations:
         return ""
     items = [rf"\bibitem{{{c.key}}} {_cited(c)}" for c in citations]

@@ -234,9 +234,19 @@ class SmallWeights:
         names : mapping of str to str, optional
             LaTeX for the identifiers of symbols.
         """
-        from symkernel.report.steps_page import document
+        from symkernel.problem.problem import CONVENTIONS
+        from symkernel.report.latex_steps import steps_document
+        from symkernel.report.prose import prose
 
-        return document(f"Small weights: {self._network}", self.steps, self.formulas, names)
+        return steps_document(
+            "Multitasking from small weights",
+            self._network,
+            self.steps,
+            [(prose(f.name[:1].upper() + f.name[1:], names), f) for f in self.formulas],
+            conventions=CONVENTIONS[:2],
+            report=self.check(),
+            names=names,
+        )
 
     def save_latex(self, path: str | Path, names: Mapping[str, str] | None = None) -> Path:
         """Write the document to a file, whole or not at all."""

@@ -158,7 +158,7 @@ def test_a_sum_of_a_thousand_terms_is_printed():
 def test_pages_do_not_overflow(tmp_path, pdflatex):
     shown = "\n".join(f"\\[\n{block([(y, case)])}\n\\]" for case in CASES.values())
     path = tmp_path / "long.tex"
-    path.write_text(f"{latex._PREAMBLE}\n\\begin{{document}}\n{shown}\n\\end{{document}}")
+    path.write_text(f"{latex.PREAMBLE}\n\\begin{{document}}\n{shown}\n\\end{{document}}")
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", path.name]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-2000:]

@@ -219,7 +219,7 @@ def test_a_long_sum_is_broken_and_fits_the_page(tmp_path, pdflatex):
     body = "\n".join(displayed(f.latex()) for f in (long, wide))
     path = tmp_path / "long.tex"
     path.write_text(
-        f"{latex._PREAMBLE}\n{latex._HELPERS}\n\\begin{{document}}\n{body}\\end{{document}}"
+        f"{latex.PREAMBLE}\n{latex.HELPERS}\n\\begin{{document}}\n{body}\\end{{document}}"
     )
     assert overfull(log_of(path)) < 1.0
 

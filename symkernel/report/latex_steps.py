@@ -1,0 +1,90 @@
+r"""A derivation that is no law of the catalogue as a LaTeX document: steps, results, checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import sympy as sp
+
+from symkernel import __version__, equations, typesetting
+from symkernel.check_report import CheckReport
+from symkernel.formula import Citation, Formula, Step
+from symkernel.report.glossary import glossary_of, new_symbols
+from symkernel.report.latex import (
+    HELPERS,
+    PREAMBLE,
+    checks_block,
+    references,
+    step_blocks,
+    together,
+    told_here,
+)
+from symkernel.report.latex_blocks import displayed, items, section
+from symkernel.report.prose import escape, prose
+
+__all__ = ["steps_document"]
+
+
+def steps_document(
+    title: str,
+    subtitle: str,
+    steps: Sequence[Step],
+    results: Sequence[tuple[str, Formula]],
+    *,
+    conventions: Iterable[str] = (),
+    sections: Mapping[str, Iterable[str]] | None = None,
+    report: CheckReport | None = None,
+    citations: Sequence[Citation] = (),
+    own: Iterable[sp.Symbol] = (),
+    names: Mapping[str, str] | None = None,
+) -> str:
+    """Return the document.
+
+    Parameters
+    ----------
+    title, subtitle : str
+    steps : sequence of Step
+    results : sequence of (str, Formula)
+        Each with the words, in LaTeX, that lead to it.
+    conventions : iterable of str
+    sections : mapping of str to iterable of str, optional
+        LaTeX of what stands before the derivation, by heading.
+    report : CheckReport, optional
+        What the checks found; then every step's own check is printed with it.
+    citations : sequence of Citation
+    own : iterable of Symbol
+        The user's own symbols, which need no explanation.
+    names : mapping of str to str, optional
+        LaTeX for the identifiers of symbols.
+    """
+    typesetting.check_names(names)
+    head = rf"{prose(title)}\\[0.5ex]\large {prose(subtitle)}, symkernel {escape(__version__)}"
+    before = [section(heading, *blocks) for heading, blocks in (sections or {}).items()]
+    given, checked = set(own), report is not None
+    parts = [
+        PREAMBLE,
+        HELPERS,
+        rf"\title{{{head}}}" + "\n\\author{}\n\\date{}\n\\begin{document}\n\\maketitle\n"
+        "\\vspace{-4\\baselineskip}",
+        section("Conventions", items(prose(line, names) for line in conventions)),
+        *before,
+        section("Derivation", *step_blocks(steps, new_symbols(steps, given), names, checked)),
+        section("Result", *_results(steps, results, given, names)),
+        section("Checks", checks_block(report, names)),
+        references(citations),
+        "\\end{document}\n",
+    ]
+    return "\n\n".join(parts)
+
+
+def _results(
+    steps: Sequence[Step],
+    results: Sequence[tuple[str, Formula]],
+    own: set[sp.Symbol],
+    names: Mapping[str, str] | None,
+) -> Iterable[str]:
+    formulas = [formula for _, formula in results]
+    told = equations.Told([pair for f in formulas for pair in ((f.symbol, f.expression), *f.where)])
+    for lead, formula in results:
+        yield f"{lead}:\n{displayed(together((formula,), names, told))}"
+    yield told_here(glossary_of(formulas, steps, own), names)

@@ -1,0 +1,395 @@
+r"""The lazy law of multitasking: closed forms for any number of groups, features and tasks at once.
+
+A wide network whose kernel stays as it was solves a linear problem, and the kernel of prompts
+depends on their relation alone: it lies in the algebra of an association scheme, whose eigenspaces
+split the targets into four modes. What the network learns, how it answers prompts of several
+tasks, and from when on it does them at once, follow for symbols G, M and K.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sympy as sp
+
+from symkernel import notation
+from symkernel.check_report import CheckReport
+from symkernel.environments.multitasking import Multitasking
+from symkernel.environments.symbolic_multitasking import (
+    ADDRESSED,
+    AT_ONCE,
+    MATCHED,
+    POOLED,
+    READ,
+    SAME,
+    SymbolicMultitasking,
+)
+from symkernel.errors import InvalidArgument, as_values
+from symkernel.formula import Formula, Step
+from symkernel.problem.loss import SquaredError
+from symkernel.problem.scalars import as_sympy
+from symkernel.theory import lazy_formulas as names
+from symkernel.theory.lazy_formulas import LazyFormulas
+from symkernel.theory.lazy_kernels import GENERAL, PromptKernel, prompt_kernel
+
+if TYPE_CHECKING:
+    from symkernel.theory.lazy_instances import Instance
+    from symkernel.theory.lazy_routine import LazyRoutine
+
+__all__ = ["LazyMultitasking", "lazy_multitasking"]
+
+_OUTPUT = notation.register(sp.Symbol("f_prompt"), "f", "output of a unit at a prompt")
+_TIME = notation.register(
+    sp.Symbol("t_at_once", positive=True), "t_K", "flow time from which K tasks are done at once"
+)
+
+
+@dataclass(frozen=True, eq=False)
+class LazyMultitasking:
+    """What a network with a constant kernel learns from prompts of single tasks.
+
+    Attributes
+    ----------
+    environment : SymbolicMultitasking
+        Its sizes are numbers or symbols.
+    kernel : PromptKernel
+    loss : SquaredError
+    report : CheckReport or None
+        Of `check`, if it was asked for.
+    """
+
+    environment: SymbolicMultitasking
+    kernel: PromptKernel
+    loss: SquaredError
+    report: CheckReport | None = None
+
+    def __repr__(self) -> str:
+        G, M = self.environment.groups, self.environment.features
+        return f"LazyMultitasking(G={G}, M={M}, {self.kernel.words})"
+
+    @cached_property
+    def formulas(self) -> LazyFormulas:
+        """The formulas with names for their parts."""
+        return LazyFormulas(self.environment, self.kernel, self.loss.factor)
+
+    @property
+    def free_symbols(self) -> set[sp.Symbol]:
+        """Symbols without a value."""
+        return (
+            self.environment.free_symbols | self.kernel.free_symbols | self.loss.factor.free_symbols
+        )
+
+    def with_values(self, values: Mapping[sp.Symbol, object]) -> LazyMultitasking:
+        """Return the law with numbers in place of symbols."""
+        known = dict(as_values(values, (), "law"))
+        sizes = (
+            as_sympy(q).subs(known) for q in (self.environment.groups, self.environment.features)
+        )
+        return replace(
+            self,
+            environment=SymbolicMultitasking(*sizes),
+            kernel=self.kernel.with_values(known),
+            loss=self.loss.with_values(known),
+            report=None,
+        )
+
+    @property
+    def eigenvalues(self) -> dict[str, sp.Expr]:
+        """Eigenvalues of the training kernel on the targets' modes "0m", "0c", "1m" and "1c".
+
+        The number is the degree in the stimulus, the letter says mean over tasks or contrast.
+        """
+        found = self.formulas.eigenvalues
+        return {x: self.kernel.written_out(value) for x, value in found.items()}
+
+    def output(self, time: Any = notation.t) -> Formula:
+        """Return the output at training prompts, of one task each.
+
+        Parameters
+        ----------
+        time : number, symbol or sympy.oo
+            Flow time.
+        """
+        clock = as_sympy(time)
+        shares = [(names.LEARNED[x], self.formulas.learned(x, clock)) for x in names.MODES]
+        known = [] if clock == sp.oo else self._eigenvalue_lines()
+        expression = self.formulas.training
+        where = _needed(expression, [*known, *shares])
+        return Formula("output at a training prompt", _OUTPUT, expression, where)
+
+    def concurrent(self, K: Any, time: Any = notation.t) -> Formula:
+        """Return the output at prompts of K tasks.
+
+        Parameters
+        ----------
+        K : int or SymPy expression
+            From 1 to G.
+        time : number, symbol or sympy.oo
+            Flow time.
+        """
+        count = self.environment.at_once(K)
+        expression = (
+            names.CONSTANT
+            + names.WRITTEN * ADDRESSED
+            + names.SELECTED * READ
+            + names.SPREAD * POOLED
+        )
+        where = [*self._gain_lines(count, as_sympy(time)), *self._response_lines(count)]
+        title = f"output at a prompt of {count} tasks"
+        return Formula(title, _OUTPUT, expression, _needed(expression, where))
+
+    def margin(self, K: Any, time: Any = sp.oo) -> Formula:
+        r"""Return the least lead of the right unit over all prompts of K tasks.
+
+        All of them are answered right, by the largest output of every group that is written, if and
+        only if it is positive. After training a kernel that does not see the number of tasks gives
+        $1 - (K - 1)(1 - \rho)/G$, with $\rho = \lambda_{1c}/\lambda_{1m} \le 1$.
+
+        Parameters
+        ----------
+        K : int or SymPy expression
+            From 1 to G.
+        time : number, symbol or sympy.oo
+            Flow time; after training by default.
+        """
+        count, clock = self.environment.at_once(K), as_sympy(time)
+        title = f"least lead of the right unit, {count} tasks"
+        if clock == sp.oo and self.settles:
+            lead = self._lead(self._settled(count))
+            where = [*self._eigenvalue_lines((1,)), (names.RATIO, _RATIO)]
+            return Formula(title, names.MARGIN, lead, _needed(lead, where))
+        lead = self.formulas.margin(names.SELECTED, names.SPREAD)
+        where = [*self._gain_lines(count, clock), *self._response_lines(count)]
+        return Formula(title, names.MARGIN, lead, _needed(lead, where))
+
+    @property
+    def settles(self) -> bool:
+        """Whether the margin after training is a formula in the ratio of two eigenvalues alone."""
+        unlearned = any(self.formulas.never(x) for x in ("1m", "1c"))
+        return self.kernel.is_alike and not unlearned
+
+    def _settled(self, K: sp.Expr) -> dict[sp.Expr, sp.Expr]:
+        """Return gains after training, in the ratio of eigenvalues, of a kernel blind to K."""
+        done = {names.GAIN[x]: 1 / names.LAM[x] for x in names.MODES}
+        ratio = {names.LAM["1c"]: names.RATIO * names.LAM["1m"]}
+        response = self.formulas.response(K)
+        selected, spread = (
+            sp.factor(response[part].subs(self.formulas.alike).subs(done).subs(ratio))
+            for part in (READ, POOLED)
+        )
+        # Written in 1 - rho, which is not negative.
+        below = sp.cancel(spread / (names.RATIO - 1))
+        return {READ: selected, POOLED: sp.Mul(-below, 1 - names.RATIO)}
+
+    def _lead(self, response: Mapping[sp.Expr, sp.Expr]) -> sp.Expr:
+        if self.formulas.mean_is_faster:
+            # rho <= 1: the gain of pooled features is negative, or 0.
+            return response[READ] + self.environment.groups * response[POOLED]
+        return self.formulas.margin(response[READ], response[POOLED])
+
+    def time(self, K: Any) -> Formula:
+        r"""Return the flow time from which K tasks are done at once, if 1m is learned long before.
+
+        To leading order in $\lambda_{1c}/\lambda_{1m}$; `LazyRoutine.time` solves it exactly. It
+        is infinite if tasks are never selected, complex if all of 1c would not be enough, and 0
+        for two groups.
+
+        Parameters
+        ----------
+        K : int or SymPy expression
+            From 1 to G.
+        """
+        count = self.environment.at_once(K)
+        title = f"time of {count} tasks at once"
+        if self.formulas.never("1c"):
+            return Formula(title, _TIME, sp.oo)
+        enough = self.formulas.threshold(count)
+        where = [*self._eigenvalue_lines((1,))]
+        if self.kernel.is_alike:
+            ratio = {names.LAM["1c"]: names.RATIO * names.LAM["1m"]}
+            enough = names.gathered(enough.subs(self.formulas.alike).subs(ratio), count)
+            where.append((names.RATIO, _RATIO))
+        else:
+            where += self._prompt_lines(count, degrees=(1,))
+        where.append((names.THRESHOLD, enough))
+        expression = -sp.log(1 - names.THRESHOLD) / self.formulas.rate("1c")
+        return Formula(title, _TIME, expression, _needed(expression, where))
+
+    def _eigenvalue_lines(self, degrees: tuple[int, ...] = (0, 1)) -> list[tuple[Any, Any]]:
+        lines: list[tuple[Any, Any]] = [(names.PROMPTS, self.environment.prompt_count())]
+        kernel = self.kernel
+        if not (kernel.expression is None or kernel.is_general or kernel.is_polynomial):
+            lines.append((GENERAL(MATCHED, SAME, AT_ONCE), kernel.expression))
+        return lines + self.formulas.eigenvalue_lines(degrees)
+
+    def _prompt_lines(self, K: sp.Expr, degrees: tuple[int, ...] = (0, 1)) -> list[tuple[Any, Any]]:
+        lines = [
+            (symbol, self.formulas.at_degree(d, same, K))
+            for (d, same), symbol in names.MU.items()
+            if d in degrees
+        ]
+        return lines + [(names.DIFFERENCE[d], names.MU[d, 1] - names.MU[d, 0]) for d in degrees]
+
+    def _gain_lines(self, K: sp.Expr, time: sp.Expr) -> list[tuple[Any, Any]]:
+        gains = [(names.GAIN[x], self.formulas.gain(x, time)) for x in names.MODES]
+        return [*self._eigenvalue_lines(), *self._prompt_lines(K), *gains]
+
+    def _response_lines(self, K: sp.Expr) -> list[tuple[Any, Any]]:
+        response = self.formulas.response(K)
+        symbols = (names.CONSTANT, names.WRITTEN, names.SELECTED, names.SPREAD)
+        return [(symbol, response[part]) for symbol, part in zip(symbols, names.PARTS, strict=True)]
+
+    @cached_property
+    def instances(self) -> tuple[Instance, ...]:
+        """The law at drawn numbers, beside explicit Gram matrices."""
+        from symkernel.theory.lazy_instances import instances
+
+        return instances(self)
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """The derivation; every step compares itself with explicit Gram matrices."""
+        from symkernel.theory.lazy_steps import steps
+
+        return steps(self)
+
+    def check(self) -> CheckReport:
+        """Return what the checks found; its `derivation` is the law whose documents carry it."""
+        from symkernel.theory.lazy_checks import check
+
+        report = check(self)
+        found = replace(self, report=report)
+        # What was worked out is not worked out again.
+        found.__dict__.update(steps=self.steps, instances=self.instances)
+        return replace(report, derivation=found)
+
+    def compile(self, values: Mapping[sp.Symbol, object] | None = None) -> LazyRoutine:
+        """Return the law in numbers: ``routine(times, prompts)``, margins and times.
+
+        Parameters
+        ----------
+        values : mapping of Symbol to number, optional
+            For all symbols: G, M, those of the kernel and of the loss.
+        """
+        from symkernel.theory.lazy_routine import LazyRoutine
+
+        known = as_values(values or {}, self.free_symbols, "law")
+        return LazyRoutine(self.with_values(known))
+
+    def latex(self, names: Mapping[str, str] | None = None) -> str:
+        """Return a document: environment, derivation with its checks, results.
+
+        Parameters
+        ----------
+        names : mapping of str to str, optional
+            LaTeX for the identifiers of symbols.
+        """
+        from symkernel.report.latex_multitasking import document
+
+        return document(self, names)
+
+    def save_latex(self, path: str | Path, names: Mapping[str, str] | None = None) -> Path:
+        """Write the document to a file."""
+        from symkernel.report.latex import save
+
+        return save(self.latex(names), path)
+
+
+def _needed(expression: sp.Expr, lines: list[tuple[Any, Any]]) -> tuple[tuple[Any, Any], ...]:
+    """Return the lines that an expression needs, directly or through others."""
+    parts, found = [expression], []
+    for symbol, meaning in reversed(lines):
+        if any(part.has(symbol.func if symbol.is_Function else symbol) for part in parts):
+            parts.append(as_sympy(meaning))
+            found.append((symbol, meaning))
+    return tuple(found[::-1])
+
+
+_RATIO = names.LAM["1c"] / names.LAM["1m"]
+
+
+def lazy_multitasking(
+    environment: Multitasking | SymbolicMultitasking,
+    kernel: Any = None,
+    *,
+    direct: object = 0,
+    stimulus: object = 1,
+    task: object = 1,
+    loss: SquaredError | None = None,
+    tolerance: float = 1e-10,
+) -> LazyMultitasking:
+    r"""Return what a network with a constant kernel learns in the multitasking environment.
+
+    Parameters
+    ----------
+    environment : Multitasking or SymbolicMultitasking
+        Numbers or symbols for G and M.
+    kernel : sympy.Expr, WideKernel or array_like, optional
+        Between a prompt of K tasks and one of a single task: an expression in the environment's
+        `matched` ($m$), `same` ($\delta$) and `tasks_at_once` (K); the tangent kernel of
+        `symkernel.infinite_width`; or an array of its values, (G + 1, 2) by $m$ and $\delta$, with
+        numbers for G and M, or (G, G + 1, 2) by K - 1 too. Without it, any kernel.
+    direct : number or symbol
+        Rate of a direct path from task to output, in units of the kernel: adds direct times
+        $\delta$. 0 for none.
+    stimulus, task : number or symbol
+        For kernels of wide networks: squares of factors that multiply the stimulus part and the
+        task part of the input. With weights of variance 1 behind them they act as variances of the
+        first layer's weights, part by part; the layer divides by its number of inputs besides.
+    loss : SquaredError, optional
+        Without weight decay.
+    tolerance : float
+        Largest relative error of averages that have no closed form, of kernels of wide networks.
+
+    Returns
+    -------
+    LazyMultitasking
+
+    Raises
+    ------
+    InvalidArgument
+        For a kernel that is none of these, and for weight decay.
+
+    Notes
+    -----
+    Exact for a kernel that stays as it is, from initial outputs 0: the limit of wide networks in
+    the "ntk" parameterisation, with a linear output.
+
+    Examples
+    --------
+    >>> import sympy as sp, symkernel as sk
+    >>> G, M, K = sp.symbols("G M K", integer=True, positive=True)
+    >>> alpha, beta, gamma = sp.symbols("alpha beta gamma", positive=True)
+    >>> env = sk.environments.Multitasking(G, M)
+    >>> x = env.matched + env.same
+    >>> law = sk.lazy_multitasking(env, alpha + beta * x + gamma * x**2)
+    >>> assert law.eigenvalues["1c"] == 2 * gamma * M ** (G - 1)
+    >>> rho = sp.Symbol("rho_modes", positive=True)
+    >>> assert sp.expand(law.margin(K).expression - (1 - (K - 1) * (1 - rho) / G)) == 0
+    """
+    if isinstance(environment, Multitasking):
+        environment = environment.symbolic
+    if not isinstance(environment, SymbolicMultitasking):
+        raise InvalidArgument(
+            f"Argument 'environment' must be a Multitasking environment, not "
+            f"{type(environment).__name__}."
+        )
+    error = SquaredError() if loss is None else loss
+    if not isinstance(error, SquaredError) or error.weight_decay != 0:
+        raise InvalidArgument(
+            f"Argument 'loss' must be a SquaredError without weight decay, which is no part of the "
+            f"kernel, not {loss!r}."
+        )
+    found = prompt_kernel(environment, kernel, direct, stimulus, task, tolerance)
+    law = LazyMultitasking(environment, found, error)
+    clashes = sorted({symbol.name for symbol in law.free_symbols} & names.TAKEN)
+    if clashes:
+        raise InvalidArgument(
+            f"The symbol '{clashes[0]}' stands for something else in the law; give yours another "
+            f"name."
+        )
+    return law
