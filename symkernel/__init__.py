@@ -38,6 +38,7 @@ _FACE = {
     "simulate_ensemble": "symkernel.simulation",
     "simulate_quotient": "symkernel.simulation.quotient_run",
     "activity": "symkernel.simulation.activity",
+    "usable_information": "symkernel.analysis.usable_information",
     "Attribution": "symkernel.simulation.attribution",
     "check": "symkernel.ladder",
     "check_claim": "symkernel.claims",
@@ -48,6 +49,7 @@ _ROOMS = {
     "weights": "symkernel.weights",
     "nodes": "symkernel.nodes",
     "pathways": "symkernel.pathways",
+    "information": "symkernel.information",
     "environments": "symkernel.environments",
     "studies": "symkernel.studies",
 }

@@ -27,6 +27,7 @@ from symkernel.problem.values import with_values
 from symkernel.problem.weights import Weights
 
 if TYPE_CHECKING:
+    from symkernel.information_curve import InformationCurve
     from symkernel.report.display import Worked
 
 Names = Mapping[str, str] | None
@@ -283,6 +284,12 @@ class Derivation:
         table = require(self.law, problem, self.tolerance)
         caveat = "; ".join(part for part in (table.caveat, *table.warnings) if part)
         return CompiledLaw(self.law, self.derived, problem, caveat)
+
+    def information(self, **options: Any) -> InformationCurve:
+        """Return what a noisy hidden layer tells of inputs; see `symkernel.information_curve`."""
+        from symkernel.information_curve import information_curve
+
+        return information_curve(self, **options)
 
     def check(self, **options: Any) -> CheckReport:
         """Climb the ladder; see `symkernel.check`."""

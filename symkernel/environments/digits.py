@@ -6,14 +6,22 @@ from dataclasses import replace
 
 import numpy as np
 
-from symkernel.errors import InvalidArgument
+from symkernel.errors import InvalidArgument, as_choice, as_seed
 from symkernel.problem.task import Task
 
 _BRIGHTEST = 16
 _CLASSES = 10
+_OUTPUTS = {
+    "digit": tuple(map(str, range(_CLASSES))),
+    "parity": ("even", "odd"),
+    "below 5": ("5 and above", "below 5"),
+    "random": ("group 0", "group 1"),
+}
 
 
-def digits(components: int | None = 20, whiten: bool = True) -> Task:
+def digits(
+    components: int | None = 20, whiten: bool = True, *, targets: str = "digit", seed: int = 0
+) -> Task:
     r"""Return 1797 images of handwritten digits, 8 x 8 pixels, with their labels as targets.
 
     Pixels are divided by their largest value 16 and centred, then replaced by their first
@@ -29,18 +37,26 @@ def digits(components: int | None = 20, whiten: bool = True) -> Task:
         Whether each component is scaled to variance 1, so that
         $\langle x x^T \rangle = I$; otherwise $\langle x x^T \rangle$ is diagonal. Whitening
         CHANGES the learning dynamics.
+    targets : {"digit", "parity", "below 5", "random"}
+        What the targets are one-hot labels of: the digit, or one of two coarse classes, the last
+        of which is a random half of the ten digits.
+    seed : int
+        Of the random half.
 
     Returns
     -------
     Task
-        X (1797, components), Y (1797, 10), with labels of samples (the digit), inputs and outputs.
+        X (1797, components), Y (1797, 10) or (1797, 2), with labels of samples (the digit), inputs
+        and outputs. As integers, ``task.Y.argmax(1)`` is the class and
+        ``np.array(task.labels["samples"], dtype=int)`` the digit.
 
     Raises
     ------
     ImportError
         If scikit-learn is not installed.
     InvalidArgument
-        If `components` is not an integer between 1 and 61, or None, or `whiten` no boolean.
+        If `components` is not an integer between 1 and 61, or None, or `whiten` no boolean, or
+        for unknown targets.
 
     References
     ----------
@@ -56,15 +72,25 @@ def digits(components: int | None = 20, whiten: bool = True) -> Task:
     """
     if not isinstance(whiten, bool):
         raise InvalidArgument(f"Argument 'whiten' must be True or False, not {whiten!r}.")
+    names = _OUTPUTS[as_choice(targets, "targets", _OUTPUTS)]
+    class_of = _class_of_digits(targets, as_seed(seed))
     pixels, digit = _images()
     raw = Task(
         pixels / _BRIGHTEST,
-        np.eye(_CLASSES)[digit],
-        labels={"samples": list(map(str, digit)), "outputs": list(map(str, range(_CLASSES)))},
+        np.eye(len(names))[class_of[digit]],
+        labels={"samples": list(map(str, digit)), "outputs": list(names)},
         history=(f"pixels divided by {_BRIGHTEST}",),
     ).centred()
     task = raw.whitened(components)
     return task if whiten else _unscaled(task, raw)
+
+
+def _class_of_digits(targets: str, seed: int) -> np.ndarray:
+    """Return the class of each digit."""
+    number = np.arange(_CLASSES)
+    if targets == "random":
+        return np.random.default_rng(seed).permutation(number) % 2
+    return {"digit": number, "parity": number % 2, "below 5": (number < 5).astype(int)}[targets]
 
 
 def _unscaled(white: Task, raw: Task) -> Task:

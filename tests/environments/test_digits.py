@@ -101,3 +101,42 @@ def test_importing_the_environments_loads_no_data_library() -> None:
         "assert not {'sklearn', 'scipy', 'numba', 'matplotlib'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_coarse_targets_are_parity_size_or_a_random_half() -> None:
+    label = sklearn_datasets.load_digits().target
+    assert np.array_equal(digits(5, targets="parity").Y.argmax(1), label % 2)
+    assert np.array_equal(digits(5, targets="below 5").Y.argmax(1), label < 5)
+    halves = set()
+    for seed in range(8):
+        task = digits(5, targets="random", seed=seed)
+        assert np.array_equal(task.Y, digits(5, targets="random", seed=seed).Y)
+        group = [set(task.Y.argmax(1)[label == d]) for d in range(10)]
+        assert all(len(found) == 1 for found in group)
+        half = tuple(int(min(found)) for found in group)
+        assert sum(half) == 5
+        halves.add(half)
+    assert len(halves) == 8
+
+
+def test_coarse_tasks_show_the_same_images_with_the_digit_as_label() -> None:
+    fine = digits(7)
+    for targets, names in (
+        ("parity", ("even", "odd")),
+        ("below 5", ("5 and above", "below 5")),
+        ("random", ("group 0", "group 1")),
+    ):
+        task = digits(7, targets=targets)
+        assert np.array_equal(task.X, fine.X)
+        assert task.labels["samples"] == fine.labels["samples"]
+        assert task.labels["outputs"] == names
+        assert task.Y.shape == (1797, 2)
+        assert np.abs(task.Y.mean(0)).max() < 1e-14
+
+
+@pytest.mark.parametrize("bad", ["digits", None, 2])
+def test_unknown_targets_are_refused(bad: object) -> None:
+    with pytest.raises(InvalidArgument, match="'targets' must be one of digit, parity, below 5"):
+        digits(targets=bad)
+    with pytest.raises(InvalidArgument, match="'seed' must be"):
+        digits(targets="random", seed=-1)

@@ -1,0 +1,336 @@
+r"""Shannon's information between Gaussian inputs and a noisy linear layer, $h = Wx + \sigma\xi$.
+
+With $\langle x x^T\rangle = \Sigma$, and $\Sigma_{|r}$ what remains of it where $r = Rx$ is known,
+
+$$I(h; r | g) = \tfrac12 \log_2
+  \frac{\det(1 + A\Sigma_{|g}/\sigma^2)}{\det(1 + A\Sigma_{|rg}/\sigma^2)}, \qquad A = W^T W:$$
+
+of the layer the Gram matrix of the inputs' weights is enough, which most exact laws determine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import sympy as sp
+from sympy.matrices.exceptions import NonInvertibleMatrixError
+
+from symkernel.errors import (
+    InvalidArgument,
+    ShapeMismatch,
+    as_positive,
+    as_real_array,
+)
+from symkernel.formula import Evidence, Step
+from symkernel.identities import rational_orthogonal, vanishes
+from symkernel.problem.scalars import as_expression, as_sympy
+from symkernel.theory.information_classes import depth
+from symkernel.theory.information_derivation import DerivedFormula
+
+__all__ = ["gaussian", "gaussian_formula"]
+
+# Variances of inputs below so much of the largest are rounding.
+_ROUNDING = 1e-13
+# How far from symmetric, and below zero, matrices may be, relative to their largest entry.
+_TOLERANCE = 1e-9
+
+
+def gaussian(gram: Any, covariance: Any, noise: Any, *, of: Any, given: Any = ()) -> Any:
+    r"""Return the information of a noisy linear layer about Gaussian inputs, in bits.
+
+    Parameters
+    ----------
+    gram : array_like, shape (..., n_inputs, n_inputs), or SymPy matrix
+        $A = W^T W$; through time, say ``trajectory.input_gram``.
+    covariance : array_like, shape (n_inputs, n_inputs), or SymPy matrix
+        Of the inputs, whose means are 0.
+    noise : float or sympy.Expr
+        Standard deviation $\sigma$ of the noise of every unit, positive.
+    of, given : int, sequence of int, or array_like of shape (k, n_inputs)
+        Which inputs, or which linear functions of them as rows, the information is about, and
+        which are known already: none by default.
+
+    Returns
+    -------
+    float, ndarray of shape (...), or sympy.Expr
+        $I(h; r | g)$, an expression if one of the arguments is one.
+
+    Notes
+    -----
+    Where inputs correlate the information about one of them alone, with nothing given, does not
+    vanish when its weights do: the others tell of it.
+
+    Examples
+    --------
+    >>> import numpy as np, sympy as sp, symkernel as sk
+    >>> C = np.array([[1, 0.8], [0.8, 1]])
+    >>> w = np.array([[0.5, 0.3]])  # one unit
+    >>> found = sk.information.gaussian(w.T @ w, C, 0.2, of=1, given=0)
+    >>> assert np.isclose(found, 0.5 * np.log2(1 + 0.3**2 * (1 - 0.8**2) / 0.2**2))
+    >>> a, r, s = sp.symbols("a r sigma", positive=True)
+    >>> C = sp.Matrix([[1, r], [r, 1]])
+    >>> exact = sk.information.gaussian(a * sp.eye(2), C, s, of=1, given=0)
+    >>> assert exact.equals(sp.log(1 + a * (1 - r**2) / s**2) / (2 * sp.log(2)))
+    """
+    if any(isinstance(part, (sp.Basic, sp.MatrixBase)) for part in (gram, covariance, noise)):
+        return _symbolic(gram, covariance, noise, of, given)
+    C = _symmetric(covariance, "covariance", 2)
+    A = _symmetric(gram, "gram", max(depth(gram, 2), 2))
+    if A.shape[-1] != len(C):
+        raise ShapeMismatch(
+            f"Argument 'gram' must end in the shape {C.shape} of 'covariance', not {A.shape[-2:]}."
+        )
+    size = as_positive(noise, "noise")
+    known = _directions(given, "given", len(C))
+    rows = np.concatenate([_directions(of, "of", len(C)), known])
+    found = _bits(A / size**2, _remaining(C, known)) - _bits(A / size**2, _remaining(C, rows))
+    return found if A.ndim > 2 else float(found)
+
+
+def _symmetric(value: Any, name: str, ndim: int) -> np.ndarray:
+    matrices = as_real_array(value, name, ndim)
+    if matrices.shape[-2] != matrices.shape[-1]:
+        raise ShapeMismatch(
+            f"Argument '{name}' must hold square matrices, not of shape {matrices.shape[-2:]}."
+        )
+    size = np.abs(matrices).max()
+    skew = np.abs(matrices - matrices.swapaxes(-1, -2)).max()
+    least = np.linalg.eigvalsh(matrices).min()
+    if skew > _TOLERANCE * size or least < -_TOLERANCE * size:
+        raise InvalidArgument(
+            f"Argument '{name}' must be symmetric and positive semi-definite, but differs from its "
+            f"transpose by {skew:.2g} and has the eigenvalue {least:.2g}."
+        )
+    return matrices
+
+
+def _directions(value: Any, name: str, inputs: int) -> np.ndarray:
+    """Return rows that read the inputs."""
+    if depth(value, 2) == 2:
+        rows = as_real_array(value, name, 2)
+        if rows.shape[1] != inputs:
+            raise ShapeMismatch(
+                f"Argument '{name}' must have a column for each of the {inputs} inputs, not "
+                f"{rows.shape[1]}."
+            )
+        return rows
+    return np.eye(inputs)[_positions(value, name, inputs)]
+
+
+def _positions(value: Any, name: str, inputs: int) -> list[int]:
+    found = (
+        list(value) if isinstance(value, (Sequence, np.ndarray)) and depth(value, 2) else [value]
+    )
+    if isinstance(value, (tuple, list)) and not value:
+        found = []
+    for one in found:
+        wrong = isinstance(one, bool) or not isinstance(one, (int, np.integer))
+        if wrong or not 0 <= one < inputs:
+            raise InvalidArgument(
+                f"Argument '{name}' must name inputs from 0 to {inputs - 1}, or hold directions as "
+                f"rows, not {value!r}."
+            )
+    return [int(one) for one in found]
+
+
+def _remaining(C: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Return a root of the covariance that is left where some directions are known."""
+    values, vectors = np.linalg.eigh(C)
+    root = vectors * np.sqrt(np.where(values > _ROUNDING * values[-1], values, 0.0))
+    if len(rows):
+        # What is known spans some of the columns of R times the root; the rest remains.
+        shown = rows @ root
+        _, sizes, turned = np.linalg.svd(shown)
+        rank = int((sizes > _ROUNDING * max(sizes[0], 1e-300)).sum())
+        root = root @ turned[rank:].T
+    return root
+
+
+def _bits(A: np.ndarray, root: np.ndarray) -> np.ndarray:
+    values = np.linalg.eigvalsh(root.T @ A @ root)
+    return np.log1p(np.maximum(values, 0.0)).sum(-1) / (2.0 * np.log(2.0))
+
+
+def _symbolic(gram: Any, covariance: Any, noise: Any, of: Any, given: Any) -> sp.Expr:
+    A, C = _matrix(gram, "gram"), _matrix(covariance, "covariance")
+    if A.shape != C.shape or A.rows != A.cols:
+        raise ShapeMismatch(
+            f"Arguments 'gram' and 'covariance' must be square and of one shape, not {A.shape} and "
+            f"{C.shape}."
+        )
+    variance = as_expression(noise, "noise") ** 2
+    n = C.rows
+    known, asked = (
+        _exact_directions(value, name, n) for value, name in ((given, "given"), (of, "of"))
+    )
+    rows = sp.Matrix.vstack(asked, known)
+    try:
+        whole, less = (_determinant(A, remaining(C, part), variance) for part in (known, rows))
+    except NonInvertibleMatrixError as error:
+        raise InvalidArgument(
+            "Arguments 'of' and 'given' must name inputs, or directions, none of which the others "
+            "determine: their covariance has the determinant 0."
+        ) from error
+    return sp.log(sp.cancel(whole / less)) / (2 * sp.log(2))
+
+
+def _exact_directions(value: Any, name: str, inputs: int) -> sp.Matrix:
+    if depth(value, 2) != 2:
+        return sp.eye(inputs)[_positions(value, name, inputs), :]
+    try:
+        # Entry by entry: text would be run as code.
+        rows = sp.Matrix([[as_sympy(entry) for entry in row] for row in np.asarray(value)])
+    except sp.SympifyError as error:
+        raise InvalidArgument(
+            f"Argument '{name}' must hold numbers or expressions, not {value!r}."
+        ) from error
+    if rows.cols != inputs:
+        raise ShapeMismatch(
+            f"Argument '{name}' must have a column for each of the {inputs} inputs, not "
+            f"{rows.cols}."
+        )
+    return rows
+
+
+def _matrix(value: Any, name: str) -> sp.Matrix:
+    if isinstance(value, sp.MatrixBase):
+        return sp.Matrix(value)
+    array = as_real_array(value, name, 2)
+    return sp.Matrix(*array.shape, list(map(sp.Float, array.ravel())))
+
+
+def remaining(C: sp.Matrix, rows: sp.Matrix) -> sp.Matrix:
+    """Return the covariance that is left where some directions are known."""
+    if rows.rows == 0:
+        return C
+    shown = rows * C * rows.T
+    return C - C * rows.T * shown.inv(method="ADJ") * rows * C
+
+
+def _determinant(A: sp.Matrix, C: sp.Matrix, variance: sp.Expr) -> sp.Expr:
+    return sp.cancel((sp.eye(C.rows) + A * C / variance).det(method="berkowitz"))
+
+
+def gaussian_formula() -> DerivedFormula:
+    r"""Return $I(h; r | g)$ and its derivation."""
+    n, k, j = sp.symbols("I k j", integer=True, positive=True)
+    A, C = sp.MatrixSymbol("A", n, n), sp.MatrixSymbol("Sxx", n, n)
+    R, G = sp.MatrixSymbol("R", k, n), sp.MatrixSymbol("G", j, n)
+    C_g, C_rg = sp.MatrixSymbol("C_g", n, n), sp.MatrixSymbol("C_rg", n, n)
+    W = sp.MatrixSymbol("W", sp.Symbol("H", integer=True, positive=True), n)
+    sigma = sp.Symbol("sigma", positive=True)
+    one = sp.Identity(n)
+
+    def size(covariance: sp.MatrixExpr) -> sp.Expr:
+        return sp.log(sp.Determinant(one + A * covariance / sigma**2))
+
+    symbol = sp.Symbol("I(h; r|g)", real=True)
+    left = C - C * G.T * sp.Inverse(G * C * G.T) * G * C
+    less = C_g - C_g * R.T * sp.Inverse(R * C_g * R.T) * R * C_g
+    whole = (size(C_g) - size(C_rg)) / (2 * sp.log(2))
+    meanings = (
+        (A, "Gram matrix W^T W of the inputs' weights"),
+        (G, "rows that read what is given, g = G x"),
+        (R, "rows that read what is asked for, r = R x"),
+        (sigma, "standard deviation of the units' noise"),
+    )
+    H = W.shape[0]
+    steps = (
+        Step(
+            "What remains uncertain",
+            "the covariance of x less its best linear guess from g, then from r: uncorrelated with "
+            "what is known",
+            (_eq(C_g, left), _eq(C_rg, less)),
+            check_remaining,
+            meanings,
+        ),
+        Step(
+            "Determinants of the inputs' size",
+            "the determinant of 1 + M N is that of 1 + N M: only W^T W enters",
+            (
+                _eq(
+                    sp.Determinant(sp.Identity(H) + W * C * W.T / sigma**2),
+                    sp.Determinant(one + W.T * W * C / sigma**2),
+                ),
+            ),
+            check_determinants,
+            meanings,
+        ),
+        Step(
+            "Information",
+            "entropy of h given g, less that of h given r and g",
+            (_eq(symbol, whole),),
+            check_joint,
+            meanings,
+        ),
+    )
+    where = ((C_g, left), (C_rg, less))
+    return DerivedFormula("information of a noisy linear layer", symbol, whole, where, steps=steps)
+
+
+def _eq(left: Any, right: Any) -> sp.Eq:
+    return sp.Eq(left, right, evaluate=False)
+
+
+def _drawn(inputs: int, salt: int) -> tuple[sp.Matrix, sp.Matrix]:
+    """Return exact weights of one unit less, or more, than inputs, and a covariance."""
+    turn = rational_orthogonal(inputs, salt)
+    C = turn * sp.diag(*(sp.Rational(2 + i, 1 + salt) for i in range(inputs))) * turn.T
+    hidden = inputs + (-1) ** salt
+    W = sp.Matrix(hidden, inputs, lambda i, k: sp.Rational((5 * i + 3 * k + salt) % 7 - 3, 2 + k))
+    return W, C
+
+
+def _cases() -> list[tuple[sp.Matrix, sp.Matrix, sp.Matrix, sp.Matrix]]:
+    """Return weights, covariances, and rows that read r and g: inputs and mixtures of them."""
+    found = []
+    for inputs, salt in ((3, 1), (3, 2), (4, 3)):
+        W, C = _drawn(inputs, salt)
+        rows = rational_orthogonal(inputs, salt + 3)
+        found.append((W, C, sp.eye(inputs)[:1, :], sp.eye(inputs)[1:2, :]))
+        found.append((W, C, rows[:2, :], rows[2:3, :]))
+    return found
+
+
+def check_remaining(remains: Any = remaining) -> Evidence:
+    """Subtract the best linear guess from x: what is left, and that it is uncorrelated."""
+    passed = True
+    for _, C, R, G in _cases():
+        rows = sp.Matrix.vstack(G, R)
+        guess = C * rows.T * (rows * C * rows.T).inv()
+        rest = sp.eye(C.rows) - guess * rows
+        twice = remains(C, G) - remains(C, G) * R.T * (R * remains(C, G) * R.T).inv() * R * remains(
+            C, G
+        )
+        passed &= rest * C * rows.T == sp.zeros(C.rows, rows.rows)
+        passed &= rest * C * rest.T == remains(C, rows) == twice
+    return Evidence.of(passed, "covariance of the rest, at once and one after the other, exactly")
+
+
+def check_determinants(product: Any = lambda W: W.T * W) -> Evidence:
+    """Compare both determinants on exact weights."""
+    gaps = []
+    for W, C, *_ in _cases():
+        whole = (sp.eye(W.rows) + W * C * W.T / 3).det()
+        gaps.append(whole - (sp.eye(C.rows) + product(W) * C / 3).det())
+    return Evidence.of(not any(gaps), "both determinants agree exactly, wide and narrow")
+
+
+def check_joint(information: Any = gaussian) -> Evidence:
+    """Compare with the determinants of the joint covariance of h, r and g."""
+    gaps = []
+    for W, C, R, G in _cases():
+        found = information(W.T * W, C, sp.sqrt(3), of=R.tolist(), given=G.tolist())
+        read = {"h": W, "r": R, "g": G}
+
+        def size(names: str, C: sp.Matrix = C, read: dict = read) -> sp.Expr:
+            rows = sp.Matrix.vstack(*(read[name] for name in names))
+            noise = [3 * (name == "h") for name in names for _ in range(read[name].rows)]
+            return (rows * C * rows.T + sp.diag(*noise)).det()
+
+        joint = size("hg") * size("rg") / (size("g") * size("hrg"))
+        gaps.append(sp.exp(found * 2 * sp.log(2)) - joint)
+    passed = all(vanishes(gap) for gap in gaps)
+    return Evidence.of(passed, "as from the joint covariance of h, r and g, exactly")
