@@ -26,6 +26,7 @@ _FACE = {
     "pseudo_kernel": "symkernel.theory.pseudo_kernel",
     "ntk": "symkernel.theory.pseudo_kernel",
     "time_derivatives": "symkernel.theory.time_derivatives",
+    "task_weights": "symkernel.theory.task_weights",
     "deep_mode": "symkernel.theory.deep_mode",
     "lazy_multitasking": "symkernel.theory.lazy_multitasking",
     "memoryless_gram": "symkernel.theory.memoryless_map",

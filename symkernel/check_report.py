@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+
+from symkernel.formula import Step
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,13 @@ class CheckReport:
     rungs: tuple[Rung, ...]
     derivation: Any = field(default=None, repr=False)
     notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of_steps(cls, subject: str, steps: Iterable[Step]) -> CheckReport:
+        """Return what the checks of the steps of a derivation find, a rung for each step."""
+        found = [(step.title, step.check()) for step in steps]
+        rungs = (Rung(k, title, e.passed, e.figure) for k, (title, e) in enumerate(found, 1))
+        return cls(subject, tuple(rungs))
 
     @property
     def passed(self) -> bool:

@@ -10,6 +10,7 @@ import sympy as sp
 from sympy.core.function import AppliedUndef
 
 from symkernel import notation
+from symkernel.codegen.matrix_nodes import Elementwise
 from symkernel.formula import Formula, Step
 from symkernel.report.prose import letters
 
@@ -41,6 +42,9 @@ def printed_symbols(expression: Any) -> Iterator[Any]:
         yield known.symbol if known is not None else sp.Symbol(name)
     elif isinstance(expression, (sp.Symbol, sp.MatrixSymbol)):
         yield expression
+    elif isinstance(expression, Elementwise):
+        # Printed by the function's name: the variable of its expression does not appear.
+        yield from printed_symbols(expression.args[1])
     elif not isinstance(expression, (sp.Identity, sp.ZeroMatrix)):
         for part in getattr(expression, "args", ()):
             yield from printed_symbols(part)

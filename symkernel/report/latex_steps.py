@@ -22,7 +22,14 @@ from symkernel.report.latex import (
 from symkernel.report.latex_blocks import displayed, items, section
 from symkernel.report.prose import escape, prose
 
-__all__ = ["steps_document"]
+__all__ = ["named", "steps_document"]
+
+
+def named(
+    formulas: Iterable[Formula], names: Mapping[str, str] | None
+) -> list[tuple[str, Formula]]:
+    """Return formulas, each led to by its name."""
+    return [(prose(f.name[:1].upper() + f.name[1:], names), f) for f in formulas]
 
 
 def steps_document(

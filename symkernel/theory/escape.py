@@ -17,13 +17,14 @@ from pathlib import Path
 import sympy as sp
 
 from symkernel import notation
-from symkernel.check_report import CheckReport, Rung
+from symkernel.check_report import CheckReport
 from symkernel.environments.multitasking import Multitasking
 from symkernel.errors import InvalidArgument, OutsideValidity
 from symkernel.formula import Formula, Step
 from symkernel.problem.activation import ACTIVATIONS, ARGUMENT, Activation
 from symkernel.problem.activation import activation as find_activation
 from symkernel.problem.network import ActivationLike
+from symkernel.problem.problem import CONVENTIONS
 from symkernel.theory.feature_averages import FeatureAverages, indicator
 
 G, M, K = sp.symbols("G M K", integer=True, positive=True)
@@ -220,11 +221,7 @@ class SmallWeights:
 
     def check(self) -> CheckReport:
         """Run the check of every step."""
-        rungs = []
-        for number, step in enumerate(self.steps, 1):
-            evidence = step.check()
-            rungs.append(Rung(number, step.title, evidence.passed, evidence.figure))
-        return CheckReport(f"learning from small weights, {self._network}", tuple(rungs))
+        return CheckReport.of_steps(f"learning from small weights, {self._network}", self.steps)
 
     def latex(self, names: Mapping[str, str] | None = None) -> str:
         """Return a document: every step with its check, then the results.
@@ -234,19 +231,13 @@ class SmallWeights:
         names : mapping of str to str, optional
             LaTeX for the identifiers of symbols.
         """
-        from symkernel.problem.problem import CONVENTIONS
-        from symkernel.report.latex_steps import steps_document
-        from symkernel.report.prose import prose
+        from symkernel.report.latex_steps import named, steps_document
 
         return steps_document(
-            "Multitasking from small weights",
-            self._network,
-            self.steps,
-            [(prose(f.name[:1].upper() + f.name[1:], names), f) for f in self.formulas],
-            conventions=CONVENTIONS[:2],
-            report=self.check(),
+            "Multitasking from small weights", self._network, self.steps,
+            named(self.formulas, names), conventions=CONVENTIONS[:2], report=self.check(),
             names=names,
-        )
+        )  # fmt: skip
 
     def save_latex(self, path: str | Path, names: Mapping[str, str] | None = None) -> Path:
         """Write the document to a file, whole or not at all."""

@@ -259,4 +259,5 @@ def _coincidence(theory: SmallWeights) -> Step:
         "are asked for coincide, M of the M^K possibilities. Biases of features are left out",
         (sp.Eq(ACCURACY, share),),
         lambda: on_all_sizes(holds, "prompts whose features coincide, counted, K from 1 to G"),
+        ((K, "number of tasks at once"),),
     )

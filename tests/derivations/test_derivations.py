@@ -28,7 +28,13 @@ ALLOWED = {"__future__", "functools", "typing", "numpy", "sympy", "matplotlib.fi
 
 
 # Their laws climb on problems of their own in every run; here each costs seconds of compilation.
-LONG_CLIMBS = {"saxe2022_race", "woodworth2020_diagonal", "arora2018_depth", "kunin2024_unbalanced"}
+LONG_CLIMBS = {
+    "pyle2023_multitasking",
+    "saxe2022_race",
+    "woodworth2020_diagonal",
+    "arora2018_depth",
+    "kunin2024_unbalanced",
+}
 
 
 @pytest.fixture(params=NAMES)
