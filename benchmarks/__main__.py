@@ -12,8 +12,8 @@ import sys
 # flags say: where one core is compared with one, the process is pinned to it.
 PINNED = {"starting": False, "modes": False, "descent": True, "descent_cores": False,
           "online": True, "memory": False, "trajectories": True, "attribution": False,
-          "infinite": False, "frozen_kernels": True,
-          "multitask": True, "multitask_cores": False}  # fmt: skip
+          "infinite": False, "frozen_kernels": True, "multitask": True,
+          "multitask_cores": False}  # fmt: skip
 
 
 def run(name: str) -> None:

@@ -91,12 +91,28 @@ class Plan:
         with the product's. What is multiplied in between would need the value again.
         """
         hosts: dict[Node, Node] = {}
+        for node, host in self._wanted_hosts.items():
+            if host not in hosts.values():
+                hosts[node] = host
+        return hosts
+
+    @cached_property
+    def followers(self) -> dict[Node, Node]:
+        """Other terms of the sums: their gradient is that of the one that has the host's arrays."""
+        taken = self.hosts.values()
+        wanted = self._wanted_hosts.items()
+        return {n: host for n, host in wanted if n not in self.hosts and host in taken}
+
+    @cached_property
+    def _wanted_hosts(self) -> dict[Node, Node]:
+        """Dense products with the elementwise node that they alone lead to, if there is one."""
+        found = {}
         for node in self.stored:
             if is_dense(node) and node is not self.net.output and not self.is_weight(node):
                 host = self._host(node)
-                if host is not None and host not in hosts.values():
-                    hosts[node] = host
-        return hosts
+                if host is not None:
+                    found[node] = host
+        return found
 
     def _host(self, node: Node) -> Node | None:
         while len(self.consumers[node]) == 1:
@@ -142,7 +158,7 @@ class Plan:
         """Name of the array that holds the loss's gradient at a stored node."""
         if self.is_gradient_of_weight(node):
             return f"g{self.parameter_index[node.parameter]}"  # type: ignore[attr-defined]
-        return f"a{self.index[self.hosts.get(node, node)]}"
+        return f"a{self.index[self.hosts.get(node) or self.followers.get(node, node)]}"
 
     def accumulates(self, node: Node) -> bool:
         """Whether several parts add up to a stored node's gradient, or some of it stays zero."""

@@ -225,7 +225,10 @@ class Statements:
             self._inward(node, row, g, before, inside, after)
         elif node in self.plan.trained:
             sign = "+=" if self.plan.accumulates(node) else "="
-            inside.append(f"{self.plan.gradient(node)}[{row}, c] {sign} {g}")
+            line = f"{self.plan.gradient(node)}[{row}, c] {sign} {g}"
+            # Terms of one sum share an array.
+            if sign == "+=" or line not in inside:
+                inside.append(line)
 
     def _inward(
         self, node: Node, row: str, g: str, before: Lines, inside: Lines, after: Lines

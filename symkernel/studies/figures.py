@@ -128,7 +128,9 @@ def _draw_theories(
     for k, along in enumerate(theories.values()):
         said = [one.S if K is None else one.acc[:, K - 1] for one in along]
         line = np.array([mean_and_deviation(values)[0] for values in said])
-        _line(panel, scales, line, np.array([one.holds for one in along]), _colour(k))
+        # The path, which is the last, agrees with the simulation everywhere: under all others.
+        level = 2 - k / len(theories)
+        _line(panel, scales, line, np.array([one.holds for one in along]), _colour(k), level)
     _floor(panel, study, K)
 
 
@@ -136,13 +138,16 @@ def _colour(k: int) -> str:
     return _THEORIES[k % len(_THEORIES)]
 
 
-def _line(panel: Axes, x: np.ndarray, y: np.ndarray, holds: np.ndarray, colour: str) -> None:
+def _line(
+    panel: Axes, x: np.ndarray, y: np.ndarray, holds: np.ndarray, colour: str, level: float
+) -> None:
     """Draw a theory's line: with a broad band under it where it holds, dashed elsewhere."""
-    panel.plot(x, y, color=colour, linestyle=(0, (3, 1.5)), linewidth=0.9, zorder=2)
     inside = np.where(holds, y, np.nan)
-    panel.plot(x, inside, color=colour, linewidth=1.4, zorder=4)
-    panel.plot(x, inside, color=colour, linewidth=7, alpha=0.25, solid_capstyle="round", zorder=1)
-    panel.plot(x, inside, color=colour, marker="o", markersize=2.5, linestyle="none", zorder=4)
+    panel.plot(
+        x, inside, color=colour, linewidth=7, alpha=0.25, solid_capstyle="round", zorder=level
+    )
+    panel.plot(x, y, color=colour, linestyle=(0, (3, 1.5)), linewidth=0.9, zorder=level + 2)
+    panel.plot(x, inside, color=colour, marker="o", markersize=2.5, linewidth=1.4, zorder=level + 2)
 
 
 def _draw_domains(

@@ -17,10 +17,12 @@ from symkernel.derivation import derive
 from symkernel.errors import InvalidArgument
 from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.network import Network
+from symkernel.problem.quotient import quotient
 from symkernel.problem.task import Task
 from symkernel.problem.weights import Weights
 from symkernel.simulation import simulate
 from symkernel.simulation.activity import activity
+from symkernel.simulation.quotient_run import simulate_quotient
 from symkernel.studies.inside import frozen_inside
 from symkernel.studies.setting import Setting
 from symkernel.studies.wide import foreseen_wide
@@ -156,6 +158,30 @@ def _infinite(case: Case, stream: np.random.Generator) -> Foreseen:
     return Foreseen(found.hidden, found.outputs, found.moved, found.moved < _SMALL, words)
 
 
+def _quotient(case: Case, _: np.random.Generator) -> Foreseen:
+    return _divided(case, 0)
+
+
+def _first_order(case: Case, _: np.random.Generator) -> Foreseen:
+    return _divided(case, 1)
+
+
+def _divided(case: Case, order: int) -> Foreseen:
+    setting, course = case.setting, case.trained_on
+    # What reads the stimulus stays: permutations of response groups, tasks and outputs together.
+    smaller = quotient(case.network, course, fixing="W_s")
+    run = simulate_quotient(smaller, case.weights, setting.learning_rate, record=[0.0, course.end])
+    found = run.weights_at(-1, order)
+    error = float(run.transverse_size[-1] / run.tied_size[-1])
+    words = (
+        f"exact on the invariant manifold, {'first' if order else 'zeroth'} order beside it; what "
+        f"lies beside it ends at {error:.2g} of the weights on it"
+    )
+    hidden = activity(case.network, found, setting.prompts[0].X, "hidden")
+    outputs = activity(case.network, found, setting.inputs)
+    return Foreseen(hidden, outputs, error, error < _SMALL, words)
+
+
 def _path(case: Case, _: np.random.Generator) -> Foreseen:
     setting, course = case.setting, case.trained_on
     together = [np.zeros(len(phase.task.X), dtype=int) for phase in course.phases]
@@ -173,9 +199,11 @@ def _path(case: Case, _: np.random.Generator) -> Foreseen:
 PREDICTORS = (
     Predictor("nothing", "nothing changes", _nothing),
     Predictor("frozen", "frozen kernel of the actual weights", _frozen),
-    Predictor("frozen_inside", "the same, output nonlinearity kept", _frozen_inside),
+    Predictor("frozen_inside", "frozen kernel, output nonlinearity kept", _frozen_inside),
     Predictor("infinite", "infinite width, output nonlinearity kept", _infinite),
     Predictor("relinearised", f"re-linearised, {REFRESHES} refreshes", _relinearised),
+    Predictor("quotient", "symmetry quotient", _quotient),
+    Predictor("quotient_first", "quotient, first order beside it", _first_order),
     Predictor("path", "path pseudo-kernel", _path),
 )
 

@@ -246,6 +246,9 @@ def multitask(
     of all tasks agree. Congruent prompts, of which all features to be copied are the same, are
     answered right by any network that reads one of them: $M^{1-K}$ is the floor of accuracy.
 
+    Frozen and refreshed kernels are theories of the flow: near the largest stable learning rate
+    descent is something else, which their statements of validity do not see.
+
     References
     ----------
     R. Pyle, S. Musslick, J. D. Cohen, A. B. Patel, arXiv:2307.07575 (2023). The environment:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,9 @@ def _rows(study: MultitaskStudy, join: str) -> Iterator[Line]:
         cells = []
         for _, measure, K in measures_of(study):
             mean, deviation = mean_and_deviation(study.values(measure, scale, name, K))
-            cells.append(f"{mean:.3g}{join}{deviation:.1g}")
+            # Correlations and shares are of order 1, the loss and the movement of any.
+            forms = (".3g", ".1g") if measure in ("loss", "move") else (".3f", ".3f")
+            cells.append(f"{mean:{forms[0]}}{join}{deviation:{forms[1]}}")
         yield (f"{scale:g}", name, *cells)
 
 
@@ -158,7 +161,8 @@ def latex_tables(study: MultitaskStudy) -> str:
 
 
 def _number(cell: str) -> str:
-    return "--" if "nan" in cell else f"${cell}$"
+    powers = re.sub(r"e([+-])0*(\d+)", lambda m: rf" \cdot 10^{{{m[1].strip('+')}{m[2]}}}", cell)
+    return "--" if "nan" in cell else f"${powers}$"
 
 
 def _tabular(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:

@@ -128,6 +128,21 @@ def test_refreshed_kernels_foresee_more_than_frozen_ones(study):
     assert theory(study, "relinearised", 2.0).similarities.min() > 0.95
 
 
+def test_the_quotient_shares_by_construction(study):
+    """All tasks from one stimulus group have one pattern, and one answer serves them all."""
+    for scale in (0.1, 2.0):
+        found = study.array("r_in", "predictions")
+        row = study.axis("predictor", "predictions").index("quotient")
+        np.testing.assert_allclose(found[row, study.axis("scale").index(scale)], 1.0, atol=1e-9)
+    assert not theory(study, "quotient", 2.0).holds
+    theirs, true = study.array("r_in", "predictions"), study.values("r_in", 0.1, "single")
+    names = study.axis("predictor", "predictions")
+    gaps = [
+        abs(theirs[names.index(name), 0, 0] - true).max() for name in ("quotient", "quotient_first")
+    ]
+    assert gaps[1] < 0.2 * gaps[0] < 0.1
+
+
 def test_kernels_inside_the_output_tend_to_the_limit_of_wide_networks():
     from symkernel.studies.inside import frozen_inside
     from symkernel.studies.wide import foreseen_wide
@@ -364,9 +379,11 @@ def test_the_command_line_writes_and_judges(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_the_table_is_within_its_bands_on_all_seeds():
-    found = sk.studies.multitask(predictors=["relinearised"])
+    found = sk.studies.multitask(predictors=["relinearised", "quotient"])
     assert len(found.bands) == 20
     assert [str(band) for band in found.bands if not band.holds] == []
     for one in found.comparisons:
-        if one.scale >= 0.5:
+        if one.name == "relinearised" and one.scale >= 0.5:
             assert one.similarities.min() >= 0.98
+        if one.name == "quotient" and one.scale == 0.1:
+            assert one.similarities.min() >= 0.99
