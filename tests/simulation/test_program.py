@@ -58,7 +58,11 @@ def test_gradient_on_moments(name, samples, seed):
     assert_gradient(name, True, samples, seed)
 
 
-@pytest.mark.parametrize("name", ["two layers, tanh", "shared", "gated", "slices"])
+# Each is compiled for seconds.
+SLOW = [pytest.param(name, marks=pytest.mark.slow) for name in ("shared", "slices")]
+
+
+@pytest.mark.parametrize("name", ["two layers, tanh", "gated", *SLOW])
 @pytest.mark.parametrize("samples", [251, 1000, 4321])
 def test_gradient_over_many_blocks(name, samples):
     net, _, _, _ = drawn_problem(name, 1, 0)
