@@ -54,8 +54,16 @@ def test_derives(module):
     assert all(verdict.holds for verdict in derivation.assumptions)
 
 
-def test_claims_hold(module):
-    found = module.claims()
+# It trains many networks: its two main claims are tested in every run, in a file of its own.
+LONG_CLAIMS = {"pyle2023_multitasking"}
+claiming = pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG_CLAIMS)) for n in NAMES]
+)
+
+
+@claiming
+def test_claims_hold(name):
+    found = import_module(f"symkernel.derivations.{name}").claims()
     assert found
     assert not [f"{title}: {figure}" for title, holds, figure in found if not holds]
 
@@ -85,7 +93,7 @@ def covered(ax) -> list[str]:
 
 
 # One test, so that a parallel run draws each figure once.
-@pytest.mark.parametrize("name", NAMES)
+@claiming
 def test_figure_has_data_and_nothing_is_cut_off_or_covered(name):
     page = import_module(f"symkernel.derivations.{name}").figure()
     FigureCanvasAgg(page).draw()

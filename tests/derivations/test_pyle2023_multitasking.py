@@ -24,6 +24,14 @@ WRONG = {
 }
 
 
+@pytest.mark.parametrize(
+    "claim", [pyle.shared_from_small_weights, pyle.separated_from_large_weights, pyle.derived]
+)
+def test_the_main_claims_hold(claim):
+    holds, figure = claim()
+    assert holds, figure
+
+
 # These train networks of their own, for seconds.
 LONG = {
     "as separated as without weights",
