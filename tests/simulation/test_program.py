@@ -44,7 +44,15 @@ def assert_gradient(name, on_moments, samples, seed, factor=0.5):
     assert engine.loss() == pytest.approx(loss, rel=1e-12)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+# Its program takes longest to compile; the trainings of test_descent.py have it in every run.
+LONGEST = "user-made activations"
+every_network = pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * (name == LONGEST)) for name in EXAMPLES],
+)
+
+
+@every_network
 @settings(max_examples=15)
 @given(samples=st.integers(1, 40), seed=st.integers(0, 10**6), factor=st.floats(0.1, 3))
 def test_gradient_on_samples(name, samples, seed, factor):
