@@ -23,6 +23,7 @@ _ASSUMED = (
     "The kernel stays as it is at the start of training: exact for a kernel method, the limit of "
     "wide networks whose read-out is linear.",
     "Outputs start at 0.",
+    "No eigenvalue of the kernel on the modes of the targets is negative.",
     "Initial weights are isotropic in the stimulus part and in the task part of the input.",
     "All prompts of single tasks are trained, equally often, in full batches.",
 )

@@ -57,9 +57,10 @@ def activity(
     """
     if not isinstance(net, Network):
         raise InvalidArgument(f"Argument 'net' must be a Network, not {net!r}.")
-    if isinstance(weights, Mapping):
-        _refuse_times(net, weights)
-    given = weights if isinstance(weights, Weights) else from_arrays(net, weights)
+    arrays = weights.arrays if isinstance(weights, Weights) else weights
+    if isinstance(arrays, Mapping):
+        _refuse_times(net, arrays)
+    given = from_arrays(net, arrays)
     inputs = as_real_array(X, "X", 2)
     if inputs.shape[1] != net.inputs:
         raise ShapeMismatch(

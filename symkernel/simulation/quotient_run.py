@@ -18,6 +18,10 @@ from symkernel.trajectory import Trajectory
 # The transverse part that is followed, relative to the true one: the error of the difference is of
 # this order, that of rounding 1e-16 over it.
 _SHARE = 1e-5
+# What is followed stays of first order while it is smaller than this beside the tied weights.
+_SMALL = 1e-2
+# Transverse parts below this, relative to the weights, are rounding: the weights are symmetric.
+_ROUNDING = 1e-13
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +84,21 @@ class QuotientRun:
             raise OutsideValidity(
                 "This run has no first-order response; run simulate_quotient with first_order=True."
             )
+        if self.is_beyond_first_order:
+            raise OutsideValidity(
+                f"The transverse part grows so much that {_SHARE:g} of it is no longer small "
+                f"beside the weights that the quotient predicts: its response is not of first "
+                f"order, and the quotient says nothing of this training."
+            )
         return self.response
+
+    @cached_property
+    def is_beyond_first_order(self) -> bool:
+        """Whether the transverse part grows so much that no response to first order is known."""
+        if self.response is None:
+            return False
+        followed = _SHARE * self._size(self.response)
+        return not bool((followed <= _SMALL * self.tied_size).all())
 
     @cached_property
     def tied_size(self) -> np.ndarray:
@@ -94,7 +112,9 @@ class QuotientRun:
 
     @property
     def growth(self) -> float:
-        """How often larger the transverse part is at the end than at the start."""
+        """How often larger the transverse part is at the end than at the start; nan without one."""
+        if not self.start_size:
+            return float("nan")
         return float(self.transverse_size[-1] / self.start_size)
 
     @property
@@ -110,7 +130,9 @@ class QuotientRun:
     def __repr__(self) -> str:
         begin, end = (float(self.tied_size[k]) for k in (0, -1))
         last = "at the end not followed (first_order=False)"
-        if self.response is not None:
+        if self.is_beyond_first_order:
+            last = f"beyond first order at the end, beside {end:.3g}"
+        elif self.response is not None:
             size = float(self.transverse_size[-1])
             last = f"{size:.3g} beside {end:.3g} at the end (grown {self.growth:.3g} times)"
         return (
@@ -176,7 +198,11 @@ def simulate_quotient(
             f"Argument 'quotient' must be a Quotient, see sk.quotient, not {quotient!r}."
         )
     rate = as_positive(learning_rate, "learning_rate")
-    start, tied = quotient.transverse(w0), quotient.project(w0)
+    tied = quotient.project(w0)
+    start = {
+        name: rest * bool(abs(rest).max() > _ROUNDING * abs(tied.arrays[name]).max())
+        for name, rest in quotient.transverse(w0).items()
+    }
     run = simulate(
         quotient.network, quotient.curriculum, quotient.reduce(w0), rate,
         steps=steps, record=record, loss=loss, progress=progress, on="samples",

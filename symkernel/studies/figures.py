@@ -270,9 +270,13 @@ def representation_panels(study: MultitaskStudy) -> Figure:
                    markersize=4, label=f"to response group {i}"),
         )
     ]  # fmt: skip
+    wide = len(scales) >= env.groups
+    if not wide:
+        handles = [*handles[::2], *handles[1::2]]
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=env.groups, fontsize=_SMALL,
-        frameon=False, title="marks: end of training; numbers: share that two dimensions explain",
+        handles=handles, loc="outside lower center", ncols=env.groups if wide else 2,
+        fontsize=_SMALL, frameon=False,
+        title="marks: end of training; numbers: share explained",
         title_fontsize=_SMALL,
     )  # fmt: skip
     return figure

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 
+import symkernel
 from symkernel.errors import InvalidArgument, SymkernelError
 from symkernel.report.files import save
 from symkernel.studies.setting import Setting
 
 _MANIFEST, _FORMAT = "symkernel_study.json", 1
+
+
+def _is_left_over(path: Path) -> bool:
+    """Whether a file is what a killed study left of its manifest."""
+    return path.name.startswith(f".{_MANIFEST}.") and path.name.endswith(".part")
+
+
+@cache
+def _code() -> str:
+    """Return a name of the library's code, by which what other code computed is told apart."""
+    root, found = Path(symkernel.__file__).parent, hashlib.sha256()
+    for path in sorted(root.rglob("*.py")):
+        found.update(path.relative_to(root).as_posix().encode() + path.read_bytes())
+    return f"{symkernel.__version__}, {found.hexdigest()[:16]}"
 
 
 @contextmanager
@@ -38,7 +55,9 @@ def claimed(folder: object, setting: Setting) -> Path:
         raise InvalidArgument(f"Argument 'folder' must be a folder's name, not {folder!r}.")
     root = Path(folder)
     manifest = root / _MANIFEST
-    wanted = {"symkernel_study": "multitask", "format": _FORMAT, **asdict(setting)}
+    wanted = {
+        "symkernel_study": "multitask", "format": _FORMAT, **asdict(setting), "code": _code(),
+    }  # fmt: skip
     if root.exists() and not root.is_dir():
         raise InvalidArgument(f"Argument 'folder' must not be the file {str(root)!r}.")
     if manifest.exists():
@@ -52,10 +71,11 @@ def claimed(folder: object, setting: Setting) -> Path:
             shown = ", ".join(f"{name} {known.get(name)!r}, not {wanted[name]!r}" for name in gaps)
             raise InvalidArgument(
                 f"Argument 'folder' must be new, empty or of the same study; {str(root)!r} holds "
-                f"one of another setting ({shown}). Nothing in it was touched; name another folder."
+                f"one of another setting or of other code ({shown}). Nothing in it was touched; "
+                f"name another folder."
             )
         return root
-    if root.is_dir() and any(root.iterdir()):
+    if root.is_dir() and not all(_is_left_over(path) for path in root.iterdir()):
         raise InvalidArgument(
             f"Argument 'folder' must be new, empty or of the same study; {str(root)!r} holds other "
             f"files. Nothing in it was touched; name another folder."

@@ -108,8 +108,11 @@ def agreement(found: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def mean_and_deviation(values: np.ndarray) -> tuple[float, float]:
-    """Return mean and standard deviation over seeds that were computed; nan without any."""
+    """Return mean and standard deviation over seeds that were computed.
+
+    Nan without any; of one seed there is no deviation, nan.
+    """
     known = values[~np.isnan(values)]
     if not len(known):
         return float("nan"), float("nan")
-    return float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else 0.0
+    return float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else float("nan")

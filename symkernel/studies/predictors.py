@@ -30,7 +30,7 @@ from symkernel.studies.wide import foreseen_wide
 # Most is learned early: kernels are refreshed at times spaced by ratios, as shares of each phase.
 REFRESHES, _FIRST = 16, 0.02
 # What a theory neglects is small if it is no more than this of what it keeps.
-_SMALL = 0.25
+SMALL = 0.25
 
 
 @dataclass(frozen=True)
@@ -124,13 +124,13 @@ def _frozen(case: Case, _: np.random.Generator) -> Foreseen:
     moved = float(found.kernel_movement[-1])
     words = f"leading order in 1/width and 1/scale; the kernel moves by {moved:.2g} of itself"
     hidden = found.hidden[-1, : len(case.setting.prompts[0].X)]
-    return Foreseen(hidden, found.outputs[-1], moved, moved < _SMALL, words)
+    return Foreseen(hidden, found.outputs[-1], moved, moved < SMALL, words)
 
 
 def _frozen_inside(case: Case, _: np.random.Generator) -> Foreseen:
     found = frozen_inside(case.setting, case.weights, case.curriculum)
     words = f"leading order in 1/width and 1/scale; the kernel moves by {found.moved:.2g} of itself"
-    return Foreseen(found.hidden, found.outputs, found.moved, found.moved < _SMALL, words)
+    return Foreseen(found.hidden, found.outputs, found.moved, found.moved < SMALL, words)
 
 
 def _relinearised(case: Case, _: np.random.Generator) -> Foreseen:
@@ -149,13 +149,13 @@ def _relinearised(case: Case, _: np.random.Generator) -> Foreseen:
         f"leading order in 1/refreshes; half of them differ by {error:.2g} of the movement of the "
         f"hidden layer"
     )
-    return Foreseen(last, found.outputs[-1], error, error < _SMALL, words)
+    return Foreseen(last, found.outputs[-1], error, error < SMALL, words)
 
 
 def _infinite(case: Case, stream: np.random.Generator) -> Foreseen:
     found = foreseen_wide(case.setting, case.scale, case.curriculum, stream)
     words = f"leading order in 1/width; units would move by {found.moved:.2g} of their spread"
-    return Foreseen(found.hidden, found.outputs, found.moved, found.moved < _SMALL, words)
+    return Foreseen(found.hidden, found.outputs, found.moved, found.moved < SMALL, words)
 
 
 def _quotient(case: Case, _: np.random.Generator) -> Foreseen:
@@ -171,15 +171,17 @@ def _divided(case: Case, order: int) -> Foreseen:
     # What reads the stimulus stays: permutations of response groups, tasks and outputs together.
     smaller = quotient(case.network, course, fixing="W_s")
     run = simulate_quotient(smaller, case.weights, setting.learning_rate, record=[0.0, course.end])
-    found = run.weights_at(-1, order)
-    error = float(run.transverse_size[-1] / run.tied_size[-1])
+    beyond = run.is_beyond_first_order
+    found = run.weights_at(-1, 0 if beyond else order)
+    error = float("nan" if beyond else run.transverse_size[-1] / run.tied_size[-1])
+    end = "grows beyond first order" if beyond else f"ends at {error:.2g} of the weights on it"
     words = (
-        f"exact on the invariant manifold, {'first' if order else 'zeroth'} order beside it; what "
-        f"lies beside it ends at {error:.2g} of the weights on it"
+        f"exact on the invariant manifold, {'first' if order and not beyond else 'zeroth'} order "
+        f"beside it; what lies beside it {end}"
     )
     hidden = activity(case.network, found, setting.prompts[0].X, "hidden")
     outputs = activity(case.network, found, setting.inputs)
-    return Foreseen(hidden, outputs, error, error < _SMALL, words)
+    return Foreseen(hidden, outputs, error, error < SMALL, words)
 
 
 def _path(case: Case, _: np.random.Generator) -> Foreseen:
@@ -204,7 +206,7 @@ PREDICTORS = (
     Predictor("relinearised", f"re-linearised, {REFRESHES} refreshes", _relinearised),
     Predictor("quotient", "symmetry quotient", _quotient),
     Predictor("quotient_first", "quotient, first order beside it", _first_order),
-    Predictor("path", "path pseudo-kernel", _path),
+    Predictor("path", "path pseudo-kernel, an account", _path),
 )
 
 

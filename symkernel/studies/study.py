@@ -122,11 +122,12 @@ class MultitaskStudy:
 
     @cached_property
     def bands(self) -> tuple[Band, ...]:
-        """The bands that the published setting must reproduce, with what was found; held or not.
+        """Bands of this package for its own setting, with what was found; held or not.
 
-        None for other settings.
+        They come from simulations of the published environment, not from a paper, and are for means
+        over the seeds 1000 to 1007: none for other seeds and settings.
         """
-        if not has_bands(self.setting):
+        if not has_bands(self.setting) or self.axis("seed") != SEEDS:
             return ()
 
         def mean(curriculum: str, scale: float, measure: str, K: int | None = None) -> float:

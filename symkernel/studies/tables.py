@@ -10,6 +10,7 @@ import numpy as np
 
 from symkernel.studies.comparison import contribution_means
 from symkernel.studies.measures import mean_and_deviation
+from symkernel.studies.predictors import SMALL
 from symkernel.tables import as_text
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def _rows(study: MultitaskStudy, join: str) -> Iterator[Line]:
             mean, deviation = mean_and_deviation(study.values(measure, scale, name, K))
             # Correlations and shares are of order 1, the loss and the movement of any.
             forms = (".3g", ".1g") if measure in ("loss", "move") else (".3f", ".3f")
-            cells.append(f"{mean:{forms[0]}}{join}{deviation:{forms[1]}}")
+            spread = "" if np.isnan(deviation) else f"{join}{deviation:{forms[1]}}"
+            cells.append(f"{mean:{forms[0]}}{spread}")
         yield (f"{scale:g}", name, *cells)
 
 
@@ -112,7 +114,9 @@ def summary(study: MultitaskStudy) -> str:
     ]
     if study.bands:
         lines = "\n".join(f"  {band}" for band in study.bands)
-        blocks.append(f"Bands that the published setting must reproduce\n{lines}")
+        blocks.append(
+            f"Bands of this package for the published environment, means over seeds\n{lines}"
+        )
     moved = table_of_contributions(study)
     if moved:
         blocks.append(
@@ -122,9 +126,10 @@ def summary(study: MultitaskStudy) -> str:
     if study.predictions is not None:
         some = ", ".join(map(str, study.axis("seed", "predictions")))
         blocks.append(
-            "Theories from the initial weights, beside the simulation (means over seeds "
-            f"{some}). similarities: correlation of those foreseen of all prompts with those "
-            f"learned\n{table_of_theories(study)}"
+            "Theories from the initial weights (and the path's own account), beside the "
+            f"simulation: means over seeds {some}. similarities: correlation of those foreseen of "
+            "all prompts with those learned. A theory says that it holds where what it neglects is "
+            f"below {SMALL:g} of what it keeps\n{table_of_theories(study)}"
         )
     if study.failures:
         lines = "\n".join(f"  {_cell(one.parameters)}: {one.error}" for one in study.failures)

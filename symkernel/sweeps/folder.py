@@ -29,6 +29,13 @@ _RECORD = "record"
 _LEFT_BEHIND = 24 * 3600.0
 
 
+def _is_begun(path: Path) -> bool:
+    """Whether something is what a sweep leaves that was killed before its manifest was written."""
+    if path.name == _CELLS:
+        return path.is_dir() and not any(path.iterdir())
+    return path.name.startswith(f".{_MANIFEST}.") and path.name.endswith(".part")
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What became of a cell: named arrays, or an error in words and its traceback."""
@@ -69,15 +76,16 @@ class Folder:
             raise InvalidArgument(f"Argument 'folder' must not be the file {str(root)!r}.")
         if manifest.exists():
             _same(_read_json(manifest), wanted, root)
-        elif root.is_dir() and any(root.iterdir()):
+        elif root.is_dir() and not all(map(_is_begun, root.iterdir())):
             raise InvalidArgument(
                 f"Argument 'folder' must be new, empty or of the same sweep; {str(root)!r} holds "
                 f"other files."
             )
         try:
-            (root / _CELLS).mkdir(parents=True, exist_ok=True)
+            root.mkdir(parents=True, exist_ok=True)
             if not manifest.exists():
                 save(json.dumps(wanted, indent=2) + "\n", manifest)
+            (root / _CELLS).mkdir(exist_ok=True)
         except OSError as error:
             raise SymkernelError(f"The folder {str(root)!r} cannot be made: {error}.") from error
         for unfinished in (root / _CELLS).glob(".*.part"):

@@ -80,7 +80,7 @@ class SmallWeights:
     @property
     def formulas(self) -> tuple[Formula, ...]:
         """All results; those of a hidden layer blind to responses where the output saturates."""
-        gated = (self.gating_rate, self.concurrent_accuracy(K)) if self.is_gated else ()
+        gated = (self.gating_rate, self.concurrent_accuracy(K)) if self.is_shared else ()
         return (*self.plateaus, self.escape_rate, *gated)
 
     @property
@@ -91,6 +91,17 @@ class SmallWeights:
     def is_gated(self) -> bool:
         """Whether the output saturates: where it answers 0, nothing is driven any more."""
         return not self.output_activation.is_linear
+
+    @cached_property
+    def curvature(self) -> sp.Expr:
+        """Curvature of the hidden activation at the bias; 0 of one that is linear by pieces."""
+        found = sp.diff(self.activation.expression, ARGUMENT, 2)
+        return sp.S.Zero if found.has(sp.DiracDelta) else found.subs(ARGUMENT, BIAS)
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether the hidden layer can gate by stimulus group, and has no reason to do more."""
+        return self.is_gated and self.curvature.is_zero is not True
 
     @cached_property
     def averages(self) -> FeatureAverages:
@@ -164,7 +175,10 @@ class SmallWeights:
         """Rate at which weights grow out of the first plateau, to leading order in them."""
         slope = self.activation.slope.subs(ARGUMENT, BIAS)
         where = ((GAIN, self._at(self.gain)), (SLOPE, slope))
-        return Formula("escape rate", ESCAPE, self._at(self.drive) * SLOPE * GAIN, where)
+        # Contrasts of either sign grow: where the slope is negative, the opposite one.
+        slopes = (self.activation.slope.subs(ARGUMENT, z) for z in range(-8, 9))
+        size = sp.Abs(SLOPE) if any(value.is_negative for value in slopes) else SLOPE
+        return Formula("escape rate", ESCAPE, self._at(self.drive) * size * GAIN, where)
 
     @property
     def gating_rate(self) -> Formula:
@@ -175,7 +189,7 @@ class SmallWeights:
         above the median grew 0.9 to 1.3 times as fast (medians, three environments).
         """
         self._require_gates("gating rate")
-        curve = sp.diff(self.activation.expression, ARGUMENT, 2).subs(ARGUMENT, BIAS)
+        curve = self.curvature
         rate = sp.Abs(CURVE) * GAIN * READOUT * self._at(sp.sqrt(G) * self.gate_drive)
         where = ((GAIN, self._at(self.gain)), (CURVE, curve))
         return Formula("gating rate, approximately", GATING, rate, where)
@@ -210,6 +224,11 @@ class SmallWeights:
                 f"The {what} is known where the output saturates. A linear output forces the "
                 f"hidden layer to tell response groups apart as well: small weights do not lead to "
                 f"representations that are shared."
+            )
+        if not self.is_shared:
+            raise OutsideValidity(
+                f"The {what} needs hidden units with a curvature at the bias, which is what gates; "
+                f"{self.activation.name} has none."
             )
 
     @cached_property

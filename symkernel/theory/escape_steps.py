@@ -70,7 +70,7 @@ def steps(theory: SmallWeights) -> tuple[Step, ...]:
     """Return the derivation for sigmoid or linear outputs."""
     found = (_averages(theory), _task_alone(theory), _slope(theory), _escape(theory))
     second = _pooled(theory)
-    return (*found, second, *((_gating(theory), _coincidence(theory)) if theory.is_gated else ()))
+    return (*found, second, *((_gating(theory), _coincidence(theory)) if theory.is_shared else ()))
 
 
 def _averages(theory: SmallWeights) -> Step:

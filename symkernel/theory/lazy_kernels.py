@@ -172,6 +172,8 @@ def _table(environment: SymbolicMultitasking, kernel: object) -> PromptKernel:
     array = np.asarray(kernel)
     G, _ = _sizes(environment, "an array")
     values = as_real_array(array, "kernel", 3 if array.ndim == 3 else 2)
+    if not values.any():
+        raise InvalidArgument("Argument 'kernel' must not be 0 everywhere: nothing is learned.")
     if values.shape not in ((G + 1, 2), (G, G + 1, 2)):
         raise ShapeMismatch(
             f"Argument 'kernel' must hold values of shape ({G + 1}, 2), by agreeing groups and "

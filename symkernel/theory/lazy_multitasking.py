@@ -28,7 +28,7 @@ from symkernel.environments.symbolic_multitasking import (
     SAME,
     SymbolicMultitasking,
 )
-from symkernel.errors import InvalidArgument, as_values
+from symkernel.errors import InvalidArgument, OutsideValidity, as_values
 from symkernel.formula import Formula, Step
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.scalars import as_sympy
@@ -106,6 +106,16 @@ class LazyMultitasking:
         found = self.formulas.eigenvalues
         return {x: self.kernel.written_out(value) for x, value in found.items()}
 
+    def _require_learning(self) -> None:
+        """Refuse a kernel with an eigenvalue that is known to be negative: its mode diverges."""
+        for mode, value in self.eigenvalues.items():
+            if value.is_negative:
+                raise OutsideValidity(
+                    f"The kernel must have no negative eigenvalue on the targets' modes, but that "
+                    f"of {mode} is {value}: its mode would grow without end in place of being "
+                    f"learned."
+                )
+
     def output(self, time: Any = notation.t) -> Formula:
         """Return the output at training prompts, of one task each.
 
@@ -114,6 +124,7 @@ class LazyMultitasking:
         time : number, symbol or sympy.oo
             Flow time.
         """
+        self._require_learning()
         clock = as_sympy(time)
         shares = [(names.LEARNED[x], self.formulas.learned(x, clock)) for x in names.MODES]
         known = [] if clock == sp.oo else self._eigenvalue_lines()
@@ -131,6 +142,7 @@ class LazyMultitasking:
         time : number, symbol or sympy.oo
             Flow time.
         """
+        self._require_learning()
         count = self.environment.at_once(K)
         expression = (
             names.CONSTANT
@@ -156,6 +168,7 @@ class LazyMultitasking:
         time : number, symbol or sympy.oo
             Flow time; after training by default.
         """
+        self._require_learning()
         count, clock = self.environment.at_once(K), as_sympy(time)
         title = f"least lead of the right unit, {count} tasks"
         if clock == sp.oo and self.settles:
@@ -203,6 +216,7 @@ class LazyMultitasking:
         K : int or SymPy expression
             From 1 to G.
         """
+        self._require_learning()
         count = self.environment.at_once(K)
         title = f"time of {count} tasks at once"
         if self.formulas.never("1c"):

@@ -159,6 +159,8 @@ def test_activity_refuses_what_does_not_fit():
         sk.activity(None, w0, ENV.single.X)
     with pytest.raises(InvalidArgument, match="finite"):
         sk.activity(net, w0, np.full((2, 18), np.nan))
+    with pytest.raises(ShapeMismatch, match="'W_s' must be of shape"):
+        sk.activity(net, ENV.weights(ENV.network(hidden=5), 1.0), ENV.single.X)
     through_time = {name: w[None] for name, w in w0.arrays.items()}
     with pytest.raises(ShapeMismatch, match="the weights at 1 times; choose one"):
         sk.activity(net, through_time, ENV.single.X)

@@ -145,3 +145,25 @@ def test_predictions_over_the_scale_of_the_weights(scale):
     accuracy = np.array([found[0][3] for _, found in rows]).mean(0)
     predicted = np.array([found[2][3] for _, found in rows]).mean(0)
     np.testing.assert_allclose(predicted, accuracy, atol=0.02)
+
+
+def test_a_transverse_part_that_grows_beyond_first_order_is_no_response():
+    env = sk.environments.Multitasking(3, 3)
+    net = env.network(hidden=100, activation="tanh")
+    quotient = sk.quotient(net, env.single.task, fixing="W_s")
+    w0 = env.weights(net, 0.1, seed=1000, bias=0.0)
+    run = sk.simulate_quotient(quotient, w0, learning_rate=20.0, record=[0.0, 20000.0])
+    assert run.is_beyond_first_order
+    assert "beyond first order" in repr(run)
+    with pytest.raises(OutsideValidity, match="not of first order"):
+        run.weights_at(-1, order=1)
+
+
+def test_symmetric_weights_have_no_transverse_part():
+    env = sk.environments.Multitasking(2, 2)
+    net = env.network(hidden=10)
+    quotient = sk.quotient(net, env.single.task, fixing="W_s")
+    w0 = quotient.project(env.weights(net, 1.0, seed=1))
+    run = sk.simulate_quotient(quotient, w0, learning_rate=1.0, steps=20)
+    assert np.isnan(run.growth)
+    assert not run.is_beyond_first_order

@@ -244,7 +244,7 @@ def test_a_study_goes_on_where_it_stood(study, folder):
 
 def test_a_folder_of_something_else_is_refused_and_untouched(study, folder, tmp_path):
     before = contents(folder)
-    with pytest.raises(InvalidArgument, match=r"another setting \(hidden 20, not 21\)"):
+    with pytest.raises(InvalidArgument, match=r"\(hidden 20, not 21\)"):
         sk.studies.multitask(SMALL, **{**TINY, "hidden": 21}, folder=folder)
     assert contents(folder) == before
     sk.sweep(lambda stream, k: {"it": k}, {"k": [1]}, tmp_path / "sweep", progress=False)
@@ -365,11 +365,9 @@ def test_the_command_line_writes_and_judges(tmp_path, capsys):
     small = ["--scales", "0.1", "--seeds", "1000", "--curricula", "single", "--predictors", "none"]
     assert cli.main(["study", "multitask", "--out", out, *small]) == 0
     text = capsys.readouterr().out
-    assert "held      scale 0.1, single, S: 0.86" in text
+    assert "0.863" in text
+    assert "held" not in text  # bands are for means over eight seeds
     assert str(Path(out) / "multitask.json") in text
-    short = [*small, "--single-steps", "20", "--out", out + "2"]
-    assert cli.main(["study", "multitask", *short]) == 1
-    assert "NOT held  scale 0.1, single, S" in capsys.readouterr().out
     assert cli.main(["study", "multitask", *small, "--out", out, "--hidden", "3"]) == 2
     assert "another setting" in capsys.readouterr().err
     assert cli.main(["study", "multitask", "--curricula", "both", "--out", out + "3"]) == 2
@@ -379,6 +377,10 @@ def test_the_command_line_writes_and_judges(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_the_table_is_within_its_bands_on_all_seeds():
+    middle = sk.studies.multitask(
+        scales=[0.5], curricula=["single"], seeds=[1000, 1001], predictors=["relinearised"]
+    )
+    assert middle.comparisons[0].similarities.min() >= 0.98
     found = sk.studies.multitask(predictors=["relinearised", "quotient"])
     assert len(found.bands) == 20
     assert [str(band) for band in found.bands if not band.holds] == []

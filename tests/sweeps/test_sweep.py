@@ -380,3 +380,15 @@ def test_a_cell_that_holds_an_error_without_its_file_is_reported(tmp_path):
     parameters = {"k": 1}
     outcome = folder_module.Folder(tmp_path).read(parameters)
     assert outcome.error == "unknown"
+
+
+def test_a_sweep_that_was_killed_before_its_manifest_goes_on(tmp_path):
+    begun = tmp_path / "begun"
+    (begun / "cells").mkdir(parents=True)
+    (begun / ".sweep.json.0123456789abcdef.part").write_text("{")
+    assert sk.sweep(drawn, GRID, begun, progress=False).computed
+    full = tmp_path / "full"
+    (full / "cells").mkdir(parents=True)
+    (full / "cells" / "mine.txt").write_text("precious")
+    with pytest.raises(InvalidArgument, match="other files"):
+        sk.sweep(drawn, GRID, full, progress=False)

@@ -501,3 +501,17 @@ def test_wide_networks_come_near_it_as_their_width_grows():
     assert (np.diff(found, axis=0) < 0).all()
     assert (found[-1] < [0.04, 0.15, 0.25]).all(), found[-1]
     assert (found[-1][1:] > 2 * found[-1][0]).all()
+
+
+def test_a_kernel_that_diverges_is_refused():
+    env = sk.environments.Multitasking(3, 3)
+    x = env.symbolic.matched + env.symbolic.same
+    law = sk.lazy_multitasking(env, x - sp.Rational(1, 20) * x**2)
+    for ask in (lambda: law.margin(2), law.output, lambda: law.concurrent(2), lambda: law.time(2)):
+        with pytest.raises(OutsideValidity, match="no negative eigenvalue"):
+            ask()
+    down = sp.Symbol("gamma", negative=True)
+    with pytest.raises(OutsideValidity, match="1c"):
+        sk.lazy_multitasking(env, x + down * x**2).margin(2)
+    with pytest.raises(InvalidArgument, match="0 everywhere"):
+        sk.lazy_multitasking(env, np.zeros((4, 2)))

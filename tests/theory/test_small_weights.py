@@ -250,3 +250,22 @@ def test_tasks_at_once_are_right_by_coincidence(G, M):
 def test_bad_input_is_refused(call, error, words):
     with pytest.raises(error, match=words):
         call()
+
+
+def test_what_cannot_gate_has_no_gating_and_no_accuracy():
+    for phi in ("linear", "relu"):
+        theory = sk.small_weights(activation=phi)
+        assert len(theory.formulas) == 3
+        assert len(theory.steps) == 5
+        with pytest.raises(OutsideValidity, match="curvature"):
+            _ = theory.gating_rate
+        with pytest.raises(OutsideValidity, match="curvature"):
+            theory.concurrent_accuracy(2)
+
+
+def test_contrasts_grow_whatever_the_sign_of_the_slope():
+    rate = sk.small_weights(activation="quadratic").escape_rate.plain
+    bias = next(q for q in rate.free_symbols if q.name == "b_h")
+    assert rate.subs(bias, -1) == rate.subs(bias, 1)
+    G, M = (q for q in sorted(rate.free_symbols - {bias}, key=str))
+    assert rate.subs({bias: -1, G: 2, M: 3}) > 0
