@@ -54,8 +54,8 @@ def test_derives(module):
     assert all(verdict.holds for verdict in derivation.assumptions)
 
 
-# It trains many networks: its two main claims are tested in every run, in a file of its own.
-LONG_CLAIMS = {"pyle2023_multitasking"}
+# They train many networks; their claims are tested one by one, here and in files of their own.
+LONG_CLAIMS = {"pyle2023_multitasking", "pyle2023_pseudo_kernel", "frozen_kernel"}
 claiming = pytest.mark.parametrize(
     "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG_CLAIMS)) for n in NAMES]
 )

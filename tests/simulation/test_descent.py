@@ -132,7 +132,8 @@ def test_modes_of_aligned_weights():
     np.testing.assert_allclose(sim.modes, [[0.02] * 3, [3, 2, 1]], atol=1e-12)
 
 
-@pytest.mark.parametrize("samples", [20, 600])
+# 600 samples are several blocks, whose program takes seconds to compile.
+@pytest.mark.parametrize("samples", [20, pytest.param(600, marks=pytest.mark.slow)])
 def test_members_are_single_runs(samples):
     net, task, _ = problem(samples)
     members = [initial.gaussian(net, seed=k) for k in range(5)]

@@ -37,8 +37,8 @@ COMPILED = [
     (sk.Network.two_layer(3, 5, 2), "output", "output"),
     (sk.Network.two_layer(3, 4, 2, "tanh", bias=True, parameterisation="ntk"), "hidden", "output"),
     (sk.Network.mlp([3, 4, 3, 3, 2], "erf", bias=True), "output", "output"),
-    (shared_net(), "first", "hidden"),
-    # Takes a quarter of a minute to compile.
+    # These take a quarter of a minute to compile.
+    pytest.param(shared_net(), "first", "hidden", marks=pytest.mark.slow),
     pytest.param(shared_net(), "hidden", "output", marks=pytest.mark.slow),
     (two_pathways(), "output", "output"),
     (two_pathways(), "hidden", "pre"),
