@@ -21,7 +21,7 @@ from symkernel.problem.nodes import Apply, Bias, Gate, Input, Linear, Node, Slic
 from symkernel.simulation.attribution_plan import ProbeLayout, ProbePlan, is_curved
 from symkernel.simulation.layout import Layout
 from symkernel.simulation.plan import is_dense
-from symkernel.simulation.program import Source
+from symkernel.simulation.program import Source, parameter_view
 from symkernel.simulation.statements import Lines, Statements, loop
 
 _DESCEND = """
@@ -252,7 +252,8 @@ class FollowSource(Source):
 
     def state_views(self) -> Lines:
         """Return the statements for the arrays of one tile of samples."""
-        lines = [line.replace("work[", "state[") for line in self.work_views()]
+        lines = [line.replace("(work,", "(state,") for line in self.work_views()]
+        lines += self.slice_views()
         for node in self.plan.stored:
             if self.plan.is_view(node) and node in self.plan.trained:
                 k, child = self.plan.index[node], self.plan.index[node.children[0]]
@@ -261,21 +262,15 @@ class FollowSource(Source):
 
     def vector_views(self, letter: str, vector: str) -> Lines:
         """Return the statements for the parameters in a vector, as arrays."""
-        lines = []
-        for j, parameter in enumerate(self.plan.parameters):
-            span = f"[start_w{j}:start_w{j} + rows_w{j} * columns_w{j}]"
-            shape = f".reshape(rows_w{j}, columns_w{j})" if parameter.kind == "dense" else ""
-            lines.append(f"{letter}{j} = {vector}{span}{shape}")
-        return lines
+        kinds = enumerate(parameter.kind == "dense" for parameter in self.plan.parameters)
+        return [
+            f"{letter}{j} = {parameter_view(vector, f'start_w{j}', j, dense)}" for j, dense in kinds
+        ]
 
     def total_views(self) -> Lines:
         """Return the statements for the sums of one group."""
-        lines = []
-        for node in self.plan.tracked:
-            name = f"total{self.plan.index[node]}"
-            span = f"[at_{name}:at_{name} + rows_{name} * m]"
-            lines.append(f"{name} = total{span}.reshape(rows_{name}, m)")
-        return lines
+        names = [f"total{self.plan.index[node]}" for node in self.plan.tracked]
+        return [f"{name} = matrix(total, at_{name}, rows_{name}, m)" for name in names]
 
 
 class DescendSource(Source):
@@ -284,7 +279,12 @@ class DescendSource(Source):
     def text(self, mode: str = "descend") -> str:
         """Return the module."""
         blocks = {
-            "views": [*self.data_views(), *self.weight_views(True), *self.work_views()],
+            "views": [
+                *self.data_views(),
+                *self.weight_views(True),
+                *self.work_views(),
+                *self.slice_views(),
+            ],
             "gradient": [*self.statements.forward(), *self.statements.backward()],
         }
         return self.module(self.filled(_DESCEND, blocks))

@@ -27,6 +27,11 @@ _NAMES = "thetas, grads, works, inputs, data, sizes"
 _HEAD = """
 import scipy.linalg.cython_blas  # numba's np.dot calls it
 from numba import get_thread_id, njit, prange
+
+
+@njit
+def matrix(values, start, rows, columns):
+    return values[start:start + rows * columns].reshape(rows, columns)
 """
 
 # One block: everything in one loop over steps, arrays made once.
@@ -50,9 +55,10 @@ _BATCHES = """
     grad = grads[0]
     {moving}
     m = block
+    {kept_views}
     for step in range(steps):
         start = (first + step) * block
-        {views}
+        {views_of_a_batch}
         {gradient}
         {update}
 """
@@ -181,15 +187,18 @@ class Source:
             parts = [_SHARE, _ONE_BY_SHARES] if mode == "one" else [_SHARE, _IN_TURN, _MEMBERS]
         head = _CALLED if mode == "members" else _ENTRY
         parts = [part.replace("\n{head}\n", head) for part in parts]
+        data, work, slices = self.data_views(), self.work_views(), self.slice_views()
         blocks = {
-            "views": [*self.data_views(), *self.weight_views(True), *self.work_views()],
+            "views": [*data, *self.weight_views(True), *work, *slices],
+            "kept_views": [*self.weight_views(True), *work],
+            "views_of_a_batch": [*data, *slices],
             "gradient": [*self.statements.forward(), *self.statements.backward()],
             "moving": self.moving(),
             "update": self.update(),
         }
         squares = {
             **blocks,
-            "views": [*self.data_views(), *self.weight_views(False), *self.work_views()],
+            "views": [*data, *self.weight_views(False), *work, *slices],
             "forward": self.statements.forward(),
             "sum": self.summed_squares(),
         }
@@ -208,7 +217,7 @@ class Source:
         for word, value in words:
             text = text.replace(f"{{{word}}}", value)
         text = _with_blocks(text, blocks)
-        functions = re.split(r"(?=^@njit)", text, flags=re.MULTILINE)
+        functions = map(_without_idle_views, re.split(r"(?=^@njit)", text, flags=re.MULTILINE))
         return "".join(
             _with_blocks(function, {"unpacked": self._unpacked(function)}) for function in functions
         )
@@ -220,12 +229,12 @@ class Source:
     def data_views(self) -> Lines:
         """Return the statements for the data of m samples from `start` on."""
         lines = [
-            f"{name} = data[at_{name} + {rows} * start:at_{name} + {rows} * (start + m)]"
-            f".reshape({f'm, {rows}' if name == 'xs' else f'{rows}, m'})"
+            f"{name} = matrix(data, at_{name} + {rows} * start, "
+            f"{f'm, {rows}' if name == 'xs' else f'{rows}, m'})"
             for name, rows in self.layout.parts
         ]
         if self.layout.is_direct:
-            lines.append("xs = inputs[n_in * start:n_in * (start + m)].reshape(m, n_in)")
+            lines.append("xs = matrix(inputs, n_in * start, m, n_in)")
             lines.append("x = xs.T")
         return lines
 
@@ -233,28 +242,29 @@ class Source:
         """Return the statements for parameters and their gradients as arrays."""
         lines = []
         for j, parameter in enumerate(self.plan.parameters):
-            span = f"[start_w{j}:start_w{j} + rows_w{j} * columns_w{j}]"
-            shape = f".reshape(rows_w{j}, columns_w{j})" if parameter.kind == "dense" else ""
-            lines.append(f"w{j} = theta{span}{shape}")
+            dense = parameter.kind == "dense"
+            lines.append(f"w{j} = {parameter_view('theta', f'start_w{j}', j, dense)}")
             if with_gradients:
-                lines.append(f"g{j} = grad{span}{shape}")
+                lines.append(f"g{j} = {parameter_view('grad', f'start_w{j}', j, dense)}")
             if parameter in self.plan.shared:
-                span = f"[at_t{j}:at_t{j} + rows_w{j} * columns_w{j}]"
-                lines.append(f"t{j} = work{span}{shape}")
+                lines.append(f"t{j} = {parameter_view('work', f'at_t{j}', j, dense)}")
         return lines
 
     def work_views(self) -> Lines:
-        """Return the statements for working arrays and slices of units."""
+        """Return the statements for working arrays."""
         lines = []
         for name, _ in (*self.plan.buffers, *self.layout.transposes):
             shape = f"m, rows_{name}" if name.startswith("u") else f"rows_{name}, m"
-            span = f"[at_{name}:at_{name} + rows_{name} * m]"
-            lines.append(f"{name} = work{span}.reshape({shape})")
-        for node in self.plan.stored:
-            if self.plan.is_view(node):
-                k, (child,) = self.plan.index[node], node.children
-                lines.append(f"v{k} = {self.plan.value(child)}[z{k}:end{k}]")
+            lines.append(f"{name} = matrix(work, at_{name}, {shape})")
         return lines
+
+    def slice_views(self) -> Lines:
+        """Return the statements for slices of units, some of them of the inputs."""
+        return [
+            f"v{k} = {self.plan.value(node.children[0])}[z{k}:end{k}]"
+            for node, k in self.plan.index.items()
+            if node in self.plan.stored and self.plan.is_view(node)
+        ]
 
     def moving(self) -> Lines:
         """Return the statements for trained parameters and their gradients as vectors.
@@ -289,9 +299,16 @@ class Source:
         """
         value = self.plan.value(self.plan.net.output)
         if self.plan.on_moments:
+            if not self.layout.is_unrolled:
+                return [f"off = {value} - best", "total += np.sum(np.dot(off, sxx) * off)"]
+            # The same in loops: array expressions take a second to compile.
             return [
-                f"off = {value} - best",
-                "total += np.sum(np.dot(off, sxx) * off)",
+                "for r in range(n_out):",
+                "    for c in range(n_in):",
+                "        e = 0.0",
+                "        for q in range(n_in):",
+                f"            e += ({value}[r, q] - best[r, q]) * sxx[q, c]",
+                f"        total += e * ({value}[r, c] - best[r, c])",
             ]
         return [
             f"for r in range({value}.shape[0]):",
@@ -301,6 +318,21 @@ class Source:
             if self.plan.is_weighted
             else "        total += e * e",
         ]
+
+
+def parameter_view(vector: str, start: str, j: int, dense: bool) -> str:
+    """Return the part of a vector that holds parameter j, as a matrix where it is one."""
+    if dense:
+        return f"matrix({vector}, {start}, rows_w{j}, columns_w{j})"
+    return f"{vector}[{start}:{start} + rows_w{j} * columns_w{j}]"
+
+
+def _without_idle_views(function: str) -> str:
+    """Return the function without the matrices that nothing in it uses: each takes compiling."""
+    for name in re.findall(r"^ +(\w+) = matrix\(", function, flags=re.MULTILINE):
+        if len(re.findall(rf"\b{name}\b", function)) == 1:
+            function = re.sub(rf"^ +{name} = matrix\(.*\n", "", function, flags=re.MULTILINE)
+    return function
 
 
 def _with_blocks(text: str, blocks: dict[str, Lines]) -> str:
