@@ -166,8 +166,8 @@ def _outputs(
     problem: Problem, weights: Mapping[str, np.ndarray], name: str = "output"
 ) -> np.ndarray:
     """Return a node of the true network on the samples of the last phase at weights."""
-    from symkernel.simulation.descent import checked_gates
     from symkernel.simulation.reading import Pass
+    from symkernel.simulation.setup import checked_gates
 
     net, task = problem.network, problem.curriculum.phases[-1].task
     gates = checked_gates(net, [task], None)[0]

@@ -11,18 +11,17 @@ import sympy as sp
 from symkernel import notation
 from symkernel.errors import InvalidArgument, ShapeMismatch
 from symkernel.problem.curriculum import Curriculum, Phase
-from symkernel.problem.loss import SquaredError
+from symkernel.problem.loss import CrossEntropy, Loss, SquaredError
 from symkernel.problem.network import Network
 from symkernel.problem.scalars import as_sympy, short
 from symkernel.problem.weights import Weights
 
+HALF = SquaredError()
 CONVENTIONS = (
-    "L = factor x mean over samples of the squared error summed over outputs (factor 1/2 unless "
-    "said otherwise)",
+    HALF.convention,
     "flow time t = learning rate x steps",
     "X (n_samples, n_inputs), W1 (n_hidden, n_inputs), W2 (n_outputs, n_hidden)",
 )
-HALF = SquaredError()
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,22 +37,22 @@ class Problem:
     network: Network
     curriculum: Curriculum
     weights: Weights
-    loss: SquaredError = HALF
+    loss: Loss = HALF
 
     def __post_init__(self) -> None:
-        for value, kind, name in (
-            (self.network, Network, "network"),
-            (self.weights, Weights, "weights"),
-            (self.loss, SquaredError, "loss"),
-        ):
-            if not isinstance(value, kind):
-                advice = {
-                    Weights: "; make it with sk.weights.from_arrays(net, [W1, W2, ...])",
-                    SquaredError: "; the squared error is the only loss here",
-                }.get(kind, "")
+        for value, kind, name, words in (
+            (self.network, Network, "network", "a Network"),
+            (
+                self.weights, Weights, "weights", "a Weights; make it with "
+                "sk.weights.from_arrays(net, [W1, W2, ...])",
+            ),
+            (self.loss, (SquaredError, CrossEntropy), "loss", "a SquaredError or CrossEntropy"),
+        ):  # fmt: skip
+            if not isinstance(value, kind):  # type: ignore[arg-type]
+                wanted, _, advice = words.partition("; ")
                 raise InvalidArgument(
-                    f"Argument '{name}' must be a {kind.__name__}, not {type(value).__name__}"
-                    f"{advice}."
+                    f"Argument '{name}' must be {wanted}, not {type(value).__name__}"
+                    f"{advice and '; '}{advice}."
                 )
         object.__setattr__(self, "curriculum", Curriculum.of(self.curriculum))
         task = self.curriculum.phases[0].task
@@ -63,6 +62,8 @@ class Problem:
                 raise ShapeMismatch(
                     f"The network has {mine} {side}, the task has {theirs}; they must agree."
                 )
+        for phase in self.curriculum.phases:
+            self.loss.refuse(phase.task)
         amplitudes = self.weights.amplitudes
         if self.weights.values is None and amplitudes is not None and not amplitudes.fit(task):
             raise InvalidArgument(
@@ -123,12 +124,18 @@ class Problem:
         """The block of conventions that is printed with every result."""
         phis = (phi for phi in self.network.activations if phi.convention)
         return (
-            *CONVENTIONS,
-            f"loss factor {self.loss.factor}; {self.network.parameterisation} parameterisation",
+            self.loss.convention,
+            *CONVENTIONS[1:],
+            f"{self._factor}{self.network.parameterisation} parameterisation",
             *(f"activation {phi.name}: {phi.convention}" for phi in phis),
             *self._training(),
             *self._data(),
         )
+
+    @property
+    def _factor(self) -> str:
+        squared = isinstance(self.loss, SquaredError)
+        return f"loss factor {self.loss.factor}; " if squared else ""
 
     def _data(self) -> Iterator[str]:
         """Yield what was done to the data, with the phases where it was not done in all."""

@@ -24,8 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from symkernel.errors import InvalidArgument, OutsideValidity, as_names, as_real
-from symkernel.simulation.attribution_groups import DECAY
-from symkernel.simulation.attribution_request import Request
+from symkernel.simulation.attribution_request import Request, refuse_own
 from symkernel.simulation.schedule import Schedule
 from symkernel.trajectory import nearest
 
@@ -42,7 +41,8 @@ class Attribution:
         What a group is: "sample", "task", "phase" or "group" (labels of your own, given before or
         after the run).
     labels : tuple of str
-        Names of the groups; weight decay, where there is any, is the last, "decay".
+        Names of the groups; last, where there are any, resets between phases, "reset", and weight
+        decay, "decay".
     probe_labels : tuple of str
         For each sample of the probe the group that it belongs to itself.
     times : ndarray, shape (n_times,)
@@ -222,10 +222,7 @@ class PathRecord:
         """Return the contributions under other labels, those of one label together."""
         groups, names = self.request.groups, self.request.labels
         chosen = as_names(by, "by", len(groups.labels), "groups attributed to")
-        if DECAY in chosen:
-            raise InvalidArgument(
-                f"Argument 'by' must not use the label {DECAY!r}, which is that of weight decay."
-            )
+        refuse_own(chosen, "by")
         labels, found = _merged([*chosen, *names[len(chosen) :]], self.contributions[node])
         renamed = dict(zip(groups.labels, chosen, strict=True))
         rows = tuple(renamed.get(name, name) for name in self.request.probe_labels[groups.by])
@@ -248,7 +245,7 @@ class PathRecord:
         names = [f"phase {k}" for k in range(count)]
         rest = here[..., plain:]
         found = np.concatenate([np.stack(parts, axis=-1), rest], axis=-1)
-        return self._made(node, "phase", names + [DECAY] * rest.shape[-1], found)
+        return self._made(node, "phase", [*names, *self.request.labels[plain:]], found)
 
     def _made(
         self,

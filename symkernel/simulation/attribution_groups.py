@@ -12,6 +12,9 @@ from symkernel.problem.task import Task
 
 KINDS = ("sample", "task", "phase")
 DECAY = "decay"
+RESET = "reset"
+# What moves weights without a sample.
+OWN = (RESET, DECAY)
 _FIX = (
     "give 'sample', 'task', 'phase', or one label (text or integer) for each training sample: one "
     "array, or a list of arrays, one for each phase"

@@ -12,6 +12,7 @@ D_k = \frac{\phi(a_{k+1}) - \phi(a_k)}{a_{k+1} - a_k} .$$
 from __future__ import annotations
 
 import inspect
+import re
 from types import ModuleType
 
 from symkernel.codegen.activations import body_of
@@ -252,7 +253,7 @@ class FollowSource(Source):
 
     def state_views(self) -> Lines:
         """Return the statements for the arrays of one tile of samples."""
-        lines = [line.replace("(work,", "(state,") for line in self.work_views()]
+        lines = [re.sub(r"\bwork\b", "state", line) for line in self.work_views()]
         lines += self.slice_views()
         for node in self.plan.stored:
             if self.plan.is_view(node) and node in self.plan.trained:

@@ -14,6 +14,8 @@ from symkernel.problem.task import Task
 from symkernel.simulation.attribution_groups import (
     DECAY,
     KINDS,
+    OWN,
+    RESET,
     Groups,
     distinct,
     find_groups,
@@ -34,7 +36,7 @@ class Request:
     groups : Groups
         Among which movements are split.
     labels : tuple of str
-        Names of the groups, weight decay last where there is any.
+        Names of the groups; last, where there are any, resets and weight decay.
     probe : Samples
         Samples whose movements are split.
     probe_labels : mapping of str to tuple of str
@@ -65,6 +67,7 @@ def as_request(
     tasks: Sequence[Task],
     gates: Sequence[Mapping[str, np.ndarray]],
     decays: bool,
+    resets: bool,
     nodes: object,
     stride: int,
 ) -> Request:
@@ -80,13 +83,20 @@ def as_request(
             f"steps cost no more than the training."
         )
     groups = find_groups(attribute, tasks)
-    if DECAY in groups.labels:
-        raise InvalidArgument(
-            f"Argument 'attribute' must not use the label {DECAY!r}, which is that of weight decay."
-        )
+    refuse_own(groups.labels, "attribute")
     samples, names = _as_probe(probe, net, tasks, gates, groups)
-    labels = (*groups.labels, DECAY) if decays else groups.labels
+    labels = (*groups.labels, *[RESET] * resets, *[DECAY] * decays)
     return Request(groups, labels, samples, names, _as_nodes(nodes, net), stride)
+
+
+def refuse_own(labels: Sequence[str], name: str) -> None:
+    """Refuse labels of an argument that stand for what moves weights without a sample."""
+    for label in OWN:
+        if label in labels:
+            raise InvalidArgument(
+                f"Argument '{name}' must not use the label {label!r}, which is that of "
+                f"{'weight decay' if label == DECAY else 'resets between phases'}."
+            )
 
 
 def _as_nodes(nodes: object, net: Network) -> dict[str, Node]:

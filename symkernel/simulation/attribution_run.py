@@ -21,6 +21,7 @@ import numpy as np
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Node
 from symkernel.simulation.attribution import PathRecord
+from symkernel.simulation.attribution_groups import RESET
 from symkernel.simulation.attribution_plan import ProbeLayout
 from symkernel.simulation.attribution_program import compiled_descent, compiled_follow
 from symkernel.simulation.attribution_request import Request
@@ -115,6 +116,14 @@ class Probe:
             for tile, (state, totals) in enumerate(zip(self.states, self.totals, strict=True))
         ]
 
+    def jump(self, before: np.ndarray, after: np.ndarray) -> None:
+        """Follow a reset, one chord from before to after."""
+        group = np.array([[self.request.labels.index(RESET)]])
+        for job in self.jobs(
+            _Chunk(np.stack([before, after]), (after - before)[None, None], group)
+        ):
+            job()
+
     def keep(self, place: dict[Node, np.ndarray], k: int) -> None:
         """Copy what each group has contributed so far to entry k of `records` or `ends`."""
         count, block = self.layout.samples, self.layout.block
@@ -196,7 +205,7 @@ class Moves:
     """
 
     def __init__(self, stage: Stage, source: Source, stride: int) -> None:
-        self.how = {"is_weighted": stage.is_weighted, "decays": stage.decay > 0}
+        self.how = stage.form
         widest = min(source.size, _largest(stage.groups, source.size))
         block = Layout(stage.net, widest).block
         self.layout = Layout(stage.net, source.count, batch=block, **self.how)

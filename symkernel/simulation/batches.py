@@ -51,11 +51,13 @@ class Epochs:
     size : int
         Samples in a batch.
     stream : numpy.random.Generator
-        From which the orders are drawn.
+        From which the orders are drawn; labels are redrawn from one that it spawns, so that the
+        orders are the same with noise and without.
     """
 
     def __init__(self, stage: Stage, size: int, stream: np.random.Generator) -> None:
-        self.stage, self.size, self.stream = stage, size, stream
+        self.stage, self.size = stage, size
+        self.streams = [stream] if stage.noise is None else [stream, *stream.spawn(1)]
         self.in_epoch = len(stage.task.X) // size * size
         most = min(_PACKED, 4 * _DRAWN // int(stage.net.inputs))
         self.count = max(1, most // size) * size
@@ -63,20 +65,25 @@ class Epochs:
 
     @property
     def state(self) -> Any:
-        """State of the stream, and what is left of the orders drawn from it."""
-        return self.stream.bit_generator.state, self.left
+        """States of the streams, and what is left of the orders drawn."""
+        return [stream.bit_generator.state for stream in self.streams], self.left
 
     @state.setter
     def state(self, state: Any) -> None:
-        self.stream.bit_generator.state, self.left = state
+        states, self.left = state
+        for stream, own in zip(self.streams, states, strict=True):
+            stream.bit_generator.state = own
 
     def draw(self) -> Samples:
         """Return the samples of the next batches, through as many epochs as it takes."""
         while len(self.left) < self.count:
-            order = self.stream.permutation(len(self.stage.task.X))[: self.in_epoch]
+            order = self.streams[0].permutation(len(self.stage.task.X))[: self.in_epoch]
             self.left = np.concatenate([self.left, order])
         taken, self.left = self.left[: self.count], self.left[self.count :]
-        return self.stage.samples(taken)
+        drawn = self.stage.samples(taken)
+        if self.stage.noise is None:
+            return drawn
+        return drawn._replace(Y=self.stage.noise.drawn(drawn.Y, self.streams[1]))
 
 
 class Fresh:
@@ -135,9 +142,16 @@ def held_out(teacher: Teacher) -> Task:
     return Task(*labelled(teacher, np.random.default_rng(HELD_OUT_SEED), HELD_OUT))
 
 
-def batches_of(stage: Stage, size: int, stream: np.random.Generator) -> Source:
-    """Return batches of a task's samples, or of fresh ones if it has a teacher."""
-    return (Epochs if stage.teacher is None else Fresh)(stage, size, stream)
+def batches_of(stage: Stage, size: int | None, stream: np.random.Generator) -> Source | None:
+    """Return batches of a task's samples, or of fresh ones if it has a teacher.
+
+    Without a size there are none, but where labels are redrawn: then all samples, in each batch.
+    """
+    if stage.teacher is not None and size is not None:
+        return Fresh(stage, size, stream)
+    if size is None and stage.noise is not None:
+        size = len(stage.task.X)
+    return None if size is None else Epochs(stage, size, stream)
 
 
 class Batches:
@@ -159,8 +173,7 @@ class Batches:
             stage.net,
             source.count,
             batch=source.size,
-            is_weighted=stage.is_weighted,
-            decays=stage.decay > 0,
+            **stage.form,
         )
         self.module = compiled(self.layout, "batches")
         self.grads = aligned(2, self.layout.count)

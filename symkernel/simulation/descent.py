@@ -8,93 +8,29 @@ network's structure. Results are the same to the last bit for any number of thre
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import scipy.linalg  # noqa: F401  # numba's np.dot calls its BLAS; loaded before it is limited
 from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
-from symkernel.errors import (
-    InvalidArgument,
-    MissingValues,
-    ShapeMismatch,
-    as_count,
-    as_positive,
-    as_real_array,
-)
+from symkernel.errors import InvalidArgument, as_count
 from symkernel.problem.curriculum import Curriculum
-from symkernel.problem.loss import SquaredError
+from symkernel.problem.label_noise import LabelNoise
+from symkernel.problem.loss import Loss
 from symkernel.problem.network import Network
-from symkernel.problem.nodes import Gate
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.problem.weights import Weights
 from symkernel.simulation.attribution_memory import refuse_memory
-from symkernel.simulation.attribution_request import Request, as_request
 from symkernel.simulation.attribution_run import Probe
-from symkernel.simulation.batches import held_out
-from symkernel.simulation.engine import Engine, Stage
+from symkernel.simulation.engine import Engine
 from symkernel.simulation.layout import Layout, aligned
-from symkernel.simulation.moments import choose_moments
 from symkernel.simulation.reading import Reading
 from symkernel.simulation.run import Run
-from symkernel.simulation.schedule import Schedule, plan_schedule
+from symkernel.simulation.setup import Gates, Setup, prepare, requested
 from symkernel.trajectory import Trajectory
-
-Gates = Mapping[str, np.ndarray]
-
-
-@dataclass(frozen=True, eq=False)
-class Setup:
-    """What a run needs, checked.
-
-    Attributes
-    ----------
-    problems : tuple of Problem
-        One for each member; they differ in their weights alone.
-    gates : tuple of mappings
-        Gates of each phase.
-    schedule : Schedule
-        Steps of the run.
-    on_moments : bool
-        Whether the run follows moments.
-    batch_size : int or None
-        Samples of a mini-batch.
-    request : Request or None
-        What is to be attributed.
-    """
-
-    problems: tuple[Problem, ...]
-    gates: tuple[Gates, ...]
-    schedule: Schedule
-    on_moments: bool
-    batch_size: int | None
-    request: Request | None = None
-
-    def comes_again(self, phase: int) -> bool:
-        """Whether a later phase has the same samples and gates, so that its program may be kept."""
-        phases = self.problems[0].curriculum.phases
-        task = phases[phase].task
-        plain = task.teacher is None and not self.gates[phase]
-        return plain and any(one.task is task for one in phases[phase + 1 :])
-
-    def stage(self, phase: int) -> Stage:
-        """Return what is descended in a phase."""
-        problem = self.problems[0]
-        task = problem.curriculum.phases[phase].task
-        teacher = None if self.on_moments else task.teacher
-        return Stage(
-            problem.network,
-            task if teacher is None else held_out(teacher),
-            self.gates[phase],
-            self.schedule.learning_rate,
-            float(problem.loss.factor),
-            self.on_moments,
-            float(problem.loss.weight_decay),
-            teacher,
-            0 if self.request is None else self.request.groups.members[phase],
-        )
 
 
 def simulate(
@@ -107,7 +43,9 @@ def simulate(
     record: object = None,
     batch_size: int | None = None,
     seed: int = 0,
-    loss: SquaredError | None = None,
+    loss: Loss | None = None,
+    label_noise: LabelNoise | Sequence[LabelNoise | None] | None = None,
+    reset: Sequence[Mapping[str, np.ndarray] | None] | None = None,
     on: str = "auto",
     gates: Gates | Sequence[Gates] | None = None,
     progress: bool = False,
@@ -137,9 +75,17 @@ def simulate(
         Samples of a mini-batch; all samples in each step if not given. The number of fresh samples
         in each step for a task of `Task.from_teacher`.
     seed : int
-        Seed of the order of mini-batches and of fresh samples (PCG64).
-    loss : SquaredError, optional
-        Its factor, 1/2 if not given, and weight decay, none if not given.
+        Seed of the order of mini-batches, of fresh samples and of label noise (PCG64). Orders are
+        the same with label noise and without.
+    loss : SquaredError or CrossEntropy, optional
+        With its weight decay; squared error with the factor 1/2 if not given.
+    label_noise : LabelNoise, or a sequence of LabelNoise or None, optional
+        What training sees in place of the labels; one for each phase, or one for all. The recorded
+        loss is the one that is descended, with the noise: its mean over draws where labels are
+        redrawn at each visit. `Trajectory.task_losses` are those on the labels as they are given.
+    reset : sequence of mappings or None, optional
+        New values of parameters, by name, at the start of each phase, as [None, {"W2": array}].
+        A record at the switch itself is of the weights before.
     on : {"auto", "samples", "moments"}
         Linear networks can follow the second moments of the task instead of its samples, which
         is the same descent up to rounding; "auto" does so where there are more samples than
@@ -155,7 +101,7 @@ def simulate(
         has them, otherwise the different tasks of the curriculum); phases; or groups by a label
         (text or integer) for each training sample, or a list of such arrays, one for each phase
         (where phases have different tasks it must be such a list). Sums are kept for what is named
-        here alone. Weight decay is a group of its own.
+        here alone. Weight decay is a group of its own, and so are resets.
     probe : array_like, shape (n_probe, n_inputs), or Task, optional
         Inputs whose movements are attributed; by default the samples of all different tasks.
     nodes : sequence of str, optional
@@ -206,8 +152,9 @@ def simulate(
     >>> assert sim.steps.tolist() == [0, 100, 2000] and sim.loss[-1] < 1e-6
     """
     setup = prepare(
-        net, curriculum, [w0], learning_rate, steps, record, batch_size, loss, on, gates
-    )
+        net, curriculum, [w0], learning_rate, steps, record, batch_size, loss, on, gates,
+        label_noise, reset,
+    )  # fmt: skip
     if as_count(stride, "stride") != 1 or any(
         given is not None for given in (attribute, probe, nodes)
     ):
@@ -218,115 +165,10 @@ def simulate(
                 "samples apart; use 'samples'."
             )
         setup = replace(setup, request=request, on_moments=False)
-        stages = [setup.stage(phase) for phase in range(len(setup.gates))]
+        stages = [setup.stage(phase, task) for phase, task in enumerate(setup.tasks(None))]
         refuse_memory(request, setup.schedule, stages, batch_size)
     stream = np.random.default_rng(as_count(seed, "seed", 0))
     return train(setup, stream, progress)[0]
-
-
-def prepare(
-    net: Network,
-    curriculum: Task | Curriculum,
-    members: Sequence[Weights],
-    learning_rate: float,
-    steps: int | None,
-    record: object,
-    batch_size: int | None,
-    loss: SquaredError | None,
-    on: str,
-    gates: Gates | Sequence[Gates] | None,
-) -> Setup:
-    """Return the checked setup of a run; for the arguments see `simulate`."""
-    rate = as_positive(learning_rate, "learning_rate")
-    course = Curriculum.of(curriculum)
-    problems = tuple(
-        Problem(net, course, w0, SquaredError() if loss is None else loss) for w0 in members
-    )
-    if not all(problem.is_numeric for problem in problems):
-        raise MissingValues(
-            "A simulation needs numbers: give values for the symbols of the network, the task, "
-            "the weights and the loss, as with Problem.with_values."
-        )
-    tasks = [phase.task for phase in course.phases]
-    decays = problems[0].loss.weight_decay != 0
-    if decays and any(p.trained and p.scale == 0 for p in net.parameters):
-        raise InvalidArgument(
-            "Weight decay needs parameters whose scales are not 0; a scale of 0 takes the "
-            "parameter out of the network."
-        )
-    if batch_size is not None:
-        batch_size = as_count(batch_size, "batch_size", 1)
-    on_moments = choose_moments(net, tasks, on, batch_size is not None)
-    fewest = min((len(task.X) for task in tasks if task.X is not None), default=None)
-    if batch_size is not None and fewest is not None and batch_size > fewest:
-        raise InvalidArgument(
-            f"Argument 'batch_size' must not exceed the {fewest} samples of the task, but is "
-            f"{batch_size}; leave it out to train on all samples in each step."
-        )
-    schedule = plan_schedule(course, rate, steps, record)
-    return Setup(problems, checked_gates(net, tasks, gates), schedule, on_moments, batch_size)
-
-
-def requested(
-    setup: Setup, attribute: object, probe: object, nodes: object, stride: int
-) -> Request:
-    """Return what is to be attributed in a run, checked."""
-    if attribute is None:
-        raise InvalidArgument(
-            "Arguments 'probe', 'nodes' and 'stride' must come with 'attribute', which says among "
-            "whom movements are shared out, as attribute='task'."
-        )
-    problem = setup.problems[0]
-    tasks = [phase.task for phase in problem.curriculum.phases]
-    if setup.batch_size is None and any(task.teacher is not None for task in tasks):
-        raise InvalidArgument(
-            "Argument 'batch_size' must be given with 'attribute' for a task of fresh samples: the "
-            "exact moments of a linear teacher do not tell samples apart."
-        )
-    decays = problem.loss.weight_decay != 0
-    return as_request(attribute, probe, problem.network, tasks, setup.gates, decays, nodes, stride)
-
-
-def checked_gates(
-    net: Network, tasks: Sequence[Task], gates: Gates | Sequence[Gates] | None
-) -> tuple[Gates, ...]:
-    """Return the gates of each phase, one column for each unit."""
-    given: list[Gates]
-    if gates is None:
-        # A task may carry gates that this network does not have.
-        given = [
-            {k: v for k, v in task.gates.items() if k in net.gates} if task.X is not None else {}
-            for task in tasks
-        ]
-    else:
-        given = [gates] * len(tasks) if isinstance(gates, Mapping) else list(gates)
-    if len(given) != len(tasks):
-        raise ShapeMismatch(
-            f"Argument 'gates' must hold one mapping for each of the {len(tasks)} phases, "
-            f"not {len(given)}."
-        )
-    sizes = {n.name: int(n.size) for n in net.order if isinstance(n, Gate)}
-    if sizes and any(task.teacher is not None for task in tasks):
-        raise InvalidArgument(
-            "A network with gates needs a task with samples, because gates are given for each "
-            "sample; fresh samples have none."
-        )
-    checked = []
-    for mapping, task in zip(given, tasks, strict=True):
-        if not isinstance(mapping, Mapping) or set(mapping) != set(sizes):
-            raise InvalidArgument(
-                f"Argument 'gates' must be a mapping with the names "
-                f"{', '.join(sizes) or '(none: the network has no gates)'}, not {mapping!r}."
-            )
-        arrays = {name: as_real_array(mapping[name], f"gates[{name!r}]", 2) for name in sizes}
-        for name, array in arrays.items():
-            wanted = (len(task.X), sizes[name])
-            if array.shape == (len(task.X), 1):
-                arrays[name] = np.repeat(array, sizes[name], axis=1)
-            elif array.shape != wanted:
-                raise ShapeMismatch(f"Gate '{name}' must be of shape {wanted}, not {array.shape}.")
-        checked.append(arrays)
-    return tuple(checked)
 
 
 def train(setup: Setup, stream: np.random.Generator, progress: bool) -> tuple[Trajectory, ...]:
@@ -347,8 +189,14 @@ def train(setup: Setup, stream: np.random.Generator, progress: bool) -> tuple[Tr
         if setup.request is not None:
             probe = Probe(setup.problems[0].network, setup.request, schedule, thetas[0])
         engines: dict[int, Engine] = {}
+        tasks = setup.tasks(stream)
         for phase, end in enumerate(schedule.ends):
-            stage = setup.stage(phase)
+            stage = setup.stage(phase, tasks[phase])
+            if setup.resets[phase]:
+                before = thetas.copy()
+                layout.assign(thetas, setup.resets[phase])
+                if probe is not None:
+                    probe.jump(before[0], thetas[0])
             known = engines.pop(id(stage.task), None)
             run = Run(stage, thetas, step, setup.batch_size, stream, probe, known)
             for k in np.flatnonzero(schedule.phases == phase):
@@ -387,6 +235,6 @@ def _trajectory(
         labels=problem.curriculum.phases[0].task.labels,
         origin="simulation",
         nodes=reading.nodes(),
-        conventions=problem.conventions,
+        conventions=(*problem.conventions, *setup.remarks()),
         path_record=None if probe is None else probe.path(reading.weights, problem.weights.arrays),
     )

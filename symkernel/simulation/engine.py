@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numba
 import numpy as np
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from symkernel.problem.label_noise import LabelNoise
+from symkernel.problem.loss import Misfit
 from symkernel.problem.moments import least_squares
 from symkernel.problem.network import Network
 from symkernel.problem.task import Task
@@ -43,6 +46,10 @@ class Stage:
         What labels fresh samples; the task's samples are then those on which the loss is taken.
     groups : ndarray of int, shape (n_samples,), or int
         The group of each sample, for attribution; or the one group of all.
+    misfit : {"squares", "softmax", "logistic"}
+        What the loss is the factor times the mean of, see `symkernel.problem.loss`.
+    noise : LabelNoise or None
+        Of labels that are redrawn at each visit.
     """
 
     net: Network
@@ -54,6 +61,24 @@ class Stage:
     decay: float = 0.0
     teacher: Teacher | None = None
     groups: np.ndarray | int = 0
+    misfit: Misfit = "squares"
+    noise: LabelNoise | None = None
+
+    @property
+    def form(self) -> dict[str, Any]:
+        """What a `Layout` has to know of the loss."""
+        return {
+            "is_weighted": self.is_weighted,
+            "decays": self.decay > 0,
+            "misfit": self.misfit,
+        }
+
+    @property
+    def zero(self) -> float:
+        """Loss of an output that is zero, without noise."""
+        if self.misfit == "squares":
+            return self.factor * float(np.trace(self.task.Syy))
+        return 2 * self.factor * float(np.log(max(int(self.task.outputs), 2)))
 
     @property
     def is_weighted(self) -> bool:
@@ -85,7 +110,7 @@ class Engine:
         self.stage, self.thetas, task = stage, thetas, stage.task
         # What the loss of every map holds: the mean squared label noise of fresh samples.
         self.floor = 0.0 if stage.teacher is None else task.Y.shape[1] * stage.teacher.noise**2
-        how = {"is_weighted": stage.is_weighted, "decays": stage.decay > 0}
+        how = stage.form
         if stage.on_moments:
             best, self.floor = least_squares(task)
             self.layout = Layout(stage.net, int(task.inputs), True, **how)
@@ -94,7 +119,7 @@ class Engine:
             # The loss on fresh samples is taken in one block, by the program of the batches.
             batch = None if stage.teacher is None else len(task.X)
             self.layout = Layout(stage.net, len(task.X), batch=batch, **how)
-            self.data = self.layout.pack(stage.samples())
+            self.data = self.layout.pack(self._samples())
         members, shares = len(thetas), self.layout.shares
         mode = "one" if members == 1 else "members"
         self.module = compiled(self.layout, mode if stage.teacher is None else "batches")
@@ -108,6 +133,14 @@ class Engine:
         self._arrays = (self.thetas, self.grads, self.works, inputs, self.data, self.sizes)
         if stage.decay > 0:
             self.pull = self._pull()
+
+    def _samples(self) -> Samples:
+        """Return the samples on which the loss is taken: the mean over draws of labels."""
+        drawn, noise = self.stage.samples(), self.stage.noise
+        if noise is None:
+            return drawn
+        self.floor += noise.variance(drawn.Y.shape[1])
+        return drawn._replace(Y=noise.mean(drawn.Y))
 
     def _pull(self) -> np.ndarray:
         """Return what the loss's gradient by each scaled entry has of the entry itself."""

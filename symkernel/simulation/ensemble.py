@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numba
@@ -11,11 +11,13 @@ from threadpoolctl import threadpool_limits
 
 from symkernel.errors import Diverged, InvalidArgument, ShapeMismatch, as_count
 from symkernel.problem.curriculum import Curriculum
-from symkernel.problem.loss import SquaredError
+from symkernel.problem.label_noise import LabelNoise
+from symkernel.problem.loss import Loss
 from symkernel.problem.network import Network
 from symkernel.problem.task import Task
 from symkernel.problem.weights import Weights
-from symkernel.simulation.descent import Gates, prepare, simulate, train
+from symkernel.simulation.descent import simulate, train
+from symkernel.simulation.setup import Gates, prepare
 from symkernel.trajectory import Trajectory
 
 
@@ -29,21 +31,26 @@ def simulate_ensemble(
     record: object = None,
     batch_size: int | None = None,
     seeds: Sequence[int] | None = None,
-    loss: SquaredError | None = None,
+    loss: Loss | None = None,
+    label_noise: LabelNoise | Sequence[LabelNoise | None] | None = None,
+    reset: Sequence[Mapping[str, np.ndarray] | None] | None = None,
     on: str = "auto",
     gates: Gates | Sequence[Gates] | None = None,
     progress: bool = False,
 ) -> tuple[Trajectory, ...]:
     r"""Train many networks by gradient descent, in parallel.
 
+    All but the following parameters are those of `simulate`.
+
     Parameters
     ----------
     members : sequence of Weights
         Initial weights of each member.
     seeds : sequence of int, optional
-        Seed of each member's order of mini-batches or fresh samples; its position if not given.
-    net, curriculum, learning_rate, steps, record, batch_size, loss, on, gates, progress
-        As for `simulate`.
+        Seed of each member's order of mini-batches, fresh samples and label noise; its position if
+        not given.
+    reset : sequence of mappings or None, optional
+        As for `simulate`; an array may have an axis more, in front, for values of each member.
 
     Returns
     -------
@@ -70,24 +77,26 @@ def simulate_ensemble(
             "Argument 'members' must be a non-empty sequence of Weights, one for each member."
         )
     setup = prepare(
-        net, curriculum, members, learning_rate, steps, record, batch_size, loss, on, gates
-    )
+        net, curriculum, members, learning_rate, steps, record, batch_size, loss, on, gates,
+        label_noise, reset,
+    )  # fmt: skip
     if seeds is not None and len(seeds) != len(members):
         raise ShapeMismatch(
             f"Argument 'seeds' must hold one seed for each of the {len(members)} members, "
             f"not {len(seeds)}."
         )
     streams = [as_count(s, "seeds", 0) for s in (range(len(members)) if seeds is None else seeds)]
-    if batch_size is None:
+    if batch_size is None and not any(setup.noise):
         return train(setup, np.random.default_rng(0), progress)
 
     # Each member has an order of its own, so that no block of data is common to two.
     def one(member: int) -> Trajectory:
+        own = [{name: w[member] for name, w in new.items()} for new in setup.resets]
         try:
             return simulate(
                 net, curriculum, members[member], learning_rate, steps=steps, record=record,
-                batch_size=batch_size, seed=streams[member], loss=loss, on=on, gates=gates,
-                progress=progress and member == 0,
+                batch_size=batch_size, seed=streams[member], loss=loss, label_noise=label_noise,
+                reset=own, on=on, gates=gates, progress=progress and member == 0,
             )  # fmt: skip
         except Diverged as error:
             words = f"Member {member}: {error}"

@@ -16,6 +16,7 @@ from scipy.integrate import solve_ivp
 
 from symkernel.codegen.cache import load
 from symkernel.errors import InvalidArgument, SymkernelError, as_times
+from symkernel.problem.loss import SquaredError
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.simulation.network_flow import NetworkFlow
@@ -126,7 +127,8 @@ def integrate_flow(
         If the integrator gives up.
     """
     clock = as_times(times)
-    chain = _Chain(problem) if problem.network.is_chain else NetworkFlow(problem)
+    by_moments = problem.network.is_chain and isinstance(problem.loss, SquaredError)
+    chain = _Chain(problem) if by_moments else NetworkFlow(problem)
     if any(phase.task.Syx is None for phase in problem.curriculum.phases):
         raise InvalidArgument(
             "The flow is integrated for tasks whose second moments are known; those of a teacher "

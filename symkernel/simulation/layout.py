@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from symkernel.problem.loss import Misfit
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Gate, Node
 from symkernel.simulation.plan import Plan, is_dense
@@ -75,6 +76,8 @@ class Layout:
         See `Plan`.
     decays : bool
         Whether the program holds weight decay.
+    misfit : {"squares", "softmax", "logistic"}
+        See `Plan`.
     """
 
     net: Network
@@ -83,11 +86,12 @@ class Layout:
     batch: int | None = None
     is_weighted: bool = False
     decays: bool = False
+    misfit: Misfit = "squares"
 
     @cached_property
     def plan(self) -> Plan:
         """Names and decisions."""
-        return Plan(self.net, self.on_moments, self.is_weighted)
+        return Plan(self.net, self.on_moments, self.is_weighted, self.misfit)
 
     @cached_property
     def block(self) -> int:
@@ -221,6 +225,9 @@ class Layout:
         for name, node in (*plan.buffers, *self.transposes):
             found |= {f"rows_{name}": int(node.size), f"at_{name}": place}
             place += padded(found[f"rows_{name}"] * self.block)
+        for name in plan.columns:
+            found[f"at_{name}"] = place
+            place += padded(self.block)
         for parameter in plan.shared:
             j = plan.parameter_index[parameter]
             found[f"at_t{j}"] = place
@@ -281,6 +288,13 @@ class Layout:
         ]
         return np.concatenate(pieces) if pieces else np.zeros(0)
 
+    def assign(self, vectors: np.ndarray, values: Mapping[str, np.ndarray]) -> None:
+        """Write parameters by name (n_vectors, ...), each times its scale, into vectors."""
+        for j, (p, scale) in enumerate(zip(self.net.parameters, self.scales, strict=True)):
+            if p.name in values:
+                part = vectors[:, self.starts[j] : self.starts[j + 1]]
+                part[...] = scale * values[p.name].reshape(part.shape)
+
     def weights(
         self, vectors: np.ndarray, initial: Mapping[str, np.ndarray]
     ) -> dict[str, np.ndarray]:
@@ -299,7 +313,7 @@ class Layout:
     def share_of_gradient(self, factor: float) -> float:
         r"""Return what the program's gradient is to be multiplied with to be the loss's.
 
-        The program's error is that of half the sum of squares over samples, so that it lacks
+        The program's error is that of half the sum of misfits over samples, so that it lacks
         twice the loss's factor and the mean. On moments the mean is in the moments.
         """
         return 2 * factor / (1 if self.on_moments else self.batch or self.samples)

@@ -17,8 +17,8 @@ from symkernel.errors import SymkernelError, as_times
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Bias, Linear, Node
 from symkernel.problem.problem import Problem
-from symkernel.simulation.descent import checked_gates
 from symkernel.simulation.reading import Pass
+from symkernel.simulation.setup import checked_gates
 
 Arrays = Mapping[str, np.ndarray]
 

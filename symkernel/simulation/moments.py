@@ -31,7 +31,9 @@ def why_not(net: Network) -> str | None:
     return None
 
 
-def choose_moments(net: Network, tasks: list[Task], on: str, batches: bool) -> bool:
+def choose_moments(
+    net: Network, tasks: list[Task], on: str, batches: bool, other: str | None = None
+) -> bool:
     """Return whether to run on moments.
 
     Parameters
@@ -44,9 +46,11 @@ def choose_moments(net: Network, tasks: list[Task], on: str, batches: bool) -> b
         What the caller wants; "auto" takes moments where they are possible and cost less.
     batches : bool
         Whether mini-batches are drawn, which need samples.
+    other : str, optional
+        What else keeps a run off moments.
     """
     as_choice(on, "on", ("auto", "samples", "moments"))
-    reason = why_not(net)
+    reason = why_not(net) or other
     if reason is None and batches:
         reason = "mini-batches are drawn from samples"
     fresh = any(task.teacher is not None for task in tasks)

@@ -9,9 +9,9 @@ import numpy as np
 from symkernel.errors import InvalidArgument
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
-from symkernel.simulation.descent import checked_gates
 from symkernel.simulation.engine import Engine, Stage
 from symkernel.simulation.layout import aligned
+from symkernel.simulation.setup import checked_gates
 
 # Length of the difference that gives a derivative along a direction, relative to the weights.
 _DIFFERENCE = 1e-5
@@ -32,11 +32,13 @@ class NetworkFlow:
                 "samples; give the task as samples, not as moments or by a teacher."
             )
         loss = problem.loss
-        factors = float(loss.factor), False, float(loss.weight_decay)
+        factors = loss.misfit_factor, False, float(loss.weight_decay)
+        misfit = loss.misfit(int(net.outputs))
         self.engines = []
         for task, gates in zip(tasks, checked_gates(net, tasks, None), strict=True):
             thetas = aligned(1, sum(w.size for w in problem.weights.arrays.values()))
-            self.engines.append((task, Engine(Stage(net, task, gates, 1.0, *factors), thetas)))
+            stage = Stage(net, task, gates, 1.0, *factors, misfit=misfit)
+            self.engines.append((task, Engine(stage, thetas)))
         self.parameters = net.parameters
         self.layout = self.engines[0][1].layout
         self.scales = self.layout.entries(self.layout.scales)

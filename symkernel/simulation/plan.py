@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cached_property
 
+from symkernel.problem.loss import Misfit
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Apply, Bias, Input, Linear, Node, Parameter, Slice, Sum
 
@@ -37,10 +38,19 @@ class Plan:
         value: the program then follows the end-to-end map and sees second moments alone.
     is_weighted : bool
         Whether each sample has a weight in the loss.
+    misfit : {"squares", "softmax", "logistic"}
+        What the loss is the mean of, see `symkernel.problem.loss`.
     """
 
-    def __init__(self, net: Network, on_moments: bool = False, is_weighted: bool = False) -> None:
+    def __init__(
+        self,
+        net: Network,
+        on_moments: bool = False,
+        is_weighted: bool = False,
+        misfit: Misfit = "squares",
+    ) -> None:
         self.net = net
+        self.misfit = misfit
         self.on_moments = on_moments
         self.is_weighted = is_weighted
         self.order = net.order
@@ -189,6 +199,11 @@ class Plan:
         if self.net.output not in self.trained:
             found[self.gradient(self.net.output)] = self.net.output
         return tuple(found.items())
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Working arrays of one number for each sample: largest output, sum of exponentials."""
+        return ("top", "mass") if self.misfit == "softmax" else ()
 
     @cached_property
     def gates(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from symkernel.codegen.activations import bodies_of
 from symkernel.codegen.cache import load
 from symkernel.numerics import elementary
 from symkernel.simulation.layout import Layout
-from symkernel.simulation.statements import Lines, Statements, indented
+from symkernel.simulation.statements import Lines, Statements, indented, loop
 
 # `reassoc` lets sums over samples use vector registers, in an order fixed by the compiler.
 _OPTIONS = 'error_model="numpy", fastmath={"contract", "reassoc"}'
@@ -253,6 +253,7 @@ class Source:
     def work_views(self) -> Lines:
         """Return the statements for working arrays."""
         lines = []
+        lines += [f"{name} = work[at_{name}:at_{name} + m]" for name in self.plan.columns]
         for name, _ in (*self.plan.buffers, *self.layout.transposes):
             shape = f"m, rows_{name}" if name.startswith("u") else f"rows_{name}, m"
             lines.append(f"{name} = matrix(work, at_{name}, {shape})")
@@ -293,11 +294,12 @@ class Source:
         return lines or ["pass"]
 
     def summed_squares(self) -> Lines:
-        """Return the statements that add a block's squared errors to `total`.
+        """Return the statements that add a block's misfits to `total`.
 
         On moments: what they exceed those of least squares by, without cancellation.
         """
-        value = self.plan.value(self.plan.net.output)
+        output = self.plan.net.output
+        value = self.plan.value(output)
         if self.plan.on_moments:
             if not self.layout.is_unrolled:
                 return [f"off = {value} - best", "total += np.sum(np.dot(off, sxx) * off)"]
@@ -310,14 +312,17 @@ class Source:
                 f"            e += ({value}[r, q] - best[r, q]) * sxx[q, c]",
                 f"        total += e * ({value}[r, c] - best[r, c])",
             ]
-        return [
-            f"for r in range({value}.shape[0]):",
-            f"    for c in range({value}.shape[1]):",
-            f"        e = {value}[r, c] - y[r, c]",
-            "        total += omega[0, c] * e * e"
-            if self.plan.is_weighted
-            else "        total += e * e",
-        ]
+        before: Lines = []
+        e, part = f"{value}[r, c] - y[r, c]", "e * e"
+        if self.plan.misfit == "softmax":
+            before = self.statements.softmax(self.plan.gradient(output))
+            e, part = f"math.log(mass[c]) + (top[c] - {value}[r, c])", "2.0 * y[r, c] * e"
+        elif self.plan.misfit == "logistic":
+            sides = (f"(1.0 {s} y[r, c]) * softplus({t}{value}[r, c])" for s, t in ("+-", "- "))
+            e, part = " + ".join(sides), "e"
+        part = f"omega[0, c] * {part}" if self.plan.is_weighted else part
+        return [*before, *loop(f"{value}.shape[0]", f"{value}.shape[1]",
+                               [f"e = {e}", f"total += {part}"])]  # fmt: skip
 
 
 def parameter_view(vector: str, start: str, j: int, dense: bool) -> str:

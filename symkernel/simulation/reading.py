@@ -14,8 +14,9 @@ import numpy as np
 
 from symkernel.codegen.activation_values import value_and_slope
 from symkernel.errors import refuse_large
+from symkernel.problem.loss import SquaredError
 from symkernel.problem.modes import common_basis
-from symkernel.problem.moments import as_shares, excess_loss
+from symkernel.problem.moments import excess_loss
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Apply, Bias, Gate, Input, Linear, Node, Parameter, Slice, Sum
 from symkernel.problem.problem import Problem
@@ -278,20 +279,22 @@ class Reading:
 
     def task_losses(self) -> np.ndarray:
         """Return the loss on the task of every phase at each record."""
-        factor = float(self.problem.loss.factor)
-        maps = self.end_to_end() if why_not(self.net) is None else None
+        loss = self.problem.loss
+        by_moments = isinstance(loss, SquaredError) and why_not(self.net) is None
+        maps = self.end_to_end() if by_moments else None
         columns = [
-            excess_loss(task, maps, factor)
+            excess_loss(task, maps, loss.misfit_factor)
             if maps is not None and task.Syx is not None
-            else factor * self._misfit(task, gates)
+            else self._loss(task, gates)
             for task, gates in zip(self.tasks, self.gates, strict=True)
         ]
         return np.stack(columns, axis=1)
 
-    def _misfit(self, task: Task, gates: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Return the mean over a task's samples of the squared error, at each record."""
-        off = (self._image(k, task.X, gates) - task.Y for k in range(len(self.rows)))
-        return np.array([(as_shares(part, task.sample_weights) ** 2).sum() for part in off])
+    def _loss(self, task: Task, gates: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return the mean over a task's samples of their loss, at each record."""
+        found = (self._image(k, task.X, gates) for k in range(len(self.rows)))
+        values = self.problem.loss.values
+        return np.array([np.average(values(f, task.Y), weights=task.sample_weights) for f in found])
 
     def _image(
         self, k: int, inputs: np.ndarray, gates: Mapping[str, np.ndarray] | None = None

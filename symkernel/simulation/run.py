@@ -63,13 +63,12 @@ class Run:
         self.engine = engine or Engine(stage, thetas)
         self.stride = 1 if probe is None else probe.request.stride
         self.batches: Batches | GroupedDescent | None = None
-        source = None if batch_size is None else batches_of(stage, batch_size, stream)
+        source = batches_of(stage, batch_size, stream)
         if probe is not None:
             self.batches = GroupedDescent(stage, thetas, source or Whole(stage), probe, step)
         elif source is not None:
             self.batches = Batches(stage, thetas, source)
-        zero = stage.factor * float(np.trace(stage.task.Syy))
-        self.bounds = [EXPLODED * max(loss, zero, 1e-300) for loss in self.losses()]
+        self.bounds = [EXPLODED * max(loss, stage.zero, 1e-300) for loss in self.losses()]
         self.begin = step, thetas.copy()
         self.length, self.calls, self.fastest = 1, 0, np.inf
         self._keep()

@@ -81,17 +81,44 @@ class Statements:
         return lines
 
     def error(self) -> Lines:
-        """Return the statements for the gradient of half the summed squares by the output."""
+        """Return the statements for the gradient of half the summed misfits by the output."""
         output = self.plan.net.output
         target, value = self.plan.gradient(output), self.plan.value(output)
         shape = f"{target}.shape[0]", f"{target}.shape[1]"
         if not self.plan.on_moments:
+            before: Lines = []
             off = f"{value}[r, c] - y[r, c]"
+            if self.plan.misfit == "softmax":
+                before = self.softmax(target)
+                off = f"{target}[r, c] / mass[c] - y[r, c]"
+            elif self.plan.misfit == "logistic":
+                # Half the difference of both sides: neither tail loses digits.
+                up, down = (f"sigmoid({sign}{value}[r, c])" for sign in ("", "-"))
+                off = f"0.5 * ((1.0 - y[r, c]) * {up} - (1.0 + y[r, c]) * {down})"
             off = f"omega[0, c] * ({off})" if self.plan.is_weighted else off
-            return loop(*shape, [f"{target}[r, c] = {off}"])
+            return [*before, *loop(*shape, [f"{target}[r, c] = {off}"])]
         # The input is the identity, so that samples are input directions: f Sxx - Syx.
         source = self.plan.net.nodes["input"]
         return self._product("", target, value, "sxx", output, source, minus="y")
+
+    def softmax(self, out: str) -> Lines:
+        """Return the statements for exponentials of outputs, less the largest, and their sum."""
+        value = self.plan.value(self.plan.net.output)
+        return [
+            f"for c in range({value}.shape[1]):",
+            f"    top[c] = {value}[0, c]",
+            "    mass[c] = 0.0",
+            *loop(
+                f"1, {value}.shape[0]",
+                f"{value}.shape[1]",
+                [f"top[c] = {value}[r, c] if {value}[r, c] > top[c] else top[c]"],
+            ),
+            *loop(
+                f"{value}.shape[0]",
+                f"{value}.shape[1]",
+                [f"e = exp({value}[r, c] - top[c])", f"{out}[r, c] = e", "mass[c] += e"],
+            ),
+        ]
 
     def _product(
         self,
