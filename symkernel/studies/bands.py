@@ -1,12 +1,13 @@
-"""What the published settings must reproduce, as bands of means over seeds."""
+"""What the published settings must reproduce, as bands of simulation and of theories."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
+from symkernel.studies.comparison import Comparison
 from symkernel.studies.setting import Setting
 
 # Means of a cell by curriculum, scale and name of the measure; of `acc` with the number of tasks.
@@ -49,6 +50,10 @@ def has_bands(setting: Setting) -> bool:
     return setting == Setting()
 
 
+# Theories, the scales from which to which each is to be good, and how good.
+_FORESEEN = (("relinearised", 0.5, 2.0, 0.98), ("quotient", _SHARED, _SHARED, 0.99))
+
+
 def bands(mean: Mean, scales: tuple[float, ...], curricula: tuple[str, ...]) -> Iterator[Band]:
     """Yield the bands of all cells that there are."""
     small, large = _SHARED in scales, 2.0 in scales
@@ -73,3 +78,12 @@ def bands(mean: Mean, scales: tuple[float, ...], curricula: tuple[str, ...]) -> 
         yield Band(
             f"scale {_SHARED:g}, S of single first less concurrent first", first - second, low=0.15
         )
+
+
+def foreseen_bands(comparisons: Iterable[Comparison]) -> Iterator[Band]:
+    """Yield the bands of theories on single tasks: of the seed on which each is worst."""
+    for one in comparisons:
+        for name, first, last, low in _FORESEEN:
+            if one.curriculum == "single" and one.name == name and first <= one.scale <= last:
+                where = f"scale {one.scale:g}, single, {one.title}, similarities of the worst seed"
+                yield Band(where, float(one.similarities.min()), low)

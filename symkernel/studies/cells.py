@@ -1,4 +1,4 @@
-"""The cells of the study's sweeps: a training, whose training moved whom, and what is foreseen."""
+"""The cells of the study's sweeps: a training, what it owes to whom, and what is foreseen."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from symkernel.errors import Diverged
 from symkernel.simulation import simulate
 from symkernel.simulation.activity import activity
 from symkernel.studies.measures import accuracies, sharing, similarities
@@ -45,23 +46,26 @@ def trained(
     run = simulate(net, course, setting.weights(scale, seed), setting.learning_rate, record=times)
     single = setting.prompts[0]
     names = [p.name for p in net.parameters if p.trained]
-    hidden, outputs, move = [], [], []
+    start = {name: run.weights[name][0] for name in names}
+    length = np.linalg.norm([np.linalg.norm(w) for w in start.values()])
+    records = []
     for k in range(len(times)):
         now = {name: w[k] for name, w in run.weights.items()}
-        hidden.append(activity(net, now, single.X, "hidden"))
-        outputs.append(activity(net, now, setting.inputs))
-        gaps = [np.linalg.norm(run.weights[n][k] - run.weights[n][0]) for n in names]
-        sizes = [np.linalg.norm(run.weights[n][0]) for n in names]
-        move.append(np.linalg.norm(gaps) / np.linalg.norm(sizes))
-    answers = np.stack(outputs)
-    off = answers[:, : len(single.X)] - single.Y
+        hidden = activity(net, now, single.X, "hidden")
+        # All prompts are many: record by record, and by the number of tasks at once.
+        answers = np.concatenate([activity(net, now, some.X) for some in setting.prompts])
+        off = answers[: len(single.X)] - single.Y
+        move = np.linalg.norm([np.linalg.norm(now[name] - w) for name, w in start.items()])
+        records.append({
+            **sharing(single, hidden[None]),
+            **accuracies(setting.prompts, answers[None]),
+            "loss": 0.5 * (off**2).sum(-1).mean(-1, keepdims=True),
+            "move": np.array([move / length]),
+        })  # fmt: skip
     return {
-        **sharing(single, np.stack(hidden)),
-        **accuracies(setting.prompts, answers),
-        "loss": 0.5 * (off**2).sum(-1).mean(-1),
-        "move": np.array(move),
+        **{name: np.concatenate([one[name] for one in records]) for name in records[0]},
         "step": np.asarray(run.steps),
-        "activity": hidden[-1].astype(np.float32),
+        "activity": hidden.astype(np.float32),
     }
 
 
@@ -89,6 +93,49 @@ def attributed(
     )  # fmt: skip
     found = run.attribution(by="task")
     return {"matrix": found.matrix(), "residual": found.residual}
+
+
+def stepped(
+    stream: np.random.Generator, scale: float, curriculum: str, seed: int, **parameters: Any
+) -> dict[str, object]:
+    """Return how far descent is from flow, by halving the learning rate, and whether it learned.
+
+    Parameters
+    ----------
+    stream, scale, curriculum, seed, **parameters
+        As in `trained`.
+
+    Returns
+    -------
+    dict
+        ``error``, of the hidden activity at the end on single tasks, relative to its movement: an
+        error that falls as the rate is twice what half of the rate changes; ``before`` and
+        ``after``, the losses on what was trained on. Where descent diverged, the error and the
+        loss after it are infinite.
+    """
+    setting = Setting.of(parameters)
+    weights, single = setting.weights(scale, seed), setting.prompts[0].X
+    net = setting.network
+    # Weights at the start, and at the ends of descent.
+    reached: list[Any] = [weights]
+    for one in (setting, setting.finer):
+        course = one.curriculum(curriculum)
+        try:
+            run = simulate(net, course, weights, one.learning_rate, record=[0.0, course.end])
+        except Diverged:
+            return {"error": np.inf, "before": np.nan, "after": np.inf}
+        reached.append({name: w[-1] for name, w in run.weights.items()})
+    start, coarse, fine = (activity(net, w, single, "hidden") for w in reached)
+    tasks = {id(phase.task): phase.task for phase in setting.curriculum(curriculum).phases}
+    before, after = (
+        np.mean([0.5 * ((activity(net, w, task.X) - task.Y) ** 2).sum(-1).mean()
+                 for task in tasks.values()])
+        for w in reached[:2]
+    )  # fmt: skip
+    gap, moved = np.linalg.norm(coarse - fine), np.linalg.norm(fine - start)
+    # Units that are dead do not move, whatever the rate.
+    error = 2 * gap / moved if gap else 0.0
+    return {"error": error, "before": before, "after": after}
 
 
 def foreseen(

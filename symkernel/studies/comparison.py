@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from symkernel.studies.measures import agreement, mean_and_deviation, similarities
-from symkernel.studies.predictors import predictor_of
+from symkernel.studies.predictors import SMALL, Predictor, predictor_of
 
 if TYPE_CHECKING:
     from symkernel.studies.study import MultitaskStudy
@@ -31,8 +31,13 @@ class Comparison:
     acc, true_acc : ndarray, shape (n_seeds, G)
     valid : ndarray, shape (n_seeds,)
         1 where the theory says of itself that it holds, 0 where not, nan where it gave nothing.
+    step_error : ndarray, shape (n_seeds,)
+        How far descent is from gradient flow, relative to the movement of the hidden layer, for
+        theories that presume small steps; 0 for others.
+    learned : ndarray of bool, shape (n_seeds,)
+        Whether descent ended at no larger loss on what was trained on than at its start.
     statement : str
-        What it says of its own validity, for the first seed.
+        What it says of its own validity, and what descent adds, for the first seed.
     """
 
     name: str
@@ -45,12 +50,14 @@ class Comparison:
     acc: np.ndarray
     true_acc: np.ndarray
     valid: np.ndarray
+    step_error: np.ndarray
+    learned: np.ndarray
     statement: str
 
     @property
     def holds(self) -> bool:
-        """Whether it says for every seed that it holds."""
-        return bool((self.valid == 1).all())
+        """Whether, for every seed, it says that it holds, descent learned, and its steps allow."""
+        return bool(((self.valid == 1) & self.learned & (self.step_error < SMALL)).all())
 
 
 def learned_similarities(study: MultitaskStudy, where: tuple[int, int, int]) -> np.ndarray:
@@ -80,12 +87,19 @@ def compared(study: MultitaskStudy) -> Iterator[Comparison]:
                 np.array([study.array(name)[place][-1] for place in places])
                 for name in ("S", "acc")
             )
+            step_error, after, before = (
+                _of_steps(study, name)[j, k] for name in ("error", "after", "before")
+            )
+            # nan, of what failed, is not below.
+            learned = after <= before
             for n, name in enumerate(names):
-                here = (n, j, k)
+                here, theory = (n, j, k), predictor_of(name)
                 found = theirs["similarities"][here]
+                of_steps = step_error if theory.small_steps else np.zeros_like(step_error)
+                said = str(theirs["statement"][here][0]) or "gave nothing here"
                 yield Comparison(
                     name,
-                    predictor_of(name).title,
+                    theory.title,
                     scale,
                     curriculum,
                     np.array([agreement(*pair) for pair in zip(found, wanted, strict=True)]),
@@ -94,8 +108,29 @@ def compared(study: MultitaskStudy) -> Iterator[Comparison]:
                     theirs["acc"][here],
                     true_acc,
                     theirs["valid"][here].astype(float),
-                    str(theirs["statement"][here][0]) or "gave nothing here",
+                    of_steps,
+                    learned,
+                    f"{said}{_of_descent(theory, step_error[0], bool(learned[0]))}",
                 )
+
+
+def _of_steps(study: MultitaskStudy, name: str) -> np.ndarray:
+    """Return what is known of the steps of descent, nan where every training failed."""
+    if study.steps is not None and study.steps.values:
+        return study.array(name, "steps")
+    axes = (study.axis(axis, "predictions") for axis in ("scale", "curriculum", "seed"))
+    return np.full([len(values) for values in axes], np.nan)
+
+
+def _of_descent(theory: Predictor, step_error: float, learned: bool) -> str:
+    """Return what descent adds to a theory's statement of its validity."""
+    if not learned:
+        return "; descent diverged, or ended at a larger loss than at its start"
+    if not theory.small_steps:
+        return ""
+    return (
+        f"; the size of the steps matters by {step_error:.2g} of the movement of the hidden layer"
+    )
 
 
 def contribution_means(study: MultitaskStudy) -> dict[float, dict[str, float]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 
@@ -22,15 +22,17 @@ from symkernel.problem.task import Task
 from symkernel.problem.weights import Weights
 from symkernel.simulation import simulate
 from symkernel.simulation.activity import activity
-from symkernel.simulation.quotient_run import simulate_quotient
+from symkernel.simulation.quotient_run import QuotientRun, simulate_quotient
 from symkernel.studies.inside import frozen_inside
 from symkernel.studies.setting import Setting
 from symkernel.studies.wide import foreseen_wide
 
 # Most is learned early: kernels are refreshed at times spaced by ratios, as shares of each phase.
 REFRESHES, _FIRST = 16, 0.02
-# What a theory neglects is small if it is no more than this of what it keeps.
+# What a theory neglects is small if it is less than this of what it keeps.
 SMALL = 0.25
+# Of an account that is exact but for rounding.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -88,34 +90,48 @@ class Foreseen:
     outputs : ndarray, shape (n_prompts, n_outputs)
         On all prompts.
     error : float
-        What the theory neglects, in units of what it keeps, as it knows itself.
-    valid : bool
-        Whether it says that it holds here: that this is small.
+        What the theory neglects, in units of what it keeps, as it knows itself; nan if it does not.
     statement : str
         The same in words.
+    limit : float
+        What the error has to be below.
     """
 
     hidden: np.ndarray
     outputs: np.ndarray
     error: float
-    valid: bool
     statement: str
+    limit: float = SMALL
+
+    @property
+    def valid(self) -> bool:
+        """Whether the theory says of itself that it holds here."""
+        return bool(self.error < self.limit)
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A theory by name."""
+    """A theory by name.
+
+    Attributes
+    ----------
+    name, title : str
+    run : callable
+    small_steps : bool
+        Whether it presumes small steps: of gradient flow, or of first order in the displacement.
+    """
 
     name: str
     title: str
     run: Callable[[Case, np.random.Generator], Foreseen]
+    small_steps: bool = False
 
 
 def _nothing(case: Case, _: np.random.Generator) -> Foreseen:
     setting, start = case.setting, case.weights
     hidden = activity(case.network, start, setting.prompts[0].X, "hidden")
     outputs = activity(case.network, start, setting.inputs)
-    return Foreseen(hidden, outputs, float("nan"), False, "the initial weights; a floor, no theory")
+    return Foreseen(hidden, outputs, float("nan"), "the initial weights; a floor, no theory")
 
 
 def _frozen(case: Case, _: np.random.Generator) -> Foreseen:
@@ -124,13 +140,13 @@ def _frozen(case: Case, _: np.random.Generator) -> Foreseen:
     moved = float(found.kernel_movement[-1])
     words = f"leading order in 1/width and 1/scale; the kernel moves by {moved:.2g} of itself"
     hidden = found.hidden[-1, : len(case.setting.prompts[0].X)]
-    return Foreseen(hidden, found.outputs[-1], moved, moved < SMALL, words)
+    return Foreseen(hidden, found.outputs[-1], moved, words)
 
 
 def _frozen_inside(case: Case, _: np.random.Generator) -> Foreseen:
     found = frozen_inside(case.setting, case.weights, case.curriculum)
     words = f"leading order in 1/width and 1/scale; the kernel moves by {found.moved:.2g} of itself"
-    return Foreseen(found.hidden, found.outputs, found.moved, found.moved < SMALL, words)
+    return Foreseen(found.hidden, found.outputs, found.moved, words)
 
 
 def _relinearised(case: Case, _: np.random.Generator) -> Foreseen:
@@ -149,13 +165,13 @@ def _relinearised(case: Case, _: np.random.Generator) -> Foreseen:
         f"leading order in 1/refreshes; half of them differ by {error:.2g} of the movement of the "
         f"hidden layer"
     )
-    return Foreseen(last, found.outputs[-1], error, error < SMALL, words)
+    return Foreseen(last, found.outputs[-1], error, words)
 
 
 def _infinite(case: Case, stream: np.random.Generator) -> Foreseen:
     found = foreseen_wide(case.setting, case.scale, case.curriculum, stream)
     words = f"leading order in 1/width; units would move by {found.moved:.2g} of their spread"
-    return Foreseen(found.hidden, found.outputs, found.moved, found.moved < SMALL, words)
+    return Foreseen(found.hidden, found.outputs, found.moved, words)
 
 
 def _quotient(case: Case, _: np.random.Generator) -> Foreseen:
@@ -167,10 +183,7 @@ def _first_order(case: Case, _: np.random.Generator) -> Foreseen:
 
 
 def _divided(case: Case, order: int) -> Foreseen:
-    setting, course = case.setting, case.trained_on
-    # What reads the stimulus stays: permutations of response groups, tasks and outputs together.
-    smaller = quotient(case.network, course, fixing="W_s")
-    run = simulate_quotient(smaller, case.weights, setting.learning_rate, record=[0.0, course.end])
+    setting, run = case.setting, _quotient_run(case)
     beyond = run.is_beyond_first_order
     found = run.weights_at(-1, 0 if beyond else order)
     error = float("nan" if beyond else run.transverse_size[-1] / run.tied_size[-1])
@@ -181,7 +194,17 @@ def _divided(case: Case, order: int) -> Foreseen:
     )
     hidden = activity(case.network, found, setting.prompts[0].X, "hidden")
     outputs = activity(case.network, found, setting.inputs)
-    return Foreseen(hidden, outputs, error, error < SMALL, words)
+    return Foreseen(hidden, outputs, error, words)
+
+
+@lru_cache(maxsize=256)
+def _quotient_run(case: Case) -> QuotientRun:
+    """Train a quotient, once for both orders of what lies beside it."""
+    course = case.trained_on
+    # What reads the stimulus stays: permutations of response groups, tasks and outputs together.
+    smaller = quotient(case.network, course, fixing="W_s")
+    rate = case.setting.learning_rate
+    return simulate_quotient(smaller, case.weights, rate, record=[0.0, course.end])
 
 
 def _path(case: Case, _: np.random.Generator) -> Foreseen:
@@ -195,15 +218,19 @@ def _path(case: Case, _: np.random.Generator) -> Foreseen:
     seen, said = (one.initial + one.contributions[-1].sum(-1) for one in (hidden, output))
     error = max(hidden.residual, output.residual)
     words = f"exact, an account of the whole path: its sums are off by {error:.0e}"
-    return Foreseen(seen[: len(setting.prompts[0].X)], said, error, error < 1e-9, words)
+    return Foreseen(seen[: len(setting.prompts[0].X)], said, error, words, _ROUNDING)
 
 
 PREDICTORS = (
     Predictor("nothing", "nothing changes", _nothing),
-    Predictor("frozen", "frozen kernel of the actual weights", _frozen),
-    Predictor("frozen_inside", "frozen kernel, output nonlinearity kept", _frozen_inside),
-    Predictor("infinite", "infinite width, output nonlinearity kept", _infinite),
-    Predictor("relinearised", f"re-linearised, {REFRESHES} refreshes", _relinearised),
+    Predictor("frozen", "frozen kernel of the actual weights", _frozen, small_steps=True),
+    Predictor(
+        "frozen_inside", "frozen kernel, output nonlinearity kept", _frozen_inside, small_steps=True
+    ),
+    Predictor("infinite", "infinite width, output nonlinearity kept", _infinite, small_steps=True),
+    Predictor(
+        "relinearised", f"re-linearised, {REFRESHES} refreshes", _relinearised, small_steps=True
+    ),
     Predictor("quotient", "symmetry quotient", _quotient),
     Predictor("quotient_first", "quotient, first order beside it", _first_order),
     Predictor("path", "path pseudo-kernel, an account", _path),

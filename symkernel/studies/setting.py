@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -104,6 +104,14 @@ class Setting:
         return self.environment.curriculum(name, self.learning_rate, *steps)
 
     @property
+    def finer(self) -> Setting:
+        """The same with half the learning rate and twice as many steps."""
+        return replace(
+            self, learning_rate=self.learning_rate / 2, single_steps=2 * self.single_steps,
+            concurrent_steps=2 * self.concurrent_steps,
+        )  # fmt: skip
+
+    @property
     def axes(self) -> dict[str, list[Any]]:
         """Every attribute as a parameter of a sweep with one value."""
         return {name: [value] for name, value in asdict(self).items()}
@@ -111,7 +119,13 @@ class Setting:
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> Setting:
         """Return the setting of a cell's parameters."""
-        return cls(**{field.name: parameters[field.name] for field in fields(cls)})
+        return _setting(*(parameters[field.name] for field in fields(cls)))
+
+
+@lru_cache(maxsize=8)
+def _setting(*values: Any) -> Setting:
+    """Return a setting; its network and prompts are made once."""
+    return Setting(*values)
 
 
 def as_text(value: ActivationLike) -> str:

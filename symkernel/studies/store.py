@@ -97,10 +97,10 @@ def record(study: MultitaskStudy) -> dict[str, Any]:
 
 
 def _compared(one: Comparison) -> dict[str, Any]:
-    arrays = ("similarities", "S", "true_S", "acc", "true_acc", "valid")
+    arrays = ("similarities", "S", "true_S", "acc", "true_acc", "valid", "step_error", "learned")
     found = {name: _listed(getattr(one, name)) for name in arrays}
     words = {name: getattr(one, name) for name in ("name", "title", "scale", "curriculum")}
-    return {**words, **found, "statement": one.statement}
+    return {**words, **found, "holds": one.holds, "statement": one.statement}
 
 
 def _listed(values: np.ndarray) -> list[Any]:
@@ -127,6 +127,8 @@ def labelled(study: MultitaskStudy) -> tuple[dict[str, Any], dict[str, Any]]:
             for label in [k for k in data if k.startswith(f"foreseen_{name}")]:
                 if data[label][1].ndim == len(theirs) + len(own):
                     data[label] = ((*theirs, *own), data[label][1])
+        if study.steps is not None:
+            _put(data, coords, study, "steps", "steps_", _AXES)
         agreements = [one.similarities for one in study.comparisons]
         if agreements:
             shape = [len(study.axis(n, "predictions")) for n in ("scale", "curriculum")]

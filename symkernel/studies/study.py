@@ -6,6 +6,7 @@ theories beside the simulation.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -18,9 +19,10 @@ from symkernel.environments.multitasking import CURRICULA, Multitasking
 from symkernel.errors import InvalidArgument, SymkernelError, as_count, as_positive, as_seed
 from symkernel.problem.network import ActivationLike
 from symkernel.studies import cells
-from symkernel.studies.bands import Band, bands, has_bands
+from symkernel.studies.bands import Band, bands, foreseen_bands, has_bands
 from symkernel.studies.comparison import Comparison, compared
 from symkernel.studies.folder import kept_in
+from symkernel.studies.memory import refuse_memory
 from symkernel.studies.predictors import PREDICTORS, predictor_of
 from symkernel.studies.setting import Setting, as_text
 from symkernel.sweeps.results import Sweep
@@ -49,12 +51,15 @@ class MultitaskStudy:
         Whose training moved the representation of whom, see `cells.attributed`.
     predictions : Sweep or None
         What theories foresee over (predictor, scale, curriculum, seed), see `cells.foreseen`.
+    steps : Sweep or None
+        How far descent is from flow there, see `cells.stepped`.
     """
 
     setting: Setting
     runs: Sweep
     contributions: Sweep
     predictions: Sweep | None
+    steps: Sweep | None
 
     def __repr__(self) -> str:
         axes = ", ".join(f"{len(self.axis(name))} {name}" for name in ("scale", "curriculum"))
@@ -124,16 +129,20 @@ class MultitaskStudy:
     def bands(self) -> tuple[Band, ...]:
         """Bands of this package for its own setting, with what was found; held or not.
 
-        They come from simulations of the published environment, not from a paper, and are for means
-        over the seeds 1000 to 1007: none for other seeds and settings.
+        They come from simulations of the published environment, not from a paper. Those of the
+        trainings are for means over the seeds 1000 to 1007, those of the theories for each seed
+        that was asked for; there are none for other settings.
         """
-        if not has_bands(self.setting) or self.axis("seed") != SEEDS:
+        if not has_bands(self.setting):
             return ()
+        foreseen = tuple(foreseen_bands(self.comparisons))
+        if self.axis("seed") != SEEDS:
+            return foreseen
 
         def mean(curriculum: str, scale: float, measure: str, K: int | None = None) -> float:
             return float(self.values(measure, scale, curriculum, K).mean())
 
-        return tuple(bands(mean, self.axis("scale"), self.axis("curriculum")))
+        return (*bands(mean, self.axis("scale"), self.axis("curriculum")), *foreseen)
 
     @cached_property
     def comparisons(self) -> tuple[Comparison, ...]:
@@ -143,7 +152,7 @@ class MultitaskStudy:
     @property
     def failures(self) -> tuple[Any, ...]:
         """Cells that failed, of all sweeps, each with its parameters and its error."""
-        sweeps = (self.runs, self.contributions, self.predictions)
+        sweeps = (self.runs, self.contributions, self.predictions, self.steps)
         return tuple(one for found in sweeps if found is not None for one in found.failures)
 
     def table(self) -> str:
@@ -237,7 +246,8 @@ def multitask(
     Raises
     ------
     InvalidArgument
-        For arguments that cannot be used, and a folder that belongs to something else.
+        For arguments that cannot be used, a folder that belongs to something else, and a study
+        that would take more than 1 GiB: before anything is trained.
     SymkernelError
         If every training failed, or the scheduler cannot be reached.
 
@@ -247,8 +257,12 @@ def multitask(
     of all tasks agree. Congruent prompts, of which all features to be copied are the same, are
     answered right by any network that reads one of them: $M^{1-K}$ is the floor of accuracy.
 
-    Frozen and refreshed kernels are theories of the flow: near the largest stable learning rate
-    descent is something else, which their statements of validity do not see.
+    Frozen and refreshed kernels and infinite width presume small steps. Near the largest stable
+    learning rate descent is something else, so they are said to hold only where halving the rate
+    shows that the size of the steps matters little: twice the change of the hidden activity at the
+    end, relative to its movement, is to be below the same limit as what the theory itself
+    neglects. Where descent diverged, or ended at a larger loss than at its start, no theory is
+    said to hold.
 
     References
     ----------
@@ -279,6 +293,8 @@ def multitask(
         "seed": [as_seed(seed, "seeds") for seed in _as_list(seeds, "seeds")],
     }
     names, few = _asked(predictors), _few(axes)
+    where = axes if isinstance(predictors, str) and predictors == "all" else few
+    refuse_memory(setting, _cells(axes), len(names) * _cells(where))
     options: dict[str, Any] = {"n_jobs": n_jobs, "scheduler": scheduler, "progress": progress}
     with kept_in(folder, setting) as kept:
 
@@ -289,11 +305,11 @@ def multitask(
         if not runs.values:
             raise SymkernelError(f"Every training failed; the first: {runs.failures[0].error}")
         moved = swept(cells.attributed, few, "contributions")
-        said = None
+        said = stepped = None
         if names:
-            where = axes if isinstance(predictors, str) and predictors == "all" else few
             said = swept(cells.foreseen, {"predictor": names, **where}, "predictions")
-    return MultitaskStudy(setting, runs, moved, said)
+            stepped = swept(cells.stepped, where, "steps")
+    return MultitaskStudy(setting, runs, moved, said, stepped)
 
 
 def _as_list(value: object, name: str) -> list[Any]:
@@ -321,6 +337,10 @@ def _as_curriculum(name: object) -> str:
             f"Argument 'curricula' must hold some of {'; '.join(CURRICULA)}, not {name!r}."
         )
     return str(name)
+
+
+def _cells(axes: Mapping[str, list[Any]]) -> int:
+    return math.prod(map(len, axes.values()))
 
 
 def _few(axes: Mapping[str, list[Any]]) -> dict[str, list[Any]]:

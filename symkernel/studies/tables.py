@@ -115,7 +115,8 @@ def summary(study: MultitaskStudy) -> str:
     if study.bands:
         lines = "\n".join(f"  {band}" for band in study.bands)
         blocks.append(
-            f"Bands of this package for the published environment, means over seeds\n{lines}"
+            f"Bands of this package for the published environment: of trainings, means over seeds; "
+            f"of theories, every seed\n{lines}"
         )
     moved = table_of_contributions(study)
     if moved:
@@ -129,7 +130,11 @@ def summary(study: MultitaskStudy) -> str:
             "Theories from the initial weights (and the path's own account), beside the "
             f"simulation: means over seeds {some}. similarities: correlation of those foreseen of "
             "all prompts with those learned. A theory says that it holds where what it neglects is "
-            f"below {SMALL:g} of what it keeps\n{table_of_theories(study)}"
+            f"below {SMALL:g} of what it keeps; one that presumes small steps only where halving "
+            f"the learning rate shows that their size matters by less than {SMALL:g} of the "
+            "movement of the hidden layer; none where descent diverged or ended at a larger loss "
+            "than at its start\n"
+            f"{table_of_theories(study)}"
         )
     if study.failures:
         lines = "\n".join(f"  {_cell(one.parameters)}: {one.error}" for one in study.failures)

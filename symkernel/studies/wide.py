@@ -24,13 +24,16 @@ from symkernel.problem.activation import activation as find_activation
 from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Apply
+from symkernel.studies.prompt_kernels import PromptKernel, PromptScheme
 from symkernel.studies.setting import Setting
 from symkernel.theory.infinite_width import infinite_width
 
 # Units that are drawn: correlations over them are those of the limit to about 1/sqrt of them.
 _UNITS = 4096
-# What is added to the diagonal of a covariance, relative to its mean, to draw from it.
-_JITTER = 1e-10
+# Midpoint steps in the time constant of the fastest direction.
+_FINENESS = 2
+# Numbers that are held at a time for the prompts that are trained on.
+_AT_ONCE = 2**24
 
 
 class Wide(NamedTuple):
@@ -41,45 +44,72 @@ class Wide(NamedTuple):
     moved: float
 
 
+class Units(NamedTuple):
+    """Hidden units: weights from the inputs (n_inputs, n), to the outputs (n_outputs, n)."""
+
+    inner: np.ndarray
+    readout: np.ndarray
+
+    def moved_by(
+        self, phi: Activation, bias: float, X: np.ndarray, pulls: np.ndarray
+    ) -> np.ndarray:
+        """Return how the weights from the inputs move, by pulls (n_samples, n_outputs) at X."""
+        moved = np.empty_like(self.inner)
+        some = max(1, _AT_ONCE // len(X))
+        for start in range(0, moved.shape[1], some):
+            part = slice(start, start + some)
+            slope = value_and_slope(phi, X @ self.inner[:, part] + bias)[1]
+            moved[:, part] = -X.T @ (slope * (pulls @ self.readout[:, part]))
+        return moved
+
+
 def foreseen_wide(
     setting: Setting, scale: float, curriculum: Curriculum, stream: np.random.Generator
 ) -> Wide:
     """Return what the limit foresees of the end of a curriculum."""
-    X, split = setting.inputs, setting.environment.outputs
-    phi, psi = functions_of(setting.network)
-    # Fixed biases are a part of the function that is applied.
-    shifted = phi.expression.subs(ARGUMENT, ARGUMENT + sp.Rational(setting.bias))
-    net = Network.mlp([X.shape[1], setting.hidden, split], find_activation(shifted))
-    limit = infinite_width(net, weight_variance=scale**2).compile(tolerance=1e-8)
-    covariance, kernel = limit(X)
-    if setting.direct:
-        overlap = X[:, split:] @ X[:, split:].T
-        covariance = covariance + scale**2 / setting.groups**2 * overlap
-        kernel = kernel + overlap
-    covariance[np.diag_indices(len(X))] += _JITTER * np.trace(covariance) / len(X)
-    draw = np.linalg.cholesky(covariance) @ stream.standard_normal((len(X), split))
-    z = setting.output_bias + draw
-    rows = {x.tobytes(): k for k, x in enumerate(X)}
-
-    inner = scale / np.sqrt(X.shape[1]) * stream.standard_normal((X.shape[1], _UNITS))
-    readout = scale / np.sqrt(setting.hidden) * stream.standard_normal((split, _UNITS))
-    single = len(setting.prompts[0].X)
-    before = X @ inner + setting.bias
-    value, slope = value_and_slope(phi, before)
-    change = np.zeros((single, _UNITS))
+    env, (phi, psi) = setting.environment, functions_of(setting.network)
+    covariance, kernel = limit_kernels(setting, scale)
+    z = setting.output_bias + covariance.drawn(stream, env.outputs)
+    units = Units(
+        scale / np.sqrt(env.inputs) * stream.standard_normal((env.inputs, _UNITS)),
+        scale / np.sqrt(setting.hidden) * stream.standard_normal((env.outputs, _UNITS)),
+    )
+    change = np.zeros_like(units.inner)
     for phase in curriculum.phases:
         task = phase.task
-        here = np.array([rows[x.tobytes()] for x in task.X])
+        here = kernel.scheme.sets_of(task.X)
+        shape = len(here), *z.shape[1:]
         shares = task.sample_weights
-        shares = np.full(len(here), 1.0 / len(here)) if shares is None else shares
-        pulls = _pulls(psi, kernel[np.ix_(here, here)], z[here], task.Y, shares, phase.duration)
-        z = z - kernel[:, here] @ pulls
-        change -= (X[:single] @ task.X.T) @ (slope[here] * (pulls @ readout))
-    start = value[:single]
-    moved = slope[:single] * change
+        shares = np.full(len(task.X), 1.0 / len(task.X)) if shares is None else shares
+        pulls = integrated_pulls(
+            psi, kernel.between(here, here), z[here], task.Y.reshape(shape),
+            shares.reshape(shape[:2]), phase.duration,
+        )  # fmt: skip
+        z = z - kernel.between(slice(None), here) @ pulls
+        change += units.moved_by(phi, setting.bias, task.X, pulls.reshape(len(task.X), -1))
+    single = setting.prompts[0].X
+    start, slope = value_and_slope(phi, single @ units.inner + setting.bias)
+    moved = slope * (single @ change)
     spread = float(np.std(start - start.mean(axis=0)))
     far = float(np.sqrt((moved**2).mean()))
-    return Wide(start + moved, value_and_slope(psi, z)[0], far / spread)
+    outputs = value_and_slope(psi, z)[0].reshape(-1, env.outputs)
+    return Wide(start + moved, outputs, far / spread)
+
+
+def limit_kernels(setting: Setting, scale: float) -> tuple[PromptKernel, PromptKernel]:
+    """Return covariance and tangent kernel of the limit, with the direct path if there is one."""
+    env, (phi, _) = setting.environment, functions_of(setting.network)
+    # Fixed biases are a part of the function that is applied.
+    shifted = phi.expression.subs(ARGUMENT, ARGUMENT + sp.Rational(setting.bias))
+    net = Network.mlp([env.inputs, setting.hidden, env.outputs], find_activation(shifted))
+    limit = infinite_width(net, weight_variance=scale**2).compile(tolerance=1e-8)
+    scheme = PromptScheme(env)
+    covariance, kernel = scheme.values(limit)
+    if setting.direct:
+        overlap = scheme.overlap[:, :, None]
+        covariance = covariance + scale**2 / setting.groups**2 * overlap
+        kernel = kernel + overlap
+    return scheme.kernel(covariance), scheme.kernel(kernel)
 
 
 def functions_of(net: Network) -> tuple[Activation, Activation]:
@@ -92,24 +122,37 @@ def functions_of(net: Network) -> tuple[Activation, Activation]:
     return phi, psi
 
 
-def _pulls(
+def integrated_pulls(
     psi: Activation,
-    kernel: np.ndarray,
+    kernel: PromptKernel,
     z: np.ndarray,
     targets: np.ndarray,
     shares: np.ndarray,
     duration: float,
 ) -> np.ndarray:
-    """Return the integrals of the weighted slopes of the loss, (n_samples, n_outputs)."""
+    """Return the integrals of the weighted slopes of the loss over a phase.
+
+    Parameters
+    ----------
+    psi : Activation
+    kernel : PromptKernel
+        Of the prompts that are trained on.
+    z, targets : ndarray, shape (n_sets, n_stimuli, n_outputs)
+    shares : ndarray, shape (n_sets, n_stimuli)
+        Weights of the prompts, alike for all stimuli.
+    duration : float
+    """
     steepest = float(np.abs(value_and_slope(psi, np.linspace(-8.0, 8.0, 401))[1]).max())
-    fastest = float(np.linalg.norm(kernel * np.sqrt(np.outer(shares, shares)), 2)) * steepest**2
-    # Steps of half the time constant of the fastest direction.
-    steps = int(np.ceil(2 * duration * fastest))
-    step, pulls = duration / steps, np.zeros_like(z)
-    weighted = step * shares[:, None]
-    for _ in range(steps):
+    fastest = kernel.largest(shares[:, 0]) * steepest**2
+    steps = int(np.ceil(_FINENESS * duration * fastest))
+    pulls, weighted = np.zeros_like(z), duration / steps * shares[:, :, None]
+
+    def pull(z: np.ndarray) -> np.ndarray:
         value, slope = value_and_slope(psi, z)
-        pull = weighted * slope * (value - targets)
-        pulls += pull
-        z = z - kernel @ pull
+        return weighted * slope * (value - targets)
+
+    for _ in range(steps):
+        found = pull(z - kernel @ (pull(z) / 2))
+        pulls += found
+        z = z - kernel @ found
     return pulls
