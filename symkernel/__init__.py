@@ -32,6 +32,9 @@ _FACE = {
     "task_weights": "symkernel.theory.task_weights",
     "deep_mode": "symkernel.theory.deep_mode",
     "lazy_multitasking": "symkernel.theory.lazy_multitasking",
+    "second_moment": "symkernel.theory.second_moment",
+    "balancedness": "symkernel.theory.balancedness",
+    "pruning_clock": "symkernel.theory.pruning_clock",
     "memoryless_gram": "symkernel.theory.memoryless_map",
     "small_weights": "symkernel.theory.escape",
     "derive": "symkernel.derivation",
@@ -54,6 +57,7 @@ _ROOMS = {
     "nodes": "symkernel.nodes",
     "pathways": "symkernel.pathways",
     "information": "symkernel.information",
+    "noise": "symkernel.noise",
     "environments": "symkernel.environments",
     "studies": "symkernel.studies",
 }

@@ -23,16 +23,15 @@ from symkernel.errors import InvalidArgument, NoClosedForm, SymkernelError
 from symkernel.tables import as_text
 
 if TYPE_CHECKING:
-    from symkernel.compiled_law import CompiledLaw
+    from symkernel.check_report import CheckReport
+    from symkernel.cli_environment import EnvironmentLaw
     from symkernel.derivation import Derivation
     from symkernel.problem_file import ProblemFile
     from symkernel.trajectory import Trajectory
 
 PASSED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
-_STEPS = 4000
-_CURVE_POINTS = 321
-_MOST_DOUBLINGS = 60
 _ROWS = 11
+_DRAWS, _SEED = 12, 1000
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -48,8 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(options.run(options))
     except SystemExit as stop:  # argparse: --help and bad arguments
         return int(stop.code or 0)
-    except KeyboardInterrupt:
-        print("symkernel: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        words = f": {stop}" if str(stop) else ""
+        print(f"symkernel: interrupted{words}", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
         # The reader of a pipe has gone; what is left must not be flushed into it at exit.
@@ -97,8 +97,12 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(run=run)
         if name == "check":
             command.add_argument("--all", action="store_true", help="climb with every law")
-            command.add_argument("--draws", type=int, default=12, help="random problems (12)")
-            command.add_argument("--seed", type=int, default=1000, help="seed of all draws (1000)")
+            command.add_argument(
+                "--draws", metavar="N", type=int, default=_DRAWS, help="random problems (12)"
+            )
+            command.add_argument(
+                "--seed", metavar="N", type=int, default=_SEED, help="seed of all draws (1000)"
+            )
     demo = commands.add_parser("demo", help="the main job on real images of digits")
     demo.add_argument("--out", metavar="DIR", type=Path, default=Path("out"), help="folder (out)")
     demo.set_defaults(run=_demo)
@@ -112,7 +116,7 @@ def _progress() -> bool:
 
 def _derived(
     found: Found, judged: bool = False, law: str | None = None, tolerance: float | None = None
-) -> Derivation:
+) -> Derivation | EnvironmentLaw:
     """Derive; what is judged has the numbers of its file, if it has them all."""
     from symkernel.derivation import derive
 
@@ -151,26 +155,37 @@ def _list(options: argparse.Namespace) -> int:
 
 
 def _derive(options: argparse.Namespace) -> int:
-    from symkernel.report.display import symbol_lines, where_lines
-    from symkernel.report.modes import modes_in_phases
+    from symkernel.cli_environment import as_lines
+    from symkernel.derivation import Derivation
 
     _check_paths(options)
     found = find(options.name)
     derivation = _derived(found, law=options.law, tolerance=options.tolerance)
+    if isinstance(derivation, Derivation):
+        _print_law(derivation)
+    else:
+        print(as_lines(derivation, title_of(options.name)))
+    print("\nSteps")
+    for position, step in enumerate(derivation.steps, 1):
+        print(f"  {position}. {step.title}: {step.reason}")
+    _write(options, derivation, found)
+    return PASSED
+
+
+def _print_law(derivation: Derivation) -> None:
+    from symkernel.report.display import symbol_lines, where_lines
+    from symkernel.report.modes import modes_in_phases
+
     print("\n".join(filter(None, (str(derivation), where_lines(derivation)))))
     modes = modes_in_phases(derivation) if derivation.derived.mode is not None else None
     if modes is not None:
         what = "Coordinates" if "coordinate" in modes.head else "Modes"
         print(f"\n{what} of the task\n{modes}")
     print(f"\nSymbols\n{symbol_lines(derivation)}")
-    print("\nSteps")
-    for position, step in enumerate(derivation.steps, 1):
-        print(f"  {position}. {step.title}: {step.reason}")
-    _write(options, derivation, found, (), judged=False)
-    return PASSED
 
 
 def _check(options: argparse.Namespace) -> int:
+    from symkernel.derivation import Derivation
     from symkernel.ladder import check
 
     _check_paths(options)
@@ -188,14 +203,23 @@ def _check(options: argparse.Namespace) -> int:
             raise
         print(refusal)
         return PASSED if all(holds for _, holds, _ in _claims(found)) else FAILED
-    report = check(derivation, draws=options.draws, seed=options.seed, progress=_progress())
+    if isinstance(derivation, Derivation):
+        report = check(derivation, draws=options.draws, seed=options.seed, progress=_progress())
+    elif (options.draws, options.seed) != (_DRAWS, _SEED):
+        raise InvalidArgument(
+            f"Options --draws and --seed are for laws that are checked on random problems, which "
+            f"'{options.name}' is not."
+        )
+    else:
+        report = derivation.check()
     print(report)
     claims = _claims(found)
-    _write(options, report.derivation, found, claims, judged=True)
+    _write(options, report.derivation, found, claims, report)
     return PASSED if report.passed and all(holds for _, holds, _ in claims) else FAILED
 
 
 def _check_all(options: argparse.Namespace) -> int:
+    from symkernel.derivation import Derivation
     from symkernel.ladder import check
     from symkernel.report.record import laws_record, save_record
     from symkernel.theory import catalogue
@@ -205,6 +229,7 @@ def _check_all(options: argparse.Namespace) -> int:
     reports = {}
     for law in catalogue():
         derivation = _derived(Found(law))
+        assert isinstance(derivation, Derivation)
         reports[law.name] = check(
             derivation, draws=options.draws, seed=options.seed, progress=_progress()
         )
@@ -255,6 +280,8 @@ def _run(file: ProblemFile) -> Trajectory:
 
 
 def _simulate(options: argparse.Namespace) -> int:
+    from symkernel.cli_curves import descent
+    from symkernel.derivation import Derivation
     from symkernel.report.record import save_record, simulation_record
 
     _check_paths(options)
@@ -262,8 +289,14 @@ def _simulate(options: argparse.Namespace) -> int:
     if found.file is not None:
         problem, run = found.file.numeric, _run(found.file)
     else:
-        law = _derived(found).compile()
-        problem, run = law.problem, _descent(law)
+        derivation = _derived(found)
+        if not isinstance(derivation, Derivation):
+            raise InvalidArgument(
+                f"'{options.name}' is a law for all networks of an environment, with none to "
+                f"simulate; 'symkernel study multitask' trains some."
+            )
+        law = derivation.compile()
+        problem, run = law.problem, descent(law)
     for line in problem.conventions:
         print(f"  {line}")
     print(f"  weights {problem.weights.provenance}\n")
@@ -305,24 +338,35 @@ def _check_paths(options: argparse.Namespace) -> None:
 
 def _write(
     options: argparse.Namespace,
-    derivation: Derivation,
+    derivation: Derivation | EnvironmentLaw,
     found: Found,
-    claims: Sequence[tuple[str, bool, str]],
-    judged: bool,
+    claims: Sequence[tuple[str, bool, str]] = (),
+    report: CheckReport | None = None,
 ) -> None:
+    from symkernel.derivation import Derivation
+
     written = []
     if options.latex is not None:
         names = found.file.latex_names if found.file else None
         written.append(derivation.save_latex(options.latex, names=names))
     if options.json is not None:
+        from symkernel import cli_environment
         from symkernel.report.record import record, save_record
 
-        written.append(save_record(record(derivation, claims), options.json))
+        if isinstance(derivation, Derivation):
+            data = record(derivation, claims)
+        else:
+            data = cli_environment.record(derivation, title_of(options.name), claims, report)
+        written.append(save_record(data, options.json))
     if options.figure is not None:
         from symkernel.report.figures import save_figure
 
         own = getattr(found.module, "figure", None)
-        figure = own() if own else _figure(derivation, found.file, judged)
+        if own is None:
+            assert isinstance(derivation, Derivation)
+            figure = _figure(derivation, found.file, report is not None)
+        else:
+            figure = own()
         written.append(save_figure(figure, options.figure))
     for path in written:
         print(f"wrote {path}")
@@ -330,6 +374,7 @@ def _write(
 
 def _figure(derivation: Derivation, file: ProblemFile | None, judged: bool) -> Any:
     """Draw a law that has numbers, with gradient descent over it where it is judged."""
+    from symkernel.cli_curves import descent, times_of
     from symkernel.report.figures import learning_curves
 
     if file is None:
@@ -338,37 +383,7 @@ def _figure(derivation: Derivation, file: ProblemFile | None, judged: bool) -> A
         with file.blame("values"):
             law = derivation.compile({} if derivation.problem.is_numeric else file.values)
     if not judged:
-        return learning_curves(law(_times(law)))
-    run = _run(file) if file is not None and file.simulation is not None else _descent(law)
+        return learning_curves(law(times_of(law)))
+    run = _run(file) if file is not None and file.simulation is not None else descent(law)
     # Phases of a curriculum are rounded to whole steps, which moves the times of the records.
     return learning_curves(law(run.times), run)
-
-
-def _times(law: CompiledLaw) -> np.ndarray:
-    """Return flow times of whole steps, until the law is learned."""
-    return _learned_by(law) / _STEPS * np.round(np.linspace(0, _STEPS, _CURVE_POINTS))
-
-
-def _descent(law: CompiledLaw) -> Trajectory:
-    from symkernel.simulation import simulate
-
-    problem, times = law.problem, _times(law)
-    return simulate(
-        problem.network, problem.curriculum, problem.weights, times[-1] / _STEPS, record=times,
-        loss=problem.loss, progress=_progress(),
-    )  # fmt: skip
-
-
-def _learned_by(law: CompiledLaw) -> float:
-    """Return a flow time at which the loss has all but settled."""
-    curriculum = law.problem.curriculum
-    if np.isfinite(curriculum.end):
-        return float(curriculum.end)
-    begun = curriculum.starts[-1]
-    span = max(begun, 1e-3)
-    for _ in range(_MOST_DOUBLINGS):
-        start, now, later = law([0.0, begun + span, begun + 2 * span]).loss
-        if start - later > 0 and abs(now - later) <= 1e-4 * (start - later):
-            break
-        span *= 2
-    return float(begun + span)

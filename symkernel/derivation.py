@@ -331,21 +331,9 @@ class Derivation:
         return "checked" if self.report.passed else "check NOT passed"
 
     def __str__(self) -> str:
-        lines = [f"{self.law.title} [{self.rank}]"]
-        lines += [f"  {self.notice}"] if self.notice else []
-        lines += [str(self.assumptions)]
-        lines += [f"  {line}" for line in self.conventions]
-        if len(self.problem.curriculum.phases) > 1:
-            lines.append(
-                f"  {self.problem.curriculum!r}: the formulas hold within each phase, from the "
-                f"state at its start"
-            )
-        lines += [f"  {f.symbol} = {f.expression}" for f in self.formulas]
-        from symkernel.report.glossary import glossary
+        from symkernel.report.display import plain
 
-        words = [f"    {symbol}: {text}" for symbol, text in glossary(self, self.formulas)]
-        lines += ["  where", *words] if words else []
-        return "\n".join([*lines, f"  {self.status}"])
+        return plain(self)
 
 
 def derive(

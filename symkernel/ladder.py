@@ -16,6 +16,7 @@ from symkernel.derivation import Derivation
 from symkernel.errors import InvalidArgument, as_seed
 from symkernel.ladder_cost import cost_rung
 from symkernel.ladder_printed import printed_evidence
+from symkernel.ladder_pruning import check_pruning
 from symkernel.ladder_structure import (
     counted,
     determined,
@@ -27,6 +28,7 @@ from symkernel.ladder_structure import (
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
+from symkernel.theory.pruning_clock import PruningClock
 from symkernel.trajectory import Trajectory
 
 _TITLES = {
@@ -46,7 +48,7 @@ _ROUNDING = 1e-13
 
 
 def check(
-    derivation: Derivation,
+    derivation: Derivation | PruningClock,
     *,
     draws: int = 12,
     precision_draws: int = 60,
@@ -57,8 +59,9 @@ def check(
 
     Parameters
     ----------
-    derivation : Derivation
-        What `derive` returned.
+    derivation : Derivation or PruningClock
+        What `derive` returned; or what `pruning_clock` did, of which the error and its slope in the
+        learning rate are measured by simulation.
     draws : int
         Random problems of the law's class for rungs 4 and 6, besides the problem itself.
     precision_draws : int
@@ -87,6 +90,8 @@ def check(
     >>> d = sk.derive(net, task, sk.weights.aligned(net, task, a=0.1, b=0.3))
     >>> assert sk.check(d, draws=1, precision_draws=3).passed
     """
+    if isinstance(derivation, PruningClock):
+        return check_pruning(derivation, as_seed(seed))
     if not isinstance(derivation, Derivation):
         raise InvalidArgument(
             f"Argument 'derivation' must be what sk.derive returns, not {derivation!r}; to judge "

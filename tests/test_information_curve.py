@@ -224,5 +224,18 @@ def test_whose_inputs_are_shown_must_be_clear():
 def test_laws_of_other_networks_say_what_they_do_not_know():
     net = sk.Network.two_layer(inputs=2, hidden=8, outputs=1, activation="erf")
     law = sk.derive(net, correlated([1.0, 0.0]), sk.weights.gaussian(net, seed=0))
-    with pytest.raises(OutsideValidity, match="input_gram"):
+    with pytest.raises(OutsideValidity, match=r"no linear function of the inputs \(activation erf"):
         law.information(relevant=0, irrelevant=1, noise=0.2)([0.0, 1.0])
+
+
+def test_from_large_weights_two_layers_are_one_layer():
+    """The clock runs 2a times as fast; the error falls with the square of 1/a."""
+    errors = []
+    times = np.linspace(0.0, 12.0, 61)
+    one = sp.lambdify((hump.t, hump.R), hump.one_layer_weights()[1])(times, RHO)
+    for size in (0.1, 1.0, 10.0, 100.0):
+        law = law_of([correlated([1.0, 0.0])], a=size, b=size)
+        two = law.compile()(times / (2 * size)).end_to_end[:, 0, 1]
+        errors.append(np.abs(two - one).max())
+    assert np.allclose(errors[:2], [0.26, 0.025], rtol=0.02)
+    assert np.isclose(errors[3] / errors[2], 0.01, rtol=0.02)

@@ -30,6 +30,8 @@ GRADIENT = 1e-9
 _ITERATIONS = 100
 # Spreads of a unit or feature below so much of its size are rounding.
 _ROUNDING = 1e-13
+# Squared lengths of what others do not make of a feature, below which it is rounding.
+_DEPENDENT = 1e-12
 # Where the bias has its formula; below, it grows faster.
 _SAMPLES_PER_FEATURE = 5
 
@@ -144,6 +146,15 @@ class Decoder:
     def samples(self, units: int) -> int:
         """Return the number of samples that a fit needs."""
         return _SAMPLES_PER_FEATURE * (self.features(units) + 1)
+
+    def used(self, units: np.ndarray) -> int:
+        """Return how many features of these samples are neither constant nor made of others."""
+        features = self._map(Scale.of(units)(units))
+        columns = Scale.of(features)(features)
+        if not columns.shape[1]:
+            return 0
+        spectrum = np.linalg.eigvalsh(columns.T @ columns)
+        return int((spectrum > _DEPENDENT * spectrum[-1]).sum())
 
     def fit(self, units: np.ndarray, y: np.ndarray, classes: int) -> Decoded:
         """Return the decoder of labels 0, 1, ... fitted to these samples."""

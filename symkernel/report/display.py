@@ -30,6 +30,24 @@ _REASON = 300
 _KNOWN = {"t", "s", "d", "a0", "b0", "alpha", "beta", "w"}
 
 
+def plain(derivation: Derivation) -> str:
+    """Return law, assumptions, conventions, formulas and their symbols as text."""
+    d = derivation
+    lines = [f"{d.law.title} [{d.rank}]"]
+    lines += [f"  {d.notice}"] if d.notice else []
+    lines += [str(d.assumptions)]
+    lines += [f"  {line}" for line in d.conventions]
+    if len(d.problem.curriculum.phases) > 1:
+        lines.append(
+            f"  {d.problem.curriculum!r}: the formulas hold within each phase, from the state at "
+            f"its start"
+        )
+    lines += [f"  {f.symbol} = {f.expression}" for f in d.formulas]
+    words = [f"    {symbol}: {text}" for symbol, text in glossary(d, d.formulas)]
+    lines += ["  where", *words] if words else []
+    return "\n".join([*lines, f"  {d.status}"])
+
+
 def html(derivation: Derivation) -> str:
     """Return the law, its assumptions and its formulas; the steps unfold, without equations."""
     law = derivation.law

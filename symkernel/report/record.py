@@ -65,11 +65,9 @@ def record(derivation: Derivation, claims: Claims = ()) -> dict[str, Any]:
         ],
         "untried": list(derivation.assumptions.untried),
         "steps": [step.title for step in derivation.steps],
-        "formulas": [_formula(formula) for formula in derivation.formulas],
-        "report": None if derivation.report is None else _report(derivation.report),
-        "claims": [
-            {"title": title, "holds": holds, "found": found} for title, holds, found in claims
-        ],
+        "formulas": [formula_record(formula) for formula in derivation.formulas],
+        "report": None if derivation.report is None else report_record(derivation.report),
+        "claims": claims_record(claims),
     }
 
 
@@ -79,7 +77,7 @@ def laws_record(reports: Mapping[str, CheckReport], draws: int, seed: int) -> di
         "symkernel": __version__,
         "draws": draws,
         "seed": seed,
-        "laws": {name: _report(report) for name, report in reports.items()},
+        "laws": {name: report_record(report) for name, report in reports.items()},
     }
 
 
@@ -108,7 +106,13 @@ def save_record(data: Mapping[str, Any], path: str | Path) -> Path:
     return save(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
 
 
-def _formula(formula: Formula) -> dict[str, Any]:
+def claims_record(claims: Claims) -> list[dict[str, Any]]:
+    """Return what JSON can hold of claims that were judged."""
+    return [{"title": title, "holds": holds, "found": found} for title, holds, found in claims]
+
+
+def formula_record(formula: Formula) -> dict[str, Any]:
+    """Return what JSON can hold of a formula, as text."""
     return {
         "name": formula.name,
         "symbol": str(formula.symbol),
@@ -117,7 +121,8 @@ def _formula(formula: Formula) -> dict[str, Any]:
     }
 
 
-def _report(report: CheckReport) -> dict[str, Any]:
+def report_record(report: CheckReport) -> dict[str, Any]:
+    """Return what JSON can hold of the outcome of checks, rung by rung."""
     rungs = [
         {
             "number": rung.number,

@@ -25,7 +25,7 @@ _WIDE, _SMALL, _NORMAL = 7.0, 7, 8
 # The floor is no theory, and grey.
 _THEORIES = ("0.5", *COLOURS)
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")
-# Matrices of more tasks than this have no names at their rows.
+# Matrices of more tasks than this name stimulus groups at their rows.
 _MOST_NAMES = 9
 
 
@@ -51,11 +51,13 @@ def sharing_over_scale(study: MultitaskStudy) -> Figure:
     panels = parts[0].subplots(2 if theories else 1, len(shown), squeeze=False)
     for column, (label, measure, K) in enumerate(shown):
         _draw_runs(panels[0, column], study, measure, K)
-        title = "dotted: congruent prompts alone" if K else "simulation, all curricula"
+        count = len(study.axis("seed"))
+        title = "dotted: congruent prompts alone" if K else f"all curricula, {_seeds(count)}"
         _dress(panels[0, column], study, label, title)
         if theories:
-            name = next(iter(theories.values()))[0].curriculum
-            title = "" if column else f"{name}: simulation (circles), theories (lines)"
+            first = next(iter(theories.values()))[0]
+            some = f"{first.curriculum}, {_seeds(len(first.true_S))}"
+            title = "" if column else f"{some}: simulation (circles), theories (lines)"
             _draw_theories(panels[1, column], study, theories, measure, K)
             _dress(panels[1, column], study, label, title)
     handles = [
@@ -70,6 +72,10 @@ def sharing_over_scale(study: MultitaskStudy) -> Figure:
     if theories:
         _draw_domains(parts[1].subplots(), study, theories)
     return figure
+
+
+def _seeds(count: int) -> str:
+    return f"{count} seed{'s' * (count > 1)}"
 
 
 def _measures(study: MultitaskStudy) -> list[tuple[str, str, int | None]]:
@@ -232,13 +238,22 @@ def _mean(cells: np.ndarray) -> np.ndarray:
 
 
 def _name_tasks(panel: Axes, study: MultitaskStudy, rows: bool, columns: bool) -> None:
+    """Name the tasks of a matrix; of many the stimulus groups, with lines between them."""
     env = study.setting.environment
     names = [rf"{i}$\to${j}" for i, j in env.tasks]
-    few = names if len(names) <= _MOST_NAMES else []
+    places: Any = range(len(names))
+    many = len(names) > _MOST_NAMES
+    if many:
+        G = env.groups
+        names, places = [rf"{i}$\to$" for i in range(G)], np.arange(G) * G + (G - 1) / 2
+        edges = np.arange(1, G) * G - 0.5
+        panel.hlines(edges, -0.5, G * G - 0.5, color="0.3", linewidth=0.4)
+        if columns or not rows:
+            panel.vlines(edges, -0.5, G * G - 0.5, color="0.3", linewidth=0.4)
     for axis, wanted in ((panel.yaxis, rows), (panel.xaxis, columns)):
-        axis.set_ticks(range(len(few)) if wanted else [], few if wanted else [])
-    panel.tick_params(labelsize=_SMALL - 2, length=1)
-    panel.tick_params(axis="x", rotation=90)
+        axis.set_ticks(places if wanted else [], names if wanted else [])
+    panel.tick_params(labelsize=_SMALL if many else _SMALL - 2, length=1)
+    panel.tick_params(axis="x", rotation=0 if many else 90)
 
 
 # Representations ----------------------------------------------------------------------------------

@@ -40,7 +40,10 @@ def kept_in(folder: str | Path | None, setting: Setting) -> Iterator[Path]:
         yield claimed(folder, setting)
         return
     with tempfile.TemporaryDirectory(prefix="symkernel_") as name:
-        yield Path(name)
+        try:
+            yield Path(name)
+        except KeyboardInterrupt:
+            raise KeyboardInterrupt("nothing is kept, since no folder was named") from None
 
 
 def claimed(folder: object, setting: Setting) -> Path:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -10,6 +11,11 @@ from symkernel.analysis import Representation, sharing_index, similarity
 from symkernel.environments.multitasking import Prompts
 from symkernel.errors import OutsideValidity
 
+if TYPE_CHECKING:
+    from symkernel.studies.study import MultitaskStudy
+
+# Accuracy is at chance within so much of it.
+_ABOVE_CHANCE = 0.1
 Values = dict[str, np.ndarray]
 
 
@@ -116,3 +122,17 @@ def mean_and_deviation(values: np.ndarray) -> tuple[float, float]:
     if not len(known):
         return float("nan"), float("nan")
     return float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else float("nan")
+
+
+def unlearned(study: MultitaskStudy) -> Iterator[tuple[float, str, str]]:
+    """Yield scale, curriculum and reason of cells that did not learn, means over seeds."""
+    chance = 1 / study.setting.features
+    for scale in study.axis("scale"):
+        start = mean_and_deviation(study.values("loss", scale, "init"))[0]
+        for name in study.axis("curriculum"):
+            loss = mean_and_deviation(study.values("loss", scale, name))[0]
+            right = mean_and_deviation(study.values("acc", scale, name, 1))[0]
+            if loss >= start:
+                yield scale, name, f"loss {loss:.3g}, at the start {start:.3g}"
+            elif right <= chance + _ABOVE_CHANCE * (1 - chance):
+                yield scale, name, f"accuracy {right:.2f} at one task, by chance {chance:.2f}"

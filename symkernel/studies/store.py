@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from symkernel import __version__
-from symkernel.errors import InvalidArgument
 from symkernel.report.figures import save_figure
 from symkernel.report.files import save, write_atomically
 from symkernel.report.record import save_record
 from symkernel.studies.comparison import Comparison, contribution_means
+from symkernel.studies.folder import claimed
+from symkernel.studies.labels import about_variable
 from symkernel.studies.measures import mean_and_deviation
 from symkernel.studies.tables import cells_of, measures_of
 
@@ -39,13 +40,14 @@ _LEFT_OUT = ("similarities",)
 
 
 def save_study(study: MultitaskStudy, folder: str | Path) -> list[Path]:
-    """Write everything into a folder, made if there is none; return the files."""
-    if not isinstance(folder, (str, Path)) or not str(folder):
-        raise InvalidArgument(f"Argument 'folder' must be a folder's name, not {folder!r}.")
-    root = Path(folder)
-    if root.exists() and not root.is_dir():
-        raise InvalidArgument(f"Argument 'folder' must not be the file {str(root)!r}.")
-    root.mkdir(parents=True, exist_ok=True)
+    """Write everything into a folder; return the files.
+
+    Raises
+    ------
+    InvalidArgument
+        If the folder is neither new nor empty nor of this study; it is left as it is.
+    """
+    root = claimed(folder, study.setting)
     written = [
         save(f"{study}\n", root / f"{_NAME}.txt"),
         save(study.latex(), root / f"{_NAME}.tex"),
@@ -81,6 +83,9 @@ def record(study: MultitaskStudy) -> dict[str, Any]:
         "setting": asdict(study.setting),
         "seeds": list(study.axis("seed")),
         "table": table,
+        "unlearned": [
+            {"scale": scale, "curriculum": name, "why": why} for scale, name, why in study.unlearned
+        ],
         "bands": [
             {"what": b.what, "value": _finite(b.value), "low": _finite(b.low),
              "high": _finite(b.high), "holds": b.holds} for b in study.bands
@@ -116,6 +121,8 @@ def labelled(study: MultitaskStudy) -> tuple[dict[str, Any], dict[str, Any]]:
     env = study.setting.environment
     tasks = [env.name(k) for k in range(len(env.tasks))]
     coords: dict[str, Any] = {name: list(study.axis(name)) for name in _AXES}
+    coords["unit"] = list(range(study.setting.hidden))
+    coords["prompt"] = [f"{env.name(t)}, stimulus {k}" for t, k in _prompts(study)]
     coords |= {"at_once": list(range(1, env.groups + 1)), "task": tasks, "other_task": tasks}
     data = {name: ((*_AXES, *_OWN[name]), study.array(name)) for name in study.runs.values}
     few = _put(data, coords, study, "contributions", "contribution_", _AXES)
@@ -136,6 +143,16 @@ def labelled(study: MultitaskStudy) -> tuple[dict[str, Any], dict[str, Any]]:
             whole = np.array(agreements).reshape(*shape, len(names), len(seeds))
             data["foreseen_agreement"] = (theirs, np.moveaxis(whole, 2, 0))
     return data, coords
+
+
+def _prompts(study: MultitaskStudy) -> Iterator[tuple[int, int]]:
+    """Yield the task of every prompt of a single task, and the number of its stimulus."""
+    single = study.setting.environment.single
+    tasks = [single.sets[k][0] for k in single.set_of]
+    seen: dict[int, int] = {}
+    for task in tasks:
+        yield task, seen.setdefault(task, 0)
+        seen[task] += 1
 
 
 def _put(
@@ -171,7 +188,13 @@ def dataset(study: MultitaskStudy) -> Any:
     # netCDF has no truth values among its attributes.
     about = {**asdict(study.setting), "direct": int(study.setting.direct)}
     kept = {name: values for name, values in coords.items() if name in used}
-    return xarray.Dataset(data, coords=kept, attrs={"symkernel": __version__, **about})
+    seeds = ", ".join(map(str, study.axis("seed")))
+    found = xarray.Dataset(
+        data, coords=kept, attrs={"symkernel": __version__, **about, "seeds": seeds}
+    )
+    for name in found.variables:
+        found[name].attrs.update(about_variable(str(name)))
+    return found
 
 
 def _save_numbers(study: MultitaskStudy, root: Path) -> Path:

@@ -16,17 +16,20 @@ from typing import Any
 import numpy as np
 
 from symkernel.environments.multitasking import CURRICULA, Multitasking
+from symkernel.environments.symbolic_multitasking import SymbolicMultitasking
 from symkernel.errors import InvalidArgument, SymkernelError, as_count, as_positive, as_seed
 from symkernel.problem.network import ActivationLike
 from symkernel.studies import cells
 from symkernel.studies.bands import Band, bands, foreseen_bands, has_bands
 from symkernel.studies.comparison import Comparison, compared
 from symkernel.studies.folder import kept_in
+from symkernel.studies.measures import unlearned
 from symkernel.studies.memory import refuse_memory
 from symkernel.studies.predictors import PREDICTORS, predictor_of
 from symkernel.studies.setting import Setting, as_text
 from symkernel.sweeps.results import Sweep
 from symkernel.sweeps.sweep import sweep
+from symkernel.sweeps.workers import Workers
 
 SCALES = (0.1, 0.3, 1.0, 2.0)
 # Fixed before the first run; all are reported.
@@ -149,6 +152,14 @@ class MultitaskStudy:
         """Theories beside the simulation, in every cell of scale and curriculum."""
         return tuple(compared(self))
 
+    @cached_property
+    def unlearned(self) -> tuple[tuple[float, str, str], ...]:
+        """Scale, curriculum and reason of cells that did not learn their tasks.
+
+        Their accuracy at single tasks is at chance, or their loss is not below that at the start.
+        """
+        return tuple(unlearned(self))
+
     @property
     def failures(self) -> tuple[Any, ...]:
         """Cells that failed, of all sweeps, each with its parameters and its error."""
@@ -180,7 +191,10 @@ class MultitaskStudy:
         return dataset(self)
 
     def save(self, folder: str | Path) -> list[Path]:
-        """Write tables, record, figures and all numbers into a folder; return the files."""
+        """Write tables, record, figures and all numbers into a folder; return the files.
+
+        The folder is made if there is none. It must be empty or of this study.
+        """
         from symkernel.studies.store import save_study
 
         return save_study(self, folder)
@@ -227,7 +241,8 @@ def multitask(
     bias, output_bias : float
         Constants, not trained.
     learning_rate : float
-        20 suits sigmoid units with negative biases; others need 2 or less.
+        20 suits sigmoid units with negative biases. Sigmoid units with bias 0 or linear outputs,
+        tanh, erf and ReLU need 2 or less; tanh, erf and ReLU with linear outputs 0.2.
     steps : (int, int)
         On single tasks and on concurrent ones.
     predictors : {"few", "all", "none"} or sequence of str
@@ -280,6 +295,12 @@ def multitask(
     >>> assert found.values("acc", 2.0, "single", K=1).shape == (1,)
     """
     env = Multitasking(3, 3) if environment is None else environment
+    if isinstance(env, SymbolicMultitasking):
+        raise InvalidArgument(
+            f"Argument 'environment' must have numbers for its groups and features, to be trained "
+            f"on, not {env!r}; give Multitasking(3, 3), say. sk.lazy_multitasking and "
+            f"sk.small_weights take symbols."
+        )
     if not isinstance(env, Multitasking):
         raise InvalidArgument(f"Argument 'environment' must be a Multitasking, not {env!r}.")
     single, concurrent = _as_steps(steps)
@@ -296,6 +317,8 @@ def multitask(
     where = axes if isinstance(predictors, str) and predictors == "all" else few
     refuse_memory(setting, _cells(axes), len(names) * _cells(where))
     options: dict[str, Any] = {"n_jobs": n_jobs, "scheduler": scheduler, "progress": progress}
+    # What is refused leaves no folder behind.
+    _ = setting.network, Workers.of(None, n_jobs, scheduler)
     with kept_in(folder, setting) as kept:
 
         def swept(cell: Callable[..., Any], grid: Mapping[str, Any], name: str) -> Sweep:

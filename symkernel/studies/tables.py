@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,19 @@ if TYPE_CHECKING:
     from symkernel.studies.study import MultitaskStudy
 
 Line = tuple[str, ...]
+
+
+_LEGEND = (
+    ("r_in, r_out, r_diff", "mean correlation over hidden units of the patterns of two tasks, "
+     "averaged over stimuli, from one stimulus group, to one response group, sharing neither"),
+    ("S", "sharing index: r_in less the mean over all pairs from two stimulus groups; 0 if tasks "
+     "are separated"),
+    ("acc_K", "share of the prompts of K tasks at once of which every addressed response group has "
+     "its largest output at the right unit"),
+    ("incongruent", "of prompts alone whose features to be copied are not all the same"),
+    ("loss", "of single tasks: half the squared error, summed over outputs, mean over prompts"),
+    ("move", "length of the change of all weights, over their length at the start"),
+)  # fmt: skip
 
 
 def measures_of(study: MultitaskStudy) -> list[tuple[str, str, int | None]]:
@@ -38,22 +51,36 @@ def cells_of(study: MultitaskStudy) -> Iterator[tuple[float, str]]:
             yield scale, name
 
 
-def _rows(study: MultitaskStudy, join: str) -> Iterator[Line]:
+def _rows(study: MultitaskStudy, write: Callable[[str, float, float], str]) -> Iterator[Line]:
     for scale, name in cells_of(study):
-        cells = []
-        for _, measure, K in measures_of(study):
-            mean, deviation = mean_and_deviation(study.values(measure, scale, name, K))
-            # Correlations and shares are of order 1, the loss and the movement of any.
-            forms = (".3g", ".1g") if measure in ("loss", "move") else (".3f", ".3f")
-            spread = "" if np.isnan(deviation) else f"{join}{deviation:{forms[1]}}"
-            cells.append(f"{mean:{forms[0]}}{spread}")
-        yield (f"{scale:g}", name, *cells)
+        found = (
+            (measure, *mean_and_deviation(study.values(measure, scale, name, K)))
+            for _, measure, K in measures_of(study)
+        )
+        yield (f"{scale:g}", name, *(write(*one) for one in found))
+
+
+def _plain(measure: str, mean: float, deviation: float) -> str:
+    # Correlations and shares are of order 1, the loss and the movement of any.
+    forms = (".3g", ".1g") if measure in ("loss", "move") else (".3f", ".3f")
+    spread = "" if np.isnan(deviation) else f" ± {deviation:{forms[1]}}"
+    return f"{mean:{forms[0]}}{spread}"
 
 
 def table_of_runs(study: MultitaskStudy) -> str:
     """Return means and standard deviations over seeds as text."""
     head = ("scale", "curriculum", *(name for name, _, _ in measures_of(study)))
-    return as_text(head, _rows(study, " ± "), "")
+    return as_text(head, _rows(study, _plain), "")
+
+
+def legend() -> str:
+    """Return what the columns of the table of trainings are."""
+    width = 2 + max(len(name) for name, _ in _LEGEND)
+    lines = []
+    for name, what in _LEGEND:
+        first, *rest = textwrap.wrap(what, 76)
+        lines += [f"  {name:<{width}}{first}", *(f"  {'':<{width}}{line}" for line in rest)]
+    return "\n".join(lines)
 
 
 def table_of_theories(study: MultitaskStudy) -> str:
@@ -108,10 +135,15 @@ def summary(study: MultitaskStudy) -> str:
         f"Multitasking: {setting.groups} groups of {setting.features} features, {setting.hidden} "
         f"hidden units, {setting.activation}, output {setting.output_activation}"
         f"{'' if setting.direct else ', no path from task to output'}\n"
-        f"means and standard deviations over {drawn}; loss on single tasks; move: of the weights, "
-        f"relative to their length at the start",
-        table_of_runs(study),
+        f"means and standard deviations over {drawn}",
+        f"{table_of_runs(study)}\n{legend()}",
     ]
+    if study.unlearned:
+        lines = "\n".join(f"  scale {x:g}, {name}: {why}" for x, name, why in study.unlearned)
+        blocks.append(
+            "NOT learned, so that representations and accuracies say nothing; another learning "
+            f"rate than {setting.learning_rate:g}, or more steps, may help\n{lines}"
+        )
     if study.bands:
         lines = "\n".join(f"  {band}" for band in study.bands)
         blocks.append(
@@ -138,7 +170,12 @@ def summary(study: MultitaskStudy) -> str:
         )
     if study.failures:
         lines = "\n".join(f"  {_cell(one.parameters)}: {one.error}" for one in study.failures)
-        blocks.append(f"{len(study.failures)} cells failed\n{lines}")
+        count = len(study.failures)
+        blocks.append(
+            f"{count} cell{'s' * (count > 1)} failed: the means above are over the others, nan "
+            f"without any. What is finished is kept; the same study with the same folder tries "
+            f"these again\n{lines}"
+        )
     return "\n\n".join(blocks)
 
 
@@ -152,31 +189,78 @@ def _cell(parameters: object) -> str:
 
 
 def latex_tables(study: MultitaskStudy) -> str:
-    """Return the tables in LaTeX."""
+    """Return the tables in LaTeX, each with its caption, for a page of the usual width."""
     names = {"r_in": r"$r_{\mathrm{in}}$", "r_out": r"$r_{\mathrm{out}}$", "S": "$S$",
-             "r_diff": r"$r_{\mathrm{diff}}$"}  # fmt: skip
-    head = ["scale", "curriculum"]
-    for name, measure, K in measures_of(study):
+             "r_diff": r"$r_{\mathrm{diff}}$", "loss": r"$10^3\,$loss"}  # fmt: skip
+    heads = ["scale", "curriculum"]
+    places: dict[str, list[int]] = {}
+    for place, (name, measure, K) in enumerate(measures_of(study), 2):
         accuracy = rf"$\mathrm{{acc}}_{{{K}}}$"
         if measure == "acc_incongruent":
-            accuracy += " (inc.)"
-        head.append(names.get(name, name) if K is None else accuracy)
-    rows = [(*row[:2], *(_number(cell) for cell in row[2:])) for row in _rows(study, r" \pm ")]
-    parts = [_tabular(head, rows)]
-    theories = [row[:-1] for row in _theories(study, "/")]
+            accuracy = rf"$\mathrm{{inc}}_{{{K}}}$"
+        heads.append(names.get(name, name) if K is None else accuracy)
+        places.setdefault("accuracy" if measure.startswith("acc") else "sharing", []).append(place)
+    rows = list(_rows(study, _number))
+    parts = []
+    for name, caption in _captions(study).items():
+        chosen = (0, 1, *places[name])
+        cells = [[row[k] for k in chosen] for row in rows]
+        parts.append(_table([heads[k] for k in chosen], cells, caption))
+    theories = [_short(row) for row in _theories(study, "/")]
     if theories:
-        head = ["scale", "curriculum", "theory", "similarities", "$S$", "accuracies"]
-        parts.append(_tabular(head, theories))
+        head = ["scale", "curriculum", "theory", "similarities", "$S$", "accuracies", "valid"]
+        some = ", ".join(map(str, study.axis("seed", "predictions")))
+        parts.append(_table(head, theories, _THEORIES.format(seeds=some), "p{34mm}"))
     return "\n\n".join(parts) + "\n"
 
 
-def _number(cell: str) -> str:
-    powers = re.sub(r"e([+-])0*(\d+)", lambda m: rf" \cdot 10^{{{m[1].strip('+')}{m[2]}}}", cell)
-    return "--" if "nan" in cell else f"${powers}$"
+# What a loss is shown in multiples of.
+_LOSSES = 1e3
+_THEORIES = (
+    "Theories from the initial weights beside the simulation; means over seeds {seeds}. "
+    "Similarities: correlation of those foreseen of all prompts with those learned; accuracies at "
+    "1, 2, \\ldots{{}} tasks at once; valid: whether the theory says of itself that it holds."
+)
 
 
-def _tabular(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table, with a gap where the first cell changes."""
+def _captions(study: MultitaskStudy) -> dict[str, str]:
+    """Return the captions of both halves of the table of trainings."""
+    setting, seeds = study.setting, study.axis("seed")
+    head = (
+        f"$G = {setting.groups}$ groups of $M = {setting.features}$ features, {setting.hidden} "
+        f"hidden units; means and standard deviations over {len(seeds)} seeds."
+    )
+    return {
+        "sharing": f"Representations: {head} $r$: mean correlation of the hidden patterns of two "
+        "tasks from one stimulus group, to one response group, and sharing neither; $S$: the "
+        "first less the mean over all pairs from two stimulus groups; loss on single tasks; move: "
+        "change of the weights over their initial length.",
+        "accuracy": f"Performance: {head} $\\mathrm{{acc}}_K$: share of the prompts of $K$ tasks "
+        "that are answered right in all addressed groups; $\\mathrm{inc}_K$: of prompts alone "
+        "whose features to be copied are not all the same.",
+    }
+
+
+def _short(row: Line) -> Line:
+    """Return a line of the theories with whether it holds in a word."""
+    *cells, statement = row
+    return (*cells, {"": "", "h": "yes"}.get(statement[:1], "no"))
+
+
+def _number(measure: str, mean: float, deviation: float) -> str:
+    if np.isnan(mean):
+        return "--"
+    if measure == "loss":
+        mean, deviation = _LOSSES * mean, _LOSSES * deviation
+    form = ".1f" if measure in ("loss", "move") else ".2f"
+    spread = "" if np.isnan(deviation) else rf"_{{\pm {deviation:{form}}}}"
+    return f"${mean:{form}}{spread}$"
+
+
+def _table(
+    head: Sequence[str], rows: Iterable[Sequence[str]], caption: str, third: str = "l"
+) -> str:
+    """Return a table with its caption, and a gap where the first cell changes."""
     lines: list[str] = []
     before = None
     for row in rows:
@@ -184,6 +268,10 @@ def _tabular(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
             lines.append(r"\hline")
         before = row[0]
         lines.append(" & ".join(row) + r" \\")
-    columns = "rl" + "l" * (len(head) - 2)
+    columns = f"rl{third}" + "l" * (len(head) - 3)
     body = "\n".join([r"\hline", " & ".join(head) + r" \\", r"\hline", *lines, r"\hline"])
-    return f"\\begin{{tabular}}{{{columns}}}\n{body}\n\\end{{tabular}}"
+    return (
+        f"\\begin{{table}}\n\\centering\\scriptsize\\setlength{{\\tabcolsep}}{{2pt}}\n"
+        f"\\caption{{{caption}}}\n\\begin{{tabular}}{{{columns}}}\n{body}\n\\end{{tabular}}\n"
+        "\\end{table}"
+    )

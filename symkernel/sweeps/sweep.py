@@ -3,28 +3,24 @@ r"""Grids of problems, computed in parallel, kept on disk cell by cell, resumed 
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import inspect
 import itertools
 import json
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tqdm import tqdm
 
-from symkernel.errors import InvalidArgument, SymkernelError, as_choice, as_count, as_seed
+from symkernel.errors import InvalidArgument, as_seed
 from symkernel.sweeps.folder import Folder, Outcome
+from symkernel.sweeps.progress import progress as shown_progress
 from symkernel.sweeps.results import Sweep, checked_dims
+from symkernel.sweeps.workers import Workers
 
 Cell = Callable[..., Mapping[str, Any]]
-_BACKENDS = ("threading", "loky", "dask")
-# A scheduler that has not answered after so many seconds is not there.
-_PATIENCE = 3.0
 
 
 def sweep(
@@ -71,7 +67,7 @@ def sweep(
     coords : mapping of str to array_like, optional
         Values along such axes.
     progress : bool
-        Whether to show a bar.
+        Whether to show a bar, or where there is no terminal a line now and then.
 
     Returns
     -------
@@ -84,7 +80,9 @@ def sweep(
         If the grid is not one, or the folder holds something else or another sweep: one of another
         function, of another version of its source, or of another seed. Nothing in it is touched.
     SymkernelError
-        If a result cannot be written, or the scheduler cannot be reached. What was finished stays.
+        If a result cannot be written, or no scheduler answers. What was finished stays.
+    KeyboardInterrupt
+        If it is interrupted; it says how many cells are kept.
 
     Examples
     --------
@@ -105,21 +103,27 @@ def sweep(
     axes = _axes(grid)
     named = checked_dims(axes, dims, coords)
     seed = as_seed(seed)
-    if n_jobs != -1:
-        n_jobs = as_count(n_jobs, "n_jobs")
-    how = _backend(backend, scheduler)
-    kept = Folder.of(folder, _identity(cell, tuple(axes), seed))
+    identity = _identity(cell, tuple(axes), seed)
+    workers = Workers.of(backend, n_jobs, scheduler)
+    # Last: what is refused leaves no folder behind.
+    kept = Folder.of(folder, identity)
     cells = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     outcomes = {kept.key(p): kept.read(p) for p in cells}
     # A failure is tried again: what failed for want of memory or of a file may pass now.
     open_cells = [p for p in cells if (o := outcomes[kept.key(p)]) is None or o.error]
-    with tqdm(
-        total=len(cells), initial=len(cells) - len(open_cells), disable=not progress, unit="cell"
-    ) as bar:
-        for outcome in _computed(cell, open_cells, seed, how, n_jobs, scheduler):
-            kept.write(outcome)
-            outcomes[kept.key(outcome.parameters)] = outcome
-            bar.update()
+    ready = len(cells) - len(open_cells)
+    try:
+        with shown_progress(kept.path.name, len(cells), ready, progress) as advance:
+            for outcome in _computed(cell, open_cells, seed, workers):
+                kept.write(outcome)
+                outcomes[kept.key(outcome.parameters)] = outcome
+                advance()
+    except KeyboardInterrupt:
+        there = sum(1 for o in outcomes.values() if o is not None and not o.error)
+        raise KeyboardInterrupt(
+            f"{there} of {len(cells)} cells are kept in {str(kept.path)!r}; call again with the "
+            f"same folder to go on"
+        ) from None
     done = [outcomes[kept.key(p)] for p in cells]
     return Sweep.of(axes, [o for o in done if o is not None], named, len(open_cells), kept.path)
 
@@ -187,89 +191,17 @@ def _identity(cell: object, names: tuple[str, ...], seed: int) -> dict[str, Any]
 # How it is computed -------------------------------------------------------------------------------
 
 
-def _backend(backend: object, scheduler: object) -> str:
-    """Return the backend, refusing unknown ones and what is not installed."""
-    if backend is not None:
-        as_choice(backend, "backend", _BACKENDS)
-    if importlib.util.find_spec("joblib") is None:
-        raise ImportError("sweep() needs the package joblib; pip install 'symkernel[sweep]'.")
-    found = backend or ("dask" if scheduler else "threading" if _bears_threads() else "loky")
-    if (found == "dask") != (scheduler is not None):
-        raise InvalidArgument(
-            f"Argument 'scheduler' must be given with the backend 'dask' and with no other; it is "
-            f"{scheduler!r} with {found!r}."
-        )
-    if scheduler is not None and not isinstance(scheduler, str):
-        raise InvalidArgument(
-            f"Argument 'scheduler' must be an address such as 'tcp://127.0.0.1:8786', not "
-            f"{scheduler!r}."
-        )
-    if found == "dask" and importlib.util.find_spec("distributed") is None:
-        raise ImportError("The backend 'dask' needs distributed; pip install 'symkernel[dask]'.")
-    return str(found)
-
-
-def _bears_threads() -> bool:
-    """Whether numba has a threading layer that may be called from several threads at once."""
-    for name in ("tbbpool", "omppool"):
-        try:
-            importlib.import_module(f"numba.np.ufunc.{name}")
-        except ImportError:
-            continue
-        return True
-    return False
-
-
 def _computed(
-    cell: Cell,
-    cells: Sequence[dict[str, Any]],
-    seed: int,
-    backend: str,
-    n_jobs: int,
-    scheduler: str | None,
+    cell: Cell, cells: Sequence[dict[str, Any]], seed: int, workers: Workers
 ) -> Iterator[Outcome]:
     """Yield outcomes as they come."""
     from joblib import Parallel, delayed
 
     if not cells:
         return
-    with _workers(backend, scheduler) as extra:
-        run = Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1, **extra)
+    with workers.entered():
+        run = Parallel(n_jobs=workers.n_jobs, return_as="generator_unordered", batch_size=1)
         yield from run(delayed(_outcome)(cell, p, seed) for p in cells)
-
-
-@contextmanager
-def _workers(backend: str, scheduler: str | None) -> Iterator[dict[str, Any]]:
-    """Enter the backend; every worker has one thread for BLAS."""
-    from joblib import parallel_config
-    from threadpoolctl import threadpool_limits
-
-    if backend == "loky":
-        with parallel_config(backend="loky", inner_max_num_threads=1):
-            yield {}
-        return
-    if backend == "threading":
-        # The limit is set here, since the first cell to finish would lift the one it has set.
-        with threadpool_limits(1, "blas"), parallel_config(backend="threading"):
-            yield {}
-        return
-    from distributed import Client
-
-    try:
-        client = Client(scheduler, timeout=_PATIENCE, set_as_default=False)
-    except (OSError, ValueError) as error:
-        raise SymkernelError(
-            f"No dask scheduler answers at {scheduler!r} ({error}); start one with 'dask "
-            f"scheduler' and at least one 'dask worker', or leave the argument out."
-        ) from error
-    with client:
-        if not client.scheduler_info()["workers"]:
-            raise SymkernelError(
-                f"The dask scheduler at {scheduler!r} has no workers; start one with 'dask worker "
-                f"{scheduler}'."
-            )
-        with parallel_config(backend="dask", client=client):
-            yield {}
 
 
 def _outcome(cell: Cell, parameters: dict[str, Any], seed: int) -> Outcome:

@@ -19,6 +19,7 @@ import sympy as sp
 from symkernel import notation
 from symkernel.check_report import CheckReport
 from symkernel.environments.multitasking import Multitasking
+from symkernel.environments.symbolic_multitasking import SymbolicMultitasking
 from symkernel.errors import InvalidArgument, OutsideValidity
 from symkernel.formula import Formula, Step
 from symkernel.problem.activation import ACTIVATIONS, ARGUMENT, Activation
@@ -74,7 +75,7 @@ class SmallWeights:
     output_activation: Activation
 
     def __repr__(self) -> str:
-        head = f"Small weights, G = {self.groups}, M = {self.features}, {self._network}"
+        head = f"Small weights, {self._sizes}, {self._network}"
         return "\n".join([head, *(f"  {f.symbol} = {f.plain}  ({f.name})" for f in self.formulas)])
 
     @property
@@ -82,6 +83,10 @@ class SmallWeights:
         """All results; those of a hidden layer blind to responses where the output saturates."""
         gated = (self.gating_rate, self.concurrent_accuracy(K)) if self.is_shared else ()
         return (*self.plateaus, self.escape_rate, *gated)
+
+    @property
+    def _sizes(self) -> str:
+        return f"{self.groups} groups of {self.features} features"
 
     @property
     def _network(self) -> str:
@@ -253,7 +258,8 @@ class SmallWeights:
         from symkernel.report.latex_steps import named, steps_document
 
         return steps_document(
-            "Multitasking from small weights", self._network, self.steps,
+            "Learning many tasks from small initial weights",
+            f"plateaus, escape and accuracy, {self._sizes}, {self._network}", self.steps,
             named(self.formulas, names), conventions=CONVENTIONS[:2], report=self.check(),
             names=names,
         )  # fmt: skip
@@ -266,7 +272,7 @@ class SmallWeights:
 
 
 def small_weights(
-    environment: Multitasking | None = None,
+    environment: Multitasking | SymbolicMultitasking | None = None,
     activation: ActivationLike = "sigmoid",
     output_activation: ActivationLike = "sigmoid",
 ) -> SmallWeights:
@@ -282,7 +288,7 @@ def small_weights(
     Parameters
     ----------
     environment : Multitasking, optional
-        Its G and M are put into the formulas; symbols G and M if not given.
+        Its G and M, numbers or symbols, are put into the formulas; symbols G and M if not given.
     activation : str, sympy.Expr or Activation
         Of the hidden units, with a slope at the bias.
     output_activation : {"sigmoid", "linear"}
@@ -309,7 +315,9 @@ def small_weights(
     >>> assert round(float(theory.escape_rate.plain.subs(b, -2)), 6) == 0.002592
     >>> assert theory.concurrent_accuracy(3).expression == sp.Rational(1, 9)
     """
-    if environment is not None and not isinstance(environment, Multitasking):
+    if environment is not None and not isinstance(
+        environment, (Multitasking, SymbolicMultitasking)
+    ):
         raise InvalidArgument(
             f"Argument 'environment' must be a Multitasking environment, not {environment!r}."
         )

@@ -5,13 +5,16 @@ The check of a step takes the equation that the step shows, and what it follows 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 
 import mpmath
 import sympy as sp
 
 from symkernel import notation
+from symkernel.check_report import CheckReport
 from symkernel.formula import Evidence, Formula, Step
 from symkernel.identities import vanishes
 from symkernel.numerics.class_information import binary_bits, categorical_bits
@@ -28,6 +31,7 @@ from symkernel.theory.information_classes import (
 
 __all__ = ["DerivedFormula", "binary_formula", "categorical_formula"]
 
+CONVENTIONS = ("information in bits",)
 PRECISION = 1e-12
 _DIGITS = 30
 
@@ -54,10 +58,32 @@ class DerivedFormula(Formula):
     --------
     >>> import symkernel as sk
     >>> found = sk.information.gaussian_formula()
-    >>> assert all(step.check().passed for step in found.steps)
+    >>> assert found.check().passed
     """
 
     steps: tuple[Step, ...] = field(kw_only=True, repr=False)
+
+    def check(self) -> CheckReport:
+        """Run the check of every step."""
+        return CheckReport.of_steps(self.name, self.steps)
+
+    def save_latex(self, path: str | Path, names: Mapping[str, str] | None = None) -> Path:
+        """Write a document to a file: every step with what its check found, then the formula.
+
+        Parameters
+        ----------
+        path : str or Path
+        names : mapping of str to str, optional
+            LaTeX for the identifiers of symbols.
+        """
+        from symkernel.report.files import save
+        from symkernel.report.latex_steps import named, steps_document
+
+        text = steps_document(
+            self.name[:1].upper() + self.name[1:], "closed form", self.steps,
+            named([self], names), conventions=CONVENTIONS, report=self.check(), names=names,
+        )  # fmt: skip
+        return save(text, path)
 
 
 def binary_formula() -> DerivedFormula:

@@ -1,6 +1,6 @@
 r"""Shannon's information between Gaussian inputs and a noisy linear layer, $h = Wx + \sigma\xi$.
 
-With $\langle x x^T\rangle = \Sigma$, and $\Sigma_{|r}$ what remains of it where $r = Rx$ is known,
+With $\langle x x^T\rangle = \Sigma$, and $\Sigma_{|r}$ what remains of it if $r = P_r x$ is known,
 
 $$I(h; r | g) = \tfrac12 \log_2
   \frac{\det(1 + A\Sigma_{|g}/\sigma^2)}{\det(1 + A\Sigma_{|rg}/\sigma^2)}, \qquad A = W^T W:$$
@@ -10,31 +10,22 @@ of the layer the Gram matrix of the inputs' weights is enough, which most exact 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import sympy as sp
-from sympy.matrices.exceptions import NonInvertibleMatrixError
 
-from symkernel.errors import (
-    InvalidArgument,
-    ShapeMismatch,
-    as_positive,
-    as_real_array,
-)
 from symkernel.formula import Evidence, Step
 from symkernel.identities import rational_orthogonal, vanishes
-from symkernel.problem.scalars import as_expression, as_sympy
-from symkernel.theory.information_classes import depth
 from symkernel.theory.information_derivation import DerivedFormula
+from symkernel.theory.information_layer import (
+    GaussianLayer,
+    SymbolicLayer,
+    is_symbolic,
+    remaining,
+)
 
 __all__ = ["gaussian", "gaussian_formula"]
-
-# Variances of inputs below so much of the largest are rounding.
-_ROUNDING = 1e-13
-# How far from symmetric, and below zero, matrices may be, relative to their largest entry.
-_TOLERANCE = 1e-9
 
 
 def gaussian(gram: Any, covariance: Any, noise: Any, *, of: Any, given: Any = ()) -> Any:
@@ -74,150 +65,17 @@ def gaussian(gram: Any, covariance: Any, noise: Any, *, of: Any, given: Any = ()
     >>> exact = sk.information.gaussian(a * sp.eye(2), C, s, of=1, given=0)
     >>> assert exact.equals(sp.log(1 + a * (1 - r**2) / s**2) / (2 * sp.log(2)))
     """
-    if any(isinstance(part, (sp.Basic, sp.MatrixBase)) for part in (gram, covariance, noise)):
-        return _symbolic(gram, covariance, noise, of, given)
-    C = _symmetric(covariance, "covariance", 2)
-    A = _symmetric(gram, "gram", max(depth(gram, 2), 2))
-    if A.shape[-1] != len(C):
-        raise ShapeMismatch(
-            f"Argument 'gram' must end in the shape {C.shape} of 'covariance', not {A.shape[-2:]}."
-        )
-    size = as_positive(noise, "noise")
-    known = _directions(given, "given", len(C))
-    rows = np.concatenate([_directions(of, "of", len(C)), known])
-    found = _bits(A / size**2, _remaining(C, known)) - _bits(A / size**2, _remaining(C, rows))
-    return found if A.ndim > 2 else float(found)
-
-
-def _symmetric(value: Any, name: str, ndim: int) -> np.ndarray:
-    matrices = as_real_array(value, name, ndim)
-    if matrices.shape[-2] != matrices.shape[-1]:
-        raise ShapeMismatch(
-            f"Argument '{name}' must hold square matrices, not of shape {matrices.shape[-2:]}."
-        )
-    size = np.abs(matrices).max()
-    skew = np.abs(matrices - matrices.swapaxes(-1, -2)).max()
-    least = np.linalg.eigvalsh(matrices).min()
-    if skew > _TOLERANCE * size or least < -_TOLERANCE * size:
-        raise InvalidArgument(
-            f"Argument '{name}' must be symmetric and positive semi-definite, but differs from its "
-            f"transpose by {skew:.2g} and has the eigenvalue {least:.2g}."
-        )
-    return matrices
-
-
-def _directions(value: Any, name: str, inputs: int) -> np.ndarray:
-    """Return rows that read the inputs."""
-    if depth(value, 2) == 2:
-        rows = as_real_array(value, name, 2)
-        if rows.shape[1] != inputs:
-            raise ShapeMismatch(
-                f"Argument '{name}' must have a column for each of the {inputs} inputs, not "
-                f"{rows.shape[1]}."
-            )
-        return rows
-    return np.eye(inputs)[_positions(value, name, inputs)]
-
-
-def _positions(value: Any, name: str, inputs: int) -> list[int]:
-    found = (
-        list(value) if isinstance(value, (Sequence, np.ndarray)) and depth(value, 2) else [value]
-    )
-    if isinstance(value, (tuple, list)) and not value:
-        found = []
-    for one in found:
-        wrong = isinstance(one, bool) or not isinstance(one, (int, np.integer))
-        if wrong or not 0 <= one < inputs:
-            raise InvalidArgument(
-                f"Argument '{name}' must name inputs from 0 to {inputs - 1}, or hold directions as "
-                f"rows, not {value!r}."
-            )
-    return [int(one) for one in found]
-
-
-def _remaining(C: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Return a root of the covariance that is left where some directions are known."""
-    values, vectors = np.linalg.eigh(C)
-    root = vectors * np.sqrt(np.where(values > _ROUNDING * values[-1], values, 0.0))
-    if len(rows):
-        # What is known spans some of the columns of R times the root; the rest remains.
-        shown = rows @ root
-        _, sizes, turned = np.linalg.svd(shown)
-        rank = int((sizes > _ROUNDING * max(sizes[0], 1e-300)).sum())
-        root = root @ turned[rank:].T
-    return root
-
-
-def _bits(A: np.ndarray, root: np.ndarray) -> np.ndarray:
-    values = np.linalg.eigvalsh(root.T @ A @ root)
-    return np.log1p(np.maximum(values, 0.0)).sum(-1) / (2.0 * np.log(2.0))
-
-
-def _symbolic(gram: Any, covariance: Any, noise: Any, of: Any, given: Any) -> sp.Expr:
-    A, C = _matrix(gram, "gram"), _matrix(covariance, "covariance")
-    if A.shape != C.shape or A.rows != A.cols:
-        raise ShapeMismatch(
-            f"Arguments 'gram' and 'covariance' must be square and of one shape, not {A.shape} and "
-            f"{C.shape}."
-        )
-    variance = as_expression(noise, "noise") ** 2
-    n = C.rows
-    known, asked = (
-        _exact_directions(value, name, n) for value, name in ((given, "given"), (of, "of"))
-    )
-    rows = sp.Matrix.vstack(asked, known)
-    try:
-        whole, less = (_determinant(A, remaining(C, part), variance) for part in (known, rows))
-    except NonInvertibleMatrixError as error:
-        raise InvalidArgument(
-            "Arguments 'of' and 'given' must name inputs, or directions, none of which the others "
-            "determine: their covariance has the determinant 0."
-        ) from error
-    return sp.log(sp.cancel(whole / less)) / (2 * sp.log(2))
-
-
-def _exact_directions(value: Any, name: str, inputs: int) -> sp.Matrix:
-    if depth(value, 2) != 2:
-        return sp.eye(inputs)[_positions(value, name, inputs), :]
-    try:
-        # Entry by entry: text would be run as code.
-        rows = sp.Matrix([[as_sympy(entry) for entry in row] for row in np.asarray(value)])
-    except sp.SympifyError as error:
-        raise InvalidArgument(
-            f"Argument '{name}' must hold numbers or expressions, not {value!r}."
-        ) from error
-    if rows.cols != inputs:
-        raise ShapeMismatch(
-            f"Argument '{name}' must have a column for each of the {inputs} inputs, not "
-            f"{rows.cols}."
-        )
-    return rows
-
-
-def _matrix(value: Any, name: str) -> sp.Matrix:
-    if isinstance(value, sp.MatrixBase):
-        return sp.Matrix(value)
-    array = as_real_array(value, name, 2)
-    return sp.Matrix(*array.shape, list(map(sp.Float, array.ravel())))
-
-
-def remaining(C: sp.Matrix, rows: sp.Matrix) -> sp.Matrix:
-    """Return the covariance that is left where some directions are known."""
-    if rows.rows == 0:
-        return C
-    shown = rows * C * rows.T
-    return C - C * rows.T * shown.inv(method="ADJ") * rows * C
-
-
-def _determinant(A: sp.Matrix, C: sp.Matrix, variance: sp.Expr) -> sp.Expr:
-    return sp.cancel((sp.eye(C.rows) + A * C / variance).det(method="berkowitz"))
+    if is_symbolic(gram, covariance, noise):
+        return SymbolicLayer.of(gram, covariance, noise, of, given).bits()
+    found = GaussianLayer.of(gram, covariance, noise, of, given).bits()
+    return found if np.ndim(found) else float(found)
 
 
 def gaussian_formula() -> DerivedFormula:
     r"""Return $I(h; r | g)$ and its derivation."""
     n, k, j = sp.symbols("I k j", integer=True, positive=True)
     A, C = sp.MatrixSymbol("A", n, n), sp.MatrixSymbol("Sxx", n, n)
-    R, G = sp.MatrixSymbol("R", k, n), sp.MatrixSymbol("G", j, n)
+    R, G = sp.MatrixSymbol("P_r", k, n), sp.MatrixSymbol("P_g", j, n)
     C_g, C_rg = sp.MatrixSymbol("C_g", n, n), sp.MatrixSymbol("C_rg", n, n)
     W = sp.MatrixSymbol("W", sp.Symbol("H", integer=True, positive=True), n)
     sigma = sp.Symbol("sigma", positive=True)
@@ -232,8 +90,8 @@ def gaussian_formula() -> DerivedFormula:
     whole = (size(C_g) - size(C_rg)) / (2 * sp.log(2))
     meanings = (
         (A, "Gram matrix W^T W of the inputs' weights"),
-        (G, "rows that read what is given, g = G x"),
-        (R, "rows that read what is asked for, r = R x"),
+        (G, "rows that read what is given, g = P_g x"),
+        (R, "rows that read what is asked for, r = P_r x"),
         (sigma, "standard deviation of the units' noise"),
     )
     H = W.shape[0]
@@ -283,7 +141,7 @@ def _drawn(inputs: int, salt: int) -> tuple[sp.Matrix, sp.Matrix]:
     return W, C
 
 
-def _cases() -> list[tuple[sp.Matrix, sp.Matrix, sp.Matrix, sp.Matrix]]:
+def exact_cases() -> list[tuple[sp.Matrix, sp.Matrix, sp.Matrix, sp.Matrix]]:
     """Return weights, covariances, and rows that read r and g: inputs and mixtures of them."""
     found = []
     for inputs, salt in ((3, 1), (3, 2), (4, 3)):
@@ -297,7 +155,7 @@ def _cases() -> list[tuple[sp.Matrix, sp.Matrix, sp.Matrix, sp.Matrix]]:
 def check_remaining(remains: Any = remaining) -> Evidence:
     """Subtract the best linear guess from x: what is left, and that it is uncorrelated."""
     passed = True
-    for _, C, R, G in _cases():
+    for _, C, R, G in exact_cases():
         rows = sp.Matrix.vstack(G, R)
         guess = C * rows.T * (rows * C * rows.T).inv()
         rest = sp.eye(C.rows) - guess * rows
@@ -312,7 +170,7 @@ def check_remaining(remains: Any = remaining) -> Evidence:
 def check_determinants(product: Any = lambda W: W.T * W) -> Evidence:
     """Compare both determinants on exact weights."""
     gaps = []
-    for W, C, *_ in _cases():
+    for W, C, *_ in exact_cases():
         whole = (sp.eye(W.rows) + W * C * W.T / 3).det()
         gaps.append(whole - (sp.eye(C.rows) + product(W) * C / 3).det())
     return Evidence.of(not any(gaps), "both determinants agree exactly, wide and narrow")
@@ -321,7 +179,7 @@ def check_determinants(product: Any = lambda W: W.T * W) -> Evidence:
 def check_joint(information: Any = gaussian) -> Evidence:
     """Compare with the determinants of the joint covariance of h, r and g."""
     gaps = []
-    for W, C, R, G in _cases():
+    for W, C, R, G in exact_cases():
         found = information(W.T * W, C, sp.sqrt(3), of=R.tolist(), given=G.tolist())
         read = {"h": W, "r": R, "g": G}
 

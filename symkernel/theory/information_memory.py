@@ -38,8 +38,11 @@ VARIANCE = notation.register(
 NOISE = notation.register(
     sp.Symbol("sigma_noise", positive=True), r"\sigma", "standard deviation of the noise"
 )
-_INFORMATION = notation.register(
+INFORMATION = notation.register(
     sp.Symbol("I_memory", real=True), r"I(h; x)", "bits about the input"
+)
+RESET = notation.register(
+    sp.Symbol("b_reset", positive=True), "b_r", "read-out to which the mode's one was set"
 )
 _A, _B = (sp.Function(name)(t) for name in ("a", "b"))
 
@@ -96,15 +99,22 @@ def pretraining_memory() -> DerivedFormula:
             lambda: check_floor(memory),
         ),
         Step(
+            "Read-out reset",
+            "set to b_r before the second task begins, it makes c what was learned but b_r^2: the "
+            "input is locked in",
+            (_eq(KEPT, LEARNED - RESET**2),),
+            lambda: check_reset(LEARNED - RESET**2),
+        ),
+        Step(
             "Information",
             "of the linear layer about an input that correlates with no other",
-            (_eq(_INFORMATION, bits),),
+            (_eq(INFORMATION, bits),),
             lambda: check_information(bits),
         ),
     )
     where = ((MEMORY, solution),)
     name = "information about an input that is needed no longer"
-    return DerivedFormula(name, _INFORMATION, bits, where, steps=steps)
+    return DerivedFormula(name, INFORMATION, bits, where, steps=steps)
 
 
 def _eq(left: sp.Expr, right: sp.Expr) -> sp.Eq:
@@ -145,6 +155,15 @@ def check_floor(solution: Callable[..., sp.Expr]) -> Evidence:
     floor = sp.Symbol("floor", positive=True)
     above, below = (sp.limit(solution(sign * floor), t, sp.oo) for sign in (1, -1))
     return Evidence.of(vanishes(above - floor) and below == 0, "limits c and 0")
+
+
+def check_reset(kept: sp.Expr) -> Evidence:
+    """Start from a^2 = A_1 and b = b_r; take the limit of long times, for exact numbers."""
+    A = memory(kept)
+    slope = sp.diff(A, t).subs(t, 0) + 2 * VARIANCE * LEARNED * RESET**2
+    numbers = {LEARNED: sp.Rational(3, 2), RESET: sp.Rational(1, 2)}
+    late = sp.limit(A.subs(numbers), t, sp.oo) - (LEARNED - RESET**2).subs(numbers)
+    return Evidence.of(vanishes(slope) and late == 0, "first slope exactly, and the floor")
 
 
 def check_information(bits: sp.Expr) -> Evidence:

@@ -17,13 +17,20 @@ import sympy as sp
 from symkernel import notation
 from symkernel.environments.symbolic_multitasking import (
     ADDRESSED,
+    AT_ONCE,
+    MATCHED,
     POOLED,
     READ,
+    SAME,
     SymbolicMultitasking,
 )
 from symkernel.errors import OutsideValidity
+from symkernel.problem.scalars import as_sympy
 from symkernel.problem.symmetry import PLACES
-from symkernel.theory.lazy_kernels import PromptKernel, prompt_kernel
+from symkernel.theory.lazy_kernels import GENERAL, PromptKernel, prompt_kernel
+
+# Abbreviations with their meanings, each in terms of those before it.
+Lines = list[tuple[Any, Any]]
 
 MODES = ("0m", "0c", "1m", "1c")
 _OF = {
@@ -147,9 +154,10 @@ class LazyFormulas:
             found[x] = tidy(value, self.environment)
         return found
 
-    def eigenvalue_lines(self, degrees: Sequence[int]) -> list[tuple[sp.Symbol, sp.Expr]]:
+    def spectrum_lines(self, degrees: Sequence[int]) -> Lines:
         """Return the eigenvalues line by line: contrasts between tasks, then means over them."""
-        lines, T = [], self.environment.task_count
+        T = self.environment.task_count
+        lines: Lines = []
         for d in degrees:
             contrast, other = self.eigenvalues[f"{d}c"], self.at_degree(d, 0)
             if not self.kernel.is_polynomial:
@@ -158,6 +166,32 @@ class LazyFormulas:
             lines.append((LAM[f"{d}c"], contrast))
             lines.append((LAM[f"{d}m"], LAM[f"{d}c"] + T * other))
         return lines
+
+    def eigenvalue_lines(self, degrees: Sequence[int] = (0, 1)) -> Lines:
+        """Return the same after the number of prompts, and the formula of the kernel."""
+        lines: Lines = [(PROMPTS, self.environment.prompt_count())]
+        kernel = self.kernel
+        if not (kernel.expression is None or kernel.is_general or kernel.is_polynomial):
+            lines.append((GENERAL(MATCHED, SAME, AT_ONCE), kernel.expression))
+        return lines + self.spectrum_lines(degrees)
+
+    def prompt_lines(self, K: sp.Expr, degrees: Sequence[int] = (0, 1)) -> Lines:
+        """Return what the kernel makes of a prompt of K tasks, line by line."""
+        lines = [
+            (symbol, self.at_degree(d, same, K)) for (d, same), symbol in MU.items() if d in degrees
+        ]
+        return lines + [(DIFFERENCE[d], MU[d, 1] - MU[d, 0]) for d in degrees]
+
+    def gain_lines(self, K: sp.Expr, time: sp.Expr) -> Lines:
+        """Return everything up to the gains of the modes, line by line."""
+        gains = [(GAIN[x], self.gain(x, time)) for x in MODES]
+        return [*self.eigenvalue_lines(), *self.prompt_lines(K), *gains]
+
+    def response_lines(self, K: sp.Expr) -> Lines:
+        """Return the parts of the output at a prompt of K tasks, line by line."""
+        response = self.response(K)
+        symbols = (CONSTANT, WRITTEN, SELECTED, SPREAD)
+        return [(symbol, response[part]) for symbol, part in zip(symbols, PARTS, strict=True)]
 
     def rate(self, x: str) -> sp.Expr:
         """Return the rate at which a mode is learned, per flow time."""
@@ -257,6 +291,16 @@ class LazyFormulas:
             size: 2 + sp.Dummy(integer=True, nonnegative=True) for size in sizes if size.is_Symbol
         }
         return sp.expand(rest.subs(above)).is_nonnegative is True
+
+
+def needed(expression: sp.Expr, lines: Lines) -> tuple[tuple[Any, Any], ...]:
+    """Return the lines that an expression needs, directly or through others."""
+    parts, found = [expression], []
+    for symbol, meaning in reversed(lines):
+        if any(part.has(symbol.func if symbol.is_Function else symbol) for part in parts):
+            parts.append(as_sympy(meaning))
+            found.append((symbol, meaning))
+    return tuple(found[::-1])
 
 
 def gathered(expression: sp.Expr, K: sp.Expr) -> sp.Expr:

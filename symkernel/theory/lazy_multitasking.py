@@ -22,10 +22,8 @@ from symkernel.environments.multitasking import Multitasking
 from symkernel.environments.symbolic_multitasking import (
     ADDRESSED,
     AT_ONCE,
-    MATCHED,
     POOLED,
     READ,
-    SAME,
     SymbolicMultitasking,
 )
 from symkernel.errors import InvalidArgument, OutsideValidity, as_values
@@ -33,8 +31,8 @@ from symkernel.formula import Formula, Step
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.scalars import as_sympy
 from symkernel.theory import lazy_formulas as names
-from symkernel.theory.lazy_formulas import LazyFormulas
-from symkernel.theory.lazy_kernels import GENERAL, PromptKernel, prompt_kernel
+from symkernel.theory.lazy_formulas import LazyFormulas, needed
+from symkernel.theory.lazy_kernels import PromptKernel, prompt_kernel
 
 if TYPE_CHECKING:
     from symkernel.theory.lazy_instances import Instance
@@ -72,8 +70,8 @@ class LazyMultitasking:
         return f"LazyMultitasking(G={G}, M={M}, {self.kernel.words})"
 
     @cached_property
-    def formulas(self) -> LazyFormulas:
-        """The formulas with names for their parts."""
+    def parts(self) -> LazyFormulas:
+        """What the formulas are made of, with names."""
         return LazyFormulas(self.environment, self.kernel, self.loss.factor)
 
     @property
@@ -103,7 +101,7 @@ class LazyMultitasking:
 
         The number is the degree in the stimulus, the letter says mean over tasks or contrast.
         """
-        found = self.formulas.eigenvalues
+        found = self.parts.eigenvalues
         return {x: self.kernel.written_out(value) for x, value in found.items()}
 
     def _require_learning(self) -> None:
@@ -116,6 +114,17 @@ class LazyMultitasking:
                     f"learned."
                 )
 
+    def _tasks(self, count: sp.Expr) -> str:
+        """Return so many tasks in words, with the condition that a symbol for G has to meet."""
+        G = self.environment.groups
+        open_case = count.is_number and (G - count).is_nonnegative is not True
+        return f"{count} tasks (for {G} >= {count})" if open_case else f"{count} tasks"
+
+    @property
+    def formulas(self) -> tuple[Formula, ...]:
+        """The results, with a symbol for the number of tasks."""
+        return self.output(), self.concurrent(AT_ONCE), self.margin(AT_ONCE), self.time(AT_ONCE)
+
     def output(self, time: Any = notation.t) -> Formula:
         """Return the output at training prompts, of one task each.
 
@@ -126,10 +135,10 @@ class LazyMultitasking:
         """
         self._require_learning()
         clock = as_sympy(time)
-        shares = [(names.LEARNED[x], self.formulas.learned(x, clock)) for x in names.MODES]
-        known = [] if clock == sp.oo else self._eigenvalue_lines()
-        expression = self.formulas.training
-        where = _needed(expression, [*known, *shares])
+        shares = [(names.LEARNED[x], self.parts.learned(x, clock)) for x in names.MODES]
+        known = [] if clock == sp.oo else self.parts.eigenvalue_lines()
+        expression = self.parts.training
+        where = needed(expression, [*known, *shares])
         return Formula("output at a training prompt", _OUTPUT, expression, where)
 
     def concurrent(self, K: Any, time: Any = notation.t) -> Formula:
@@ -150,9 +159,9 @@ class LazyMultitasking:
             + names.SELECTED * READ
             + names.SPREAD * POOLED
         )
-        where = [*self._gain_lines(count, as_sympy(time)), *self._response_lines(count)]
-        title = f"output at a prompt of {count} tasks"
-        return Formula(title, _OUTPUT, expression, _needed(expression, where))
+        where = [*self.parts.gain_lines(count, as_sympy(time)), *self.parts.response_lines(count)]
+        title = f"output at a prompt of {self._tasks(count)}"
+        return Formula(title, _OUTPUT, expression, needed(expression, where))
 
     def margin(self, K: Any, time: Any = sp.oo) -> Formula:
         r"""Return the least lead of the right unit over all prompts of K tasks.
@@ -170,28 +179,28 @@ class LazyMultitasking:
         """
         self._require_learning()
         count, clock = self.environment.at_once(K), as_sympy(time)
-        title = f"least lead of the right unit, {count} tasks"
+        title = f"least lead of the right unit, {self._tasks(count)}"
         if clock == sp.oo and self.settles:
             lead = self._lead(self._settled(count))
-            where = [*self._eigenvalue_lines((1,)), (names.RATIO, _RATIO)]
-            return Formula(title, names.MARGIN, lead, _needed(lead, where))
-        lead = self.formulas.margin(names.SELECTED, names.SPREAD)
-        where = [*self._gain_lines(count, clock), *self._response_lines(count)]
-        return Formula(title, names.MARGIN, lead, _needed(lead, where))
+            where = [*self.parts.eigenvalue_lines((1,)), (names.RATIO, _RATIO)]
+            return Formula(title, names.MARGIN, lead, needed(lead, where))
+        lead = self.parts.margin(names.SELECTED, names.SPREAD)
+        where = [*self.parts.gain_lines(count, clock), *self.parts.response_lines(count)]
+        return Formula(title, names.MARGIN, lead, needed(lead, where))
 
     @property
     def settles(self) -> bool:
         """Whether the margin after training is a formula in the ratio of two eigenvalues alone."""
-        unlearned = any(self.formulas.never(x) for x in ("1m", "1c"))
+        unlearned = any(self.parts.never(x) for x in ("1m", "1c"))
         return self.kernel.is_alike and not unlearned
 
     def _settled(self, K: sp.Expr) -> dict[sp.Expr, sp.Expr]:
         """Return gains after training, in the ratio of eigenvalues, of a kernel blind to K."""
         done = {names.GAIN[x]: 1 / names.LAM[x] for x in names.MODES}
         ratio = {names.LAM["1c"]: names.RATIO * names.LAM["1m"]}
-        response = self.formulas.response(K)
+        response = self.parts.response(K)
         selected, spread = (
-            sp.factor(response[part].subs(self.formulas.alike).subs(done).subs(ratio))
+            sp.factor(response[part].subs(self.parts.alike).subs(done).subs(ratio))
             for part in (READ, POOLED)
         )
         # Written in 1 - rho, which is not negative.
@@ -199,10 +208,10 @@ class LazyMultitasking:
         return {READ: selected, POOLED: sp.Mul(-below, 1 - names.RATIO)}
 
     def _lead(self, response: Mapping[sp.Expr, sp.Expr]) -> sp.Expr:
-        if self.formulas.mean_is_faster:
+        if self.parts.mean_is_faster:
             # rho <= 1: the gain of pooled features is negative, or 0.
             return response[READ] + self.environment.groups * response[POOLED]
-        return self.formulas.margin(response[READ], response[POOLED])
+        return self.parts.margin(response[READ], response[POOLED])
 
     def time(self, K: Any) -> Formula:
         r"""Return the flow time from which K tasks are done at once, if 1m is learned long before.
@@ -218,44 +227,20 @@ class LazyMultitasking:
         """
         self._require_learning()
         count = self.environment.at_once(K)
-        title = f"time of {count} tasks at once"
-        if self.formulas.never("1c"):
+        title = f"time of {self._tasks(count)} at once"
+        if self.parts.never("1c"):
             return Formula(title, _TIME, sp.oo)
-        enough = self.formulas.threshold(count)
-        where = [*self._eigenvalue_lines((1,))]
+        enough = self.parts.threshold(count)
+        where = [*self.parts.eigenvalue_lines((1,))]
         if self.kernel.is_alike:
             ratio = {names.LAM["1c"]: names.RATIO * names.LAM["1m"]}
-            enough = names.gathered(enough.subs(self.formulas.alike).subs(ratio), count)
+            enough = names.gathered(enough.subs(self.parts.alike).subs(ratio), count)
             where.append((names.RATIO, _RATIO))
         else:
-            where += self._prompt_lines(count, degrees=(1,))
+            where += self.parts.prompt_lines(count, degrees=(1,))
         where.append((names.THRESHOLD, enough))
-        expression = -sp.log(1 - names.THRESHOLD) / self.formulas.rate("1c")
-        return Formula(title, _TIME, expression, _needed(expression, where))
-
-    def _eigenvalue_lines(self, degrees: tuple[int, ...] = (0, 1)) -> list[tuple[Any, Any]]:
-        lines: list[tuple[Any, Any]] = [(names.PROMPTS, self.environment.prompt_count())]
-        kernel = self.kernel
-        if not (kernel.expression is None or kernel.is_general or kernel.is_polynomial):
-            lines.append((GENERAL(MATCHED, SAME, AT_ONCE), kernel.expression))
-        return lines + self.formulas.eigenvalue_lines(degrees)
-
-    def _prompt_lines(self, K: sp.Expr, degrees: tuple[int, ...] = (0, 1)) -> list[tuple[Any, Any]]:
-        lines = [
-            (symbol, self.formulas.at_degree(d, same, K))
-            for (d, same), symbol in names.MU.items()
-            if d in degrees
-        ]
-        return lines + [(names.DIFFERENCE[d], names.MU[d, 1] - names.MU[d, 0]) for d in degrees]
-
-    def _gain_lines(self, K: sp.Expr, time: sp.Expr) -> list[tuple[Any, Any]]:
-        gains = [(names.GAIN[x], self.formulas.gain(x, time)) for x in names.MODES]
-        return [*self._eigenvalue_lines(), *self._prompt_lines(K), *gains]
-
-    def _response_lines(self, K: sp.Expr) -> list[tuple[Any, Any]]:
-        response = self.formulas.response(K)
-        symbols = (names.CONSTANT, names.WRITTEN, names.SELECTED, names.SPREAD)
-        return [(symbol, response[part]) for symbol, part in zip(symbols, names.PARTS, strict=True)]
+        expression = -sp.log(1 - names.THRESHOLD) / self.parts.rate("1c")
+        return Formula(title, _TIME, expression, needed(expression, where))
 
     @cached_property
     def instances(self) -> tuple[Instance, ...]:
@@ -311,16 +296,6 @@ class LazyMultitasking:
         from symkernel.report.latex import save
 
         return save(self.latex(names), path)
-
-
-def _needed(expression: sp.Expr, lines: list[tuple[Any, Any]]) -> tuple[tuple[Any, Any], ...]:
-    """Return the lines that an expression needs, directly or through others."""
-    parts, found = [expression], []
-    for symbol, meaning in reversed(lines):
-        if any(part.has(symbol.func if symbol.is_Function else symbol) for part in parts):
-            parts.append(as_sympy(meaning))
-            found.append((symbol, meaning))
-    return tuple(found[::-1])
 
 
 _RATIO = names.LAM["1c"] / names.LAM["1m"]

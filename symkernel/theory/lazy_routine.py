@@ -117,7 +117,7 @@ class LazyRoutine:
     def _prompt(self, K: int) -> list[float]:
         """Return the eigenvalues of the kernel of prompts of K tasks."""
         if K not in self._kept:
-            found = (self.law.formulas.at_degree(d, same, sp.Integer(K)) for d, same in MU)
+            found = (self.law.parts.at_degree(d, same, sp.Integer(K)) for d, same in MU)
             self._kept[K] = [float(number(self.law.kernel.written_out(e))) for e in found]
         return self._kept[K]
 

@@ -158,9 +158,9 @@ def _modes(law: LazyMultitasking) -> Step:
 
 def _eigenvalues(law: LazyMultitasking) -> Step:
     any_kernel = LazyFormulas.of_any_kernel(law.environment)
-    rows = any_kernel.eigenvalue_lines((0, 1))
+    rows = any_kernel.spectrum_lines((0, 1))
     if law.kernel.is_polynomial:
-        rows += law.formulas.eigenvalue_lines((0, 1))
+        rows += law.parts.spectrum_lines((0, 1))
     return Step(
         "Eigenvalues of the training kernel",
         "Contrasts between tasks see the kernel of the same task less that of another; means over "
@@ -193,7 +193,7 @@ def _training(law: LazyMultitasking) -> Step:
     return Step(
         "Outputs at the training prompts",
         "Every mode of the target with the share of it that is learned",
-        (_equal(sp.Symbol("f_prompt"), law.formulas.training),),
+        (_equal(sp.Symbol("f_prompt"), law.parts.training),),
         lambda: checks.compared(law, 1),
     )
 
@@ -217,7 +217,7 @@ def _sums(law: LazyMultitasking) -> Step:
 
 
 def _response(law: LazyMultitasking) -> Step:
-    response = law.formulas.response(AT_ONCE)
+    response = law.parts.response(AT_ONCE)
     symbols = (names.CONSTANT, names.WRITTEN, names.SELECTED, names.SPREAD)
     total = sp.Add(*(q * part for q, part in zip(symbols, names.PARTS, strict=True)))
     rows = [_equal(sp.Symbol("f_prompt"), total)]
@@ -242,13 +242,13 @@ def _margin(law: LazyMultitasking) -> Step:
         "difference of the numbers of stimulus groups that show the one feature and the other. The "
         "right feature is shown once at least, so this difference lies between 2 - G and G, and "
         "both ends occur",
-        (_equal(names.MARGIN, law.formulas.margin(names.SELECTED, names.SPREAD)),),
+        (_equal(names.MARGIN, law.parts.margin(names.SELECTED, names.SPREAD)),),
         lambda: checks.check_margin(law),
     )
 
 
 def _settled(law: LazyMultitasking) -> Step:
-    alike = law.formulas.alike
+    alike = law.parts.alike
     rows = [_equal(symbol, value) for symbol, value in alike.items() if symbol.name[-1] != "2"]
     rows.append(_equal(names.RATIO, names.LAM["1c"] / names.LAM["1m"]))
     rows.append(_equal(names.MARGIN, law.margin(AT_ONCE).expression))
@@ -256,7 +256,7 @@ def _settled(law: LazyMultitasking) -> Step:
         "Margin after training",
         "A kernel that does not see how many tasks a prompt has weighs them as in training. With "
         "all modes learned, what is left is one ratio of eigenvalues"
-        + (", which is at most 1: a_K is not positive" if law.formulas.mean_is_faster else ""),
+        + (", which is at most 1: a_K is not positive" if law.parts.mean_is_faster else ""),
         tuple(rows),
         lambda: checks.check_settled(law),
     )

@@ -17,7 +17,7 @@ response groups separate the tasks; one read-out for all shares them by stimulus
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -84,6 +84,11 @@ class TaskWeights:
         )
         return groups, features
 
+    @property
+    def free_symbols(self) -> set[sp.Symbol]:
+        """The same as a set: symbols that stand for what the user chooses."""
+        return set(self.sizes)
+
     @cached_property
     def kernel(self) -> KernelFormula:
         """The part of the pseudo-kernel that is due to the weights of tasks."""
@@ -141,7 +146,7 @@ class TaskWeights:
 
     def check(self) -> CheckReport:
         """Run the check of every step."""
-        return CheckReport.of_steps(_TITLE, self.steps)
+        return replace(CheckReport.of_steps(_TITLE, self.steps), derivation=self)
 
     def latex(self, names: Mapping[str, str] | None = None) -> str:
         """Return a document: every step with what its check found, then the results.

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
 from hypothesis import given
@@ -13,7 +10,7 @@ from hypothesis import strategies as st
 import symkernel as sk
 from symkernel.analysis import decoders
 from symkernel.analysis.decoders import Decoder, fit_softmax, log_softmax
-from symkernel.errors import InvalidArgument, OutsideValidity, ShapeMismatch
+from symkernel.errors import OutsideValidity
 from symkernel.trajectory import Trajectory, Undetermined
 
 Noise = sk.analysis.Noise
@@ -224,6 +221,24 @@ def test_trap_3_the_bias_has_a_formula(d, classes):
     assert bits.mean() < -5 * error  # clipped at 0 it would be positive
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("d", "classes", "n"), [(1, 2, 40), (5, 2, 120), (20, 2, 400), (5, 4, 360), (2, 10, 540)]
+)
+def test_the_bias_is_within_a_fifth_of_its_formula(d, classes, n):
+    """From 20 samples for each of the (d + 1)(K - 1) weights; of d = 20 from 20 d."""
+    found = []
+    for seed in range(1600):
+        stream = np.random.default_rng((seed, d, classes, n))
+        z, y = stream.standard_normal((2 * n, d)), stream.integers(0, classes, 2 * n)
+        found.append(sk.usable_information(z, y, seed=seed))
+    bits, bias = (np.array([getattr(f, name) for f in found]) for name in ("bits", "bias"))
+    assert abs(bits.mean() / bias.mean() - 1) < 0.2
+    # The part of the label's entropy shows: without it the formula is off by more than chance.
+    short = bias.mean() + (classes - 1) / (2 * n * LN2)
+    assert abs(bits.mean() - short) > 4 * bits.std() / 40
+
+
 @pytest.mark.parametrize("q", [0.5, 0.7, 0.9])
 def test_trap_4_of_correlated_labels_only_the_conditional_tells(q):
     stream = np.random.default_rng(5)
@@ -283,6 +298,21 @@ def test_constant_units_say_nothing_and_change_nothing():
         assert abs(sk.usable_information(np.full((400, 2), 3.3), y, noise=kind).bits) < 0.02
 
 
+@pytest.mark.parametrize("kind", ["linear", "quadratic"])
+def test_units_that_are_left_out_or_repeated_have_no_bias(kind):
+    z, y = labelled(800, 3)
+    more = np.column_stack([z, np.full(800, 0.1), z[:, 0], z @ [1.0, -2.0, 0.5]])
+    found, plain = (sk.usable_information(u, y, decoder=kind) for u in (more, z))
+    assert np.isclose(found.bias, plain.bias)
+
+
+def test_a_power_of_a_binary_unit_has_no_bias():
+    y = np.random.default_rng(0).integers(0, 2, 400)
+    z = (np.random.default_rng(1).random((400, 1)) < 0.3).astype(float)
+    linear, quadratic = (sk.usable_information(z, y, decoder=k) for k in ("linear", "quadratic"))
+    assert np.isclose(linear.bias, quadratic.bias)
+
+
 # ---- trajectories
 
 
@@ -309,103 +339,3 @@ def test_a_layer_known_up_to_a_rotation_is_refused():
     fields = {"hidden": Undetermined("it turns"), "hidden_gram": lambda: gram}
     with pytest.raises(OutsideValidity, match="decoders read units"):
         sk.usable_information(Trajectory(np.zeros(1), fields), np.arange(40) % 2)
-
-
-# ---- what is printed and what is refused
-
-
-def test_a_line_says_all_that_the_bits_depend_on():
-    z, y = labelled(400, 2, size=0.5)
-    line = repr(sk.usable_information(z, y, noise=Noise("relative", 0.1), given=y * 0))
-    assert line.count("\n") == 0
-    for part in ("bits of H(Y|given) = ", "bias -0.0", "linear decoder, ridge 0.0001"):
-        assert part in line
-    assert "relative noise 0.1; 200 + 200 samples" in line
-    assert "no noise, units standardised" in repr(sk.usable_information(z, y))
-
-
-Z, Y = labelled(400, 3)
-
-
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        ({"Y": Y.astype(float)}, "labels that are integers, not of dtype float64"),
-        ({"Y": Y > 0}, "labels that are integers, not of dtype bool"),
-        ({"Y": list(map(str, Y))}, "labels that are integers"),
-        ({"Y": [[1], [1, 2]]}, "labels that are integers"),
-        ({"Y": None}, "labels that are integers"),
-        ({"Y": np.ma.masked_equal(Y, 1)}, "labels that are integers"),
-        ({"Y": Y[:-1]}, r"a label for each of the 400 samples, not be of shape \(399,\)"),
-        ({"Y": np.eye(2, dtype=int)[Y]}, "a label for each of the 400 samples"),
-        ({"Y": 0 * Y + 4}, "two classes or more, but all are 4"),
-        ({"Y": np.where(np.arange(400) == 7, 9, Y)}, "class 9 is absent from the half that"),
-        ({"given": np.where(np.arange(400) < 4, 1, 0), "Y": np.arange(400) % 4}, "given' is 1"),
-        ({"given": Y / 2}, "'given' must hold labels that are integers"),
-        ({"given": Y[:5]}, "'given' must hold a label for each"),
-        ({"Z": Z * np.nan}, "must be finite"),
-        ({"Z": Z * 1j}, "complex numbers"),
-        ({"Z": Z.astype(object)}, "Python objects"),
-        ({"Z": np.empty((0, 3))}, "must not be empty"),
-        ({"Z": [[1, 2], [3]]}, "unequal length"),
-        ({"Z": Z[:, 0]}, "must be 3-dimensional"),
-        ({"Z": 3.0}, "must be a Trajectory, a Representation or an array"),
-        ({"Z": None}, "must be a Trajectory, a Representation or an array"),
-        ({"noise": "loud"}, "'noise' must be one of none, relative, absolute"),
-        ({"noise": 0.3}, "'noise' must be one of none, relative, absolute"),
-        ({"decoder": "quadratics"}, "did you mean 'quadratic'"),
-        ({"seed": -1}, "'seed' must be a non-negative integer"),
-        ({"seed": True}, "'seed' must be a non-negative integer"),
-    ],
-)
-def test_bad_input_is_refused(options, words):
-    with pytest.raises((InvalidArgument, ShapeMismatch), match=words):
-        sk.usable_information(**{"Z": Z, "Y": Y, **options})
-
-
-@pytest.mark.parametrize("level", [0, -0.3, np.nan, np.inf, "much", True, None])
-def test_noise_and_ridge_are_positive(level):
-    with pytest.raises(InvalidArgument, match="'level' must be a"):
-        Noise("relative", level)
-    if level is not None:
-        with pytest.raises(InvalidArgument, match="'ridge' must be a"):
-            Decoder(ridge=level)
-
-
-@pytest.mark.parametrize("bad", [{"size": 0}, {"size": 2.5}, {"seed": -1}, {"kind": "deep"}])
-def test_decoders_are_named_and_sized(bad):
-    with pytest.raises(InvalidArgument):
-        Decoder(**bad)
-
-
-@pytest.mark.parametrize(
-    ("kind", "features"), [("linear", 12), ("quadratic", 90), ("random features", 72)]
-)
-def test_the_number_of_samples_that_is_needed_is_named_and_enough(kind, features):
-    needed = 5 * (features + 1)
-    z, y = labelled(2 * needed, 12)
-    sk.usable_information(z, y, decoder=kind)
-    with pytest.raises(InvalidArgument, match=f"must have {needed} samples or more .* about "):
-        sk.usable_information(z[2:], y[2:], decoder=kind)
-    with pytest.raises(InvalidArgument, match=r"in all where 'given' is 0, not"):
-        sk.usable_information(z, y, decoder=kind, given=np.arange(len(y)) % 2)
-
-
-def test_the_perceptron_without_its_library_says_so(monkeypatch):
-    monkeypatch.setitem(sys.modules, "sklearn.neural_network", None)
-    with pytest.raises(ImportError, match=r"pip install 'symkernel\[data\]'"):
-        sk.usable_information(*labelled(2000, 3), decoder="mlp")
-
-
-def test_the_perceptron_refuses_units_that_do_not_vary():
-    pytest.importorskip("sklearn")
-    with pytest.raises(InvalidArgument, match="must have a unit that varies"):
-        sk.usable_information(np.ones((2000, 3)), np.arange(2000) % 2, decoder="mlp")
-
-
-def test_reading_is_loaded_without_scikit_learn():
-    code = (
-        "import sys, symkernel as sk; assert callable(sk.usable_information); "
-        "assert not {'sklearn', 'numba', 'matplotlib'} & set(sys.modules)"
-    )
-    subprocess.run([sys.executable, "-c", code], check=True)

@@ -204,9 +204,10 @@ def test_everything_is_written(study, files):
         assert files[f"{name}.png"].read_bytes().startswith(b"\x89PNG")
         assert files[f"{name}.pdf"].read_bytes().startswith(b"%PDF")
     tex = files["multitask.tex"].read_text()
-    assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 2
+    assert tex.count(r"\begin{tabular}") == tex.count(r"\end{tabular}") == 3
     assert "interleaved" in files["multitask.txt"].read_text()
-    assert sorted(contents(files["multitask.txt"].parent)) == sorted(files)
+    kept = sorted([*files, "symkernel_study.json"])
+    assert sorted(contents(files["multitask.txt"].parent)) == kept
 
 
 def test_numbers_come_back_from_the_file(study, files):
