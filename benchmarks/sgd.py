@@ -12,6 +12,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Callable
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -86,7 +87,7 @@ def by_torch(w0: list[Any], X: np.ndarray, labels: np.ndarray, batch: int) -> Ca
 
     inputs, classes = torch.from_numpy(X), torch.from_numpy(labels)
     cost, layers = torch.nn.CrossEntropyLoss(), []
-    for inner, outer in zip(SIZES, SIZES[1:], strict=False):
+    for inner, outer in pairwise(SIZES):
         layers += [torch.nn.Linear(inner, outer, dtype=torch.float64), torch.nn.ReLU()]
     net = torch.nn.Sequential(*layers[:-1])
 
@@ -94,7 +95,7 @@ def by_torch(w0: list[Any], X: np.ndarray, labels: np.ndarray, batch: int) -> Ca
         for w, seed in zip(w0, SEEDS, strict=True):
             with torch.no_grad():
                 for p, array in zip(net.parameters(), w.arrays.values(), strict=True):
-                    p.copy_(torch.from_numpy(array))
+                    p.copy_(torch.tensor(array))
             descent = torch.optim.SGD(net.parameters(), lr=RATE)
             for here in torch.from_numpy(order(seed, STEPS[batch][2], batch)):
                 descent.zero_grad()

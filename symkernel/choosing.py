@@ -8,6 +8,7 @@ from itertools import chain
 from symkernel.assumptions import Assumptions
 from symkernel.errors import InvalidArgument, NoClosedForm, as_choice, as_positive
 from symkernel.formula import Law, Verdict
+from symkernel.problem.loss import SquaredError
 from symkernel.problem.problem import Problem
 from symkernel.theory import LAWS
 
@@ -31,6 +32,11 @@ def choose(problem: Problem, name: str | None, tolerance: object) -> tuple[Law, 
         If no law holds; the message and ``error.verdicts`` say by how much.
     """
     accepted = _as_accepted(tolerance, name)
+    if not isinstance(problem.loss, SquaredError):
+        raise NoClosedForm(
+            f"No law of the catalogue is for {type(problem.loss).__name__}: all are for squared "
+            f"error. Use sk.simulate for the trajectory, or loss=sk.SquaredError() for a law."
+        )
     candidates = tuple(law for law in LAWS if name == law.name or _offered(law, problem, name))
     if not candidates:
         as_choice(name, "law", [law.name for law in LAWS])

@@ -130,6 +130,11 @@ def _as_problem(problem: Any, loss: SquaredError | None) -> Problem:
         problem = Problem(
             network, Curriculum.of(curriculum), weights, SquaredError() if loss is None else loss
         )
+    if not isinstance(problem.loss, SquaredError):
+        raise InvalidArgument(
+            f"Argument 'loss' must be a SquaredError, not {type(problem.loss).__name__}: claims "
+            f"are judged by the equations of squared error."
+        )
     if not problem.is_numeric:
         raise MissingValues("The problem of a claim must have numbers for all its symbols.")
     return problem

@@ -19,7 +19,7 @@ from symkernel.compiled_law import CompiledLaw
 from symkernel.errors import InvalidArgument, MissingValues, OutsideValidity
 from symkernel.formula import Derived, Formula, Law, Result, Step
 from symkernel.problem.curriculum import Curriculum
-from symkernel.problem.loss import SquaredError
+from symkernel.problem.loss import Loss, SquaredError
 from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
@@ -343,7 +343,7 @@ def derive(
     *,
     law: str | None = None,
     tolerance: float | None = None,
-    loss: SquaredError | None = None,
+    loss: Loss | None = None,
 ) -> Derivation:
     r"""Derive how the network learns the task from these initial weights.
 
@@ -359,7 +359,7 @@ def derive(
         Accept violations of the assumptions of this law up to this distance. What comes out is
         then an approximation and says so; `symkernel.check` measures what the violation costs.
     loss : SquaredError, optional
-        The house's convention, factor 1/2, by default.
+        The house's convention, factor 1/2, by default. No law is for `CrossEntropy`.
 
     Returns
     -------

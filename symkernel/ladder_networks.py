@@ -25,7 +25,7 @@ from symkernel.theory.words import Words
 def conserved_gap(problem: Problem, law: Law, times: np.ndarray) -> float:
     """Return how far the derived conserved quantities move along a law's trajectory, relative."""
     contexts = contexts_of(problem.network, problem.curriculum.phases[0].task)
-    system = pathway_flow(problem.network, problem.loss, contexts).system
+    system = pathway_flow(problem.network, problem.squared_error, contexts).system
     found = law.trajectory(problem, times).weights
     size = max(1.0, *(float(np.abs(w).max()) for w in found.values())) ** 2
     worst = 0.0

@@ -86,7 +86,7 @@ def cache_folder() -> Path:
     return base / "symkernel"
 
 
-def load(source: str, stem: str) -> ModuleType:
+def load(source: str, stem: str, *, straight: bool = False) -> ModuleType:
     r"""Return the module with the given source, compiled now or read from the cache.
 
     Parameters
@@ -98,6 +98,9 @@ def load(source: str, stem: str) -> ModuleType:
         module compiles or reads them and a call never does; helpers they call need no signature.
     stem : str
         Beginning of the module's name, an identifier; a hash completes it.
+    straight : bool
+        Whether straight-line code is to be vectorised as loops are (LLVM's SLP vectoriser, which
+        numba leaves off).
 
     Returns
     -------
@@ -138,12 +141,12 @@ def load(source: str, stem: str) -> ModuleType:
         raise InvalidArgument(
             f"Argument 'stem' must be an identifier, not {stem!r}. Use letters, digits and '_'."
         )
-    name = f"{stem}_{_digest(source)}"
+    name = f"{stem}_{_digest(source + 'straight' * straight)}"
     with _LOCK:
         if name in sys.modules:
             return sys.modules[name]
         with (
-            _numba_writes_beside_module(),
+            _numba_as_wanted(straight),
             tempfile.TemporaryDirectory(prefix="symkernel-", ignore_cleanup_errors=True) as private,
         ):
             return _load_kept(name, source, Path(private, "kept")) or _load_new(
@@ -261,15 +264,19 @@ def _toolchain() -> tuple[str, ...]:
 
 
 @contextlib.contextmanager
-def _numba_writes_beside_module() -> Iterator[None]:
-    """Keep NUMBA_CACHE_DIR and its like from sending the module's files elsewhere."""
+def _numba_as_wanted(straight: bool) -> Iterator[None]:
+    """Keep NUMBA_CACHE_DIR and its like from sending the module's files elsewhere.
+
+    And have straight-line code vectorised, if it is to be.
+    """
     config = numba.config
-    before = config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES
+    before = config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES, config.SLP_VECTORIZE
     config.CACHE_DIR = config.CACHE_LOCATOR_CLASSES = ""
+    config.SLP_VECTORIZE = int(straight or config.SLP_VECTORIZE)
     try:
         yield
     finally:
-        config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES = before
+        config.CACHE_DIR, config.CACHE_LOCATOR_CLASSES, config.SLP_VECTORIZE = before
 
 
 @functools.cache

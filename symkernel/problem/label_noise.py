@@ -71,10 +71,10 @@ class LabelNoise:
         assert self.probability is not None
         uniform = stream.random(len(targets))
         classes = max(targets.shape[1], 2)
-        # One number says whether, and where it does, to which class.
-        label = (uniform * (classes / self.probability)).astype(np.int64)
-        found, redrawn = targets.copy(), label < classes
-        label = label[redrawn]
+        # One number says whether, and where it does, to which class; a quotient may round to 1.
+        found, redrawn = targets.copy(), uniform < self.probability
+        label = (uniform[redrawn] / self.probability * classes).astype(np.int64)
+        label = np.minimum(label, classes - 1)
         if targets.shape[1] == 1:
             found[redrawn, 0] = 2 * label - 1
         else:

@@ -139,7 +139,7 @@ class CrossEntropy:
     def factor(self) -> sp.Expr:
         """None: laws read the factor of a squared error here, and have to stop."""
         raise InvalidArgument(
-            "Argument 'loss' must be a SquaredError here, not CrossEntropy: this result is for "
+            "Argument 'loss' must be a SquaredError here, not CrossEntropy: the result is for "
             "squared error alone. Use sk.simulate, which takes both."
         )
 

@@ -48,7 +48,7 @@ class Problem:
             ),
             (self.loss, (SquaredError, CrossEntropy), "loss", "a SquaredError or CrossEntropy"),
         ):  # fmt: skip
-            if not isinstance(value, kind):  # type: ignore[arg-type]
+            if not isinstance(value, kind):
                 wanted, _, advice = words.partition("; ")
                 raise InvalidArgument(
                     f"Argument '{name}' must be {wanted}, not {type(value).__name__}"
@@ -97,6 +97,16 @@ class Problem:
                     f"The symbol '{symbol}' stands for something else in the laws "
                     f"({known.meaning}); give yours another name."
                 )
+
+    @property
+    def squared_error(self) -> SquaredError:
+        """The loss of the laws: the problem's own, unless that is another one."""
+        if not isinstance(self.loss, SquaredError):
+            raise InvalidArgument(
+                f"Argument 'loss' must be a SquaredError here, not {type(self.loss).__name__}: the "
+                f"result is for squared error alone. Use sk.simulate, which takes both."
+            )
+        return self.loss
 
     @property
     def is_numeric(self) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from symkernel.problem.task import Task
 from symkernel.problem.teacher import Teacher
 from symkernel.simulation.engine import Stage
-from symkernel.simulation.layout import Layout, Samples, aligned
+from symkernel.simulation.layout import Layout, Samples, aligned, is_tiny
 from symkernel.simulation.program import compiled
 from symkernel.simulation.reading import Pass
 
@@ -174,6 +174,7 @@ class Batches:
             source.count,
             batch=source.size,
             **stage.form,
+            is_written_out=is_tiny(stage.net, source.size),
         )
         self.module = compiled(self.layout, "batches")
         self.grads = aligned(2, self.layout.count)
@@ -181,6 +182,7 @@ class Batches:
         self.rates = self.layout.rates(stage.rate, stage.factor, stage.decay)
         self.first = list(self.layout.sizes).index("first")
         self.sizes = np.array(list(self.layout.sizes.values()), dtype=np.int64)
+        self.data: np.ndarray | None = None
         self.done = self.layout.blocks
 
     def advance(self, steps: int) -> None:
@@ -198,7 +200,7 @@ class Batches:
 
     def _pack(self) -> None:
         self.before = self.source.state
-        self.data = self.layout.pack(self.source.draw())
+        self.data = self.layout.pack(self.source.draw(), self.data)
         self.done = 0
 
     def position(self) -> Any:

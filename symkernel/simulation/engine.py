@@ -88,11 +88,16 @@ class Stage:
     def samples(self, order: np.ndarray | slice = slice(None)) -> Samples:
         """Return the task's samples, or some of them."""
         task, weights = self.task, None
+
+        def some(array: np.ndarray) -> np.ndarray:
+            # For few columns this takes half the time of indexing.
+            return array[order] if isinstance(order, slice) else array.take(order, axis=0)
+
         if task.sample_weights is not None:
-            weights = len(task.X) * task.sample_weights[order]
-        gates = {name: gate[order] for name, gate in self.gates.items()}
-        groups = self.groups if isinstance(self.groups, int) else self.groups[order]
-        return Samples(task.X[order], task.Y[order], gates, weights, groups)
+            weights = len(task.X) * some(task.sample_weights)
+        gates = {name: some(gate) for name, gate in self.gates.items()}
+        groups = self.groups if isinstance(self.groups, int) else some(self.groups)
+        return Samples(some(task.X), some(task.Y), gates, weights, groups)
 
 
 class Engine:

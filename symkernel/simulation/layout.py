@@ -26,6 +26,8 @@ _BLOCK, _WIDE_BLOCK, _WIDE = 250, 500, 768
 _SHARES = 16
 # On moments, products are loops up to this size of a layer and this many multiplications.
 _UNROLLED_SIZE, _UNROLLED_WORK = 16, 8192
+# With mini-batches, all sizes are written out up to so many samples and entries of a weight.
+_TINY_BATCH, _TINY = 8, 2048
 # Inputs of so many numbers are not copied.
 _MANY = 2**14
 _CACHE_LINE = 8  # numbers; working arrays start on one
@@ -46,6 +48,12 @@ def padded(length: int) -> int:
 
 def _integers(shape: object) -> tuple[int, ...]:
     return tuple(int(n) for n in shape)  # type: ignore[attr-defined]
+
+
+def is_tiny(net: Network, batch: int) -> bool:
+    """Whether mini-batches of a network are so small that its program has all sizes written out."""
+    shapes = [_integers(p.shape) for p in net.parameters if p.kind == "dense"]
+    return batch <= _TINY_BATCH and all(rows * columns <= _TINY for rows, columns in shapes)
 
 
 class Samples(NamedTuple):
@@ -78,6 +86,8 @@ class Layout:
         Whether the program holds weight decay.
     misfit : {"squares", "softmax", "logistic"}
         See `Plan`.
+    is_written_out : bool
+        Whether the program has all sizes written out; for mini-batches, see `is_tiny`.
     """
 
     net: Network
@@ -87,6 +97,7 @@ class Layout:
     is_weighted: bool = False
     decays: bool = False
     misfit: Misfit = "squares"
+    is_written_out: bool = False
 
     @cached_property
     def plan(self) -> Plan:
@@ -186,7 +197,7 @@ class Layout:
     @cached_property
     def transposes(self) -> tuple[tuple[str, Node], ...]:
         """Places for transposed values, which unrolled products need (name, node)."""
-        if not self.is_unrolled:
+        if not (self.is_unrolled or self.is_written_out):
             return ()
         plan = self.plan
         return tuple(
@@ -234,10 +245,10 @@ class Layout:
             place += padded(known[f"rows_w{j}"] * known[f"columns_w{j}"])
         return found | {"length_work": place}
 
-    def pack(self, drawn: Samples) -> np.ndarray:
-        """Return the data vector of samples."""
+    def pack(self, drawn: Samples, out: np.ndarray | None = None) -> np.ndarray:
+        """Return the data vector of samples, in place of that of others if it is given."""
         arrays = self._arrays(drawn)
-        out = aligned(self.sizes["length_data"])
+        out = aligned(self.sizes["length_data"]) if out is None else out
         whole = self.samples // self.block * self.block
         for name, _ in self.parts:
             place, rows = self.sizes[f"at_{name}"], arrays[name]

@@ -17,6 +17,7 @@ from symkernel.codegen.cache import load
 from symkernel.numerics import elementary
 from symkernel.simulation.layout import Layout
 from symkernel.simulation.statements import Lines, Statements, indented, loop
+from symkernel.simulation.tiles import WrittenOut
 
 # `reassoc` lets sums over samples use vector registers, in an order fixed by the compiler.
 _OPTIONS = 'error_model="numpy", fastmath={"contract", "reassoc"}'
@@ -48,17 +49,16 @@ _ALONE = """
         {update}
 """
 
-# Mini-batches: step k uses block first + k.
+# Mini-batches, all full: step k uses block first + k.
 _BATCHES = """
 {head}
     {unpacked}
     grad = grads[0]
     {moving}
     m = block
-    {kept_views}
+    {views}
     for step in range(steps):
-        start = (first + step) * block
-        {views_of_a_batch}
+        {batch}
         {gradient}
         {update}
 """
@@ -169,7 +169,11 @@ class Source:
     def __init__(self, layout: Layout) -> None:
         self.layout = layout
         self.plan = layout.plan
-        self.statements = Statements(layout.plan, layout.is_unrolled)
+        self.statements = (
+            WrittenOut(layout.plan, layout.block)
+            if layout.is_written_out
+            else Statements(layout.plan, layout.is_unrolled)
+        )
 
     def text(self, mode: str) -> str:
         """Return the module.
@@ -190,12 +194,18 @@ class Source:
         data, work, slices = self.data_views(), self.work_views(), self.slice_views()
         blocks = {
             "views": [*data, *self.weight_views(True), *work, *slices],
-            "kept_views": [*self.weight_views(True), *work],
-            "views_of_a_batch": [*data, *slices],
             "gradient": [*self.statements.forward(), *self.statements.backward()],
             "moving": self.moving(),
             "update": self.update(),
         }
+        if mode == "batches":
+            stacks, batch = self.stacks()
+            blocks["views"] = [*stacks, *self.weight_views(True), *work]
+            blocks["batch"] = [*batch, *slices]
+        if isinstance(self.statements, WrittenOut):
+            # The loss is taken by another program.
+            descend = self.filled(parts[0], blocks)
+            return self.module(self.statements.helpers(_OPTIONS), descend)
         squares = {
             **blocks,
             "views": [*data, *self.weight_views(False), *work, *slices],
@@ -237,6 +247,16 @@ class Source:
             lines.append("xs = matrix(inputs, n_in * start, m, n_in)")
             lines.append("x = xs.T")
         return lines
+
+    def stacks(self) -> tuple[Lines, Lines]:
+        """Return the statements for the data of all batches as arrays, and for those of a step."""
+        stacks, batch = [], []
+        for name, rows in self.layout.parts:
+            shape = f"m, {rows}" if name == "xs" else f"{rows}, m"
+            span = f"[at_{name}:at_{name} + {rows} * n]"
+            stacks.append(f"all_{name} = data{span}.reshape(blocks, {shape})")
+            batch.append(f"{name} = all_{name}[first + step]")
+        return stacks, batch
 
     def weight_views(self, with_gradients: bool) -> Lines:
         """Return the statements for parameters and their gradients as arrays."""
@@ -353,4 +373,5 @@ def _with_blocks(text: str, blocks: dict[str, Lines]) -> str:
 
 def compiled(layout: Layout, mode: str = "one") -> ModuleType:
     """Return the module of a layout, with functions ``descend`` and ``squares``."""
-    return load(Source(layout).text(mode), f"descent_{mode}")
+    text = Source(layout).text(mode)
+    return load(text, f"descent_{mode}", straight=layout.is_written_out)

@@ -198,6 +198,11 @@ def simulate_quotient(
             f"Argument 'quotient' must be a Quotient, see sk.quotient, not {quotient!r}."
         )
     rate = as_positive(learning_rate, "learning_rate")
+    if loss is not None and not isinstance(loss, SquaredError):
+        raise InvalidArgument(
+            f"Argument 'loss' must be a SquaredError, not {loss!r}: the quotient of a task has "
+            f"fewer outputs, which stand for several, and a softmax over these is another one."
+        )
     tied = quotient.project(w0)
     start = {
         name: rest * bool(abs(rest).max() > _ROUNDING * abs(tied.arrays[name]).max())

@@ -52,7 +52,7 @@ def _as_reset(entry: object, net: Network, phase: int, members: int) -> Reset:
                 f"{', '.join(known)}, not {name!r}{did_you_mean(name, known)}"
             )
         shape, where = known[name], f"reset[{phase}][{name!r}]"
-        own = members > 1 and np.ndim(given) == len(shape) + 1  # type: ignore[arg-type]
+        own = members > 1 and np.ndim(given) == len(shape) + 1
         array = as_real_array(given, where, len(shape) + own)
         wanted = (members, *shape) if own else shape
         if array.shape != wanted:

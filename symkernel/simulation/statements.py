@@ -57,7 +57,8 @@ class Statements:
                 child = node.children[0]
                 weight = f"w{self.plan.parameter_index[node.parameter]}"  # type: ignore[attr-defined]
                 value = self.plan.value(child)
-                lines += self._product("", self.plan.value(node), weight, value, node, child)
+                sizes = int(node.size), int(child.size), None
+                lines += self._product("", self.plan.value(node), weight, value, sizes)
             else:
                 lines += self._evaluate(node)
         return lines
@@ -84,7 +85,7 @@ class Statements:
         """Return the statements for the gradient of half the summed misfits by the output."""
         output = self.plan.net.output
         target, value = self.plan.gradient(output), self.plan.value(output)
-        shape = f"{target}.shape[0]", f"{target}.shape[1]"
+        shape = self.shape(target, output)
         if not self.plan.on_moments:
             before: Lines = []
             off = f"{value}[r, c] - y[r, c]"
@@ -96,29 +97,34 @@ class Statements:
                 up, down = (f"sigmoid({sign}{value}[r, c])" for sign in ("", "-"))
                 off = f"0.5 * ((1.0 - y[r, c]) * {up} - (1.0 + y[r, c]) * {down})"
             off = f"omega[0, c] * ({off})" if self.plan.is_weighted else off
-            return [*before, *loop(*shape, [f"{target}[r, c] = {off}"])]
+            return [*before, *self.each(*shape, [f"e = {off}", f"{target}[r, c] = e"])]
         # The input is the identity, so that samples are input directions: f Sxx - Syx.
-        source = self.plan.net.nodes["input"]
-        return self._product("", target, value, "sxx", output, source, minus="y")
+        sizes = int(output.size), None, None
+        return self._product("", target, value, "sxx", sizes, minus="y")
 
     def softmax(self, out: str) -> Lines:
         """Return the statements for exponentials of outputs, less the largest, and their sum."""
         value = self.plan.value(self.plan.net.output)
+        rows, columns = self.shape(value, self.plan.net.output)
+        larger = [f"e = {value}[r, c] if {value}[r, c] > top[c] else top[c]", "top[c] = e"]
+        parts = [f"e = exp({value}[r, c] - top[c])", f"{out}[r, c] = e", "mass[c] += e"]
         return [
-            f"for c in range({value}.shape[1]):",
-            f"    top[c] = {value}[0, c]",
-            "    mass[c] = 0.0",
-            *loop(
-                f"1, {value}.shape[0]",
-                f"{value}.shape[1]",
-                [f"top[c] = {value}[r, c] if {value}[r, c] > top[c] else top[c]"],
-            ),
-            *loop(
-                f"{value}.shape[0]",
-                f"{value}.shape[1]",
-                [f"e = exp({value}[r, c] - top[c])", f"{out}[r, c] = e", "mass[c] += e"],
-            ),
+            *self.across(columns, [f"e = {value}[0, c]", "top[c] = e", "mass[c] = 0.0"]),
+            *self.each(f"1, {rows}", columns, larger),
+            *self.each(rows, columns, parts),
         ]
+
+    def across(self, columns: str, body: Lines) -> Lines:
+        """Return a loop over samples c. What it stores is computed into a name of its own first."""
+        return [f"for c in range({columns}):", *indented(body)]
+
+    def each(self, rows: str, columns: str, body: Lines) -> Lines:
+        """Return a loop over units r and samples c."""
+        return [f"for r in range({rows}):", *indented(self.across(columns, body))]
+
+    def shape(self, array: str, node: Node) -> tuple[str, str]:
+        """Return the expressions for the numbers of units and samples of a node's array."""
+        return f"{array}.shape[0]", f"{array}.shape[1]"
 
     def _product(
         self,
@@ -126,22 +132,23 @@ class Statements:
         out: str,
         a: str,
         b: str,
-        rows: Node,
-        inner: Node,
+        sizes: tuple[int | None, int | None, int | None],
         between: str = "",
         minus: str = "",
     ) -> Lines:
         """Return out = a b - minus, with `flip` "a" or "b" for the transpose of one of them.
 
-        `rows` and `inner` are the nodes whose sizes out's rows and the contracted index have,
-        and `between` is a place for the transpose of b.
+        `sizes` are those of out's rows, the contracted index and out's columns, None for that of
+        the samples; `between` is a place for the transpose of b.
         """
         if not self.unrolled:
             left, right = (f"{m}.T" if flip == side else m for side, m in (("a", a), ("b", b)))
             rest = loop(f"{out}.shape[0]", f"{out}.shape[1]", [f"{out}[r, c] -= {minus}[r, c]"])
             return [f"np.dot({left}, {right}, {out})", *(rest if minus else [])]
         lines: Lines = []
-        span, count = range(int(inner.size)), int(rows.size)
+        # Unrolled it is on moments alone, where there are as many samples as inputs.
+        count, inner, _ = (int(self.plan.net.inputs) if k is None else k for k in sizes)
+        span = range(inner)
         if flip == "b":
             lines += [
                 f"for c in range({len(span)}):",
@@ -164,13 +171,14 @@ class Statements:
 
     def _evaluate(self, node: Node) -> Lines:
         k = self.plan.index[node]
-        rows = f"v{k}.shape[0]", f"v{k}.shape[1]"
+        rows = self.shape(f"v{k}", node)
         if isinstance(node, Apply) and not is_identity(node):
             call = f"{body_of(node.activation)}({self._at(node.child, 'r')})"
             if node.child in self.plan.trained:
-                return loop(*rows, [f"v{k}[r, c], d{k}[r, c] = {call}"])
-            return loop(*rows, [f"v{k}[r, c] = {call}[0]"])
-        return loop(*rows, [f"v{k}[r, c] = {self._inside(node, 'r')}"])
+                body = [f"e, s = {call}", f"v{k}[r, c] = e", f"d{k}[r, c] = s"]
+                return self.each(*rows, body)
+            return self.each(*rows, [f"e = {call}[0]", f"v{k}[r, c] = e"])
+        return self.each(*rows, [f"e = {self._inside(node, 'r')}", f"v{k}[r, c] = e"])
 
     def _at(self, node: Node, row: str) -> str:
         """Return the expression for a node's value at (row, c)."""
@@ -201,26 +209,25 @@ class Statements:
         k, (child,) = plan.index[node], node.children
         parameter = node.parameter  # type: ignore[attr-defined]
         j, mine = plan.parameter_index[parameter], plan.gradient(node)
+        inputs = int(child.size)
         if parameter.trained and mine != f"g{j}":
             out = f"t{j}" if j in written else f"g{j}"
             if plan.is_weight(node):
                 lines += loop(f"g{j}.shape[0]", f"g{j}.shape[1]", [f"{out}[r, c] = {mine}[r, c]"])
             elif isinstance(child, Input):
-                lines += self._product("", out, mine, "xs", node, child)
+                lines += self._product("", out, mine, "xs", (int(node.size), None, inputs))
             else:
-                # On moments there are as many columns as inputs.
-                columns = plan.net.nodes["input"]
-                lines += self._product("b", out, mine, plan.value(child), node, columns, f"u{k}")
+                sizes = int(node.size), None, inputs
+                lines += self._product("b", out, mine, plan.value(child), sizes, f"u{k}")
             if j in written:
                 lines += loop(f"g{j}.shape[0]", f"g{j}.shape[1]", [f"g{j}[r, c] += t{j}[r, c]"])
             written.add(j)
         if child in plan.trained:
             theirs, many = plan.gradient(child), plan.accumulates(child)
             out = f"q{k}" if many else theirs
-            lines += self._product("a", out, f"w{j}", mine, child, node)
+            lines += self._product("a", out, f"w{j}", mine, (inputs, int(node.size), None))
             if many:
-                shape = f"{out}.shape[0]", f"{out}.shape[1]"
-                lines += loop(*shape, [f"{theirs}[r, c] += {out}[r, c]"])
+                lines += loop(*self.shape(out, child), [f"{theirs}[r, c] += {out}[r, c]"])
         return lines
 
     def _back(self, node: Node) -> Lines:
@@ -236,12 +243,10 @@ class Statements:
         else:
             inside.append(f"g = {mine}")
             self._inward(node, "r", "g", before, inside, after)
+        rows, columns = self.shape(self.plan.gradient(node), node)
         return [
-            f"for r in range({self.plan.gradient(node)}.shape[0]):",
-            *indented(before),
-            f"    for c in range({self.plan.gradient(node)}.shape[1]):",
-            *indented(inside, 2),
-            *indented(after),
+            f"for r in range({rows}):",
+            *indented([*before, *self.across(columns, inside), *after]),
         ]
 
     def _hand(

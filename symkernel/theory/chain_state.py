@@ -161,7 +161,7 @@ def network_verdict(law: str, problem: Problem) -> tuple[Verdict, str]:
     """Return whether the network is a chain of trained dense linear layers, and why not."""
     statement = "the output is a product of trained dense layers"
     try:
-        chain_word(GradientFlow(problem.network, problem.loss))
+        chain_word(GradientFlow(problem.network, problem.squared_error))
     except NoClosedForm as error:
         return Verdict(law, statement, False, np.inf, 0.0, str(error)), str(error)
     return Verdict(law, statement, True, 0.0, 0.0), ""

@@ -73,7 +73,7 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
 
 
 def _derive(problem: Problem) -> Derived:
-    exact = replace(problem, loss=exact_loss(problem.loss))
+    exact = replace(problem, loss=exact_loss(problem.squared_error))
     return frozen_derived(CourseWords(exact), frozen_numbers)
 
 

@@ -269,7 +269,7 @@ def network_verdict(law: str, problem: Problem) -> tuple[Verdict, str]:
     """Return whether the network is two trained dense linear layers, and why not."""
     statement = "the output is W2 W1 x with both layers trained"
     try:
-        two_layer_word(GradientFlow(problem.network, problem.loss))
+        two_layer_word(GradientFlow(problem.network, problem.squared_error))
     except NoClosedForm as error:
         return Verdict(law, statement, False, np.inf, 0.0, str(error)), str(error)
     return Verdict(law, statement, True, 0.0, 0.0), ""

@@ -64,7 +64,7 @@ class PathwayState:
         contexts = _in_one_order(
             [contexts_of(net, phase.task) for phase in problem.curriculum.phases]
         )
-        flow = pathway_flow(net, problem.loss, contexts[0])
+        flow = pathway_flow(net, problem.squared_error, contexts[0])
         first, after = _two_sides(problem, flow, len(contexts[0]))
         basis = stacked_basis(net, contexts, first, after)
         modes = min(int(net.inputs), int(net.outputs))
