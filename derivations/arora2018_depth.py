@@ -220,14 +220,9 @@ def check(draws: int = 3, precision_draws: int = 10) -> Any:
 
 def figure() -> Figure:
     """Draw one mode at six depths, and how the law of depth D tends to its limit."""
-    from matplotlib.figure import Figure
+    from symkernel.report.panels import panels
 
-    from symkernel.report.figures import COLOURS
-
-    page = Figure(figsize=(7.2, 3.2), layout="constrained")
-    curves, limit = page.subplots(1, 2)
-    for ax in (curves, limit):
-        ax.set_prop_cycle(color=COLOURS)
+    page, (curves, limit) = panels()
     task = sk.Task.from_modes(1.0)
     for depth in DEPTHS:
         half, _ = _half_time(depth)

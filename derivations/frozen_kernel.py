@@ -234,14 +234,9 @@ def check(draws: int = 3, precision_draws: int = 20) -> Any:
 
 def figure() -> Figure:
     """Draw errors against the width, and against the scale with the re-linearised law beside."""
-    from matplotlib.figure import Figure
+    from symkernel.report.panels import panels
 
-    from symkernel.report.figures import COLOURS
-
-    page = Figure(figsize=(7.2, 3.2), layout="constrained")
-    width, scale = page.subplots(1, 2)
-    for ax in (width, scale):
-        ax.set_prop_cycle(color=COLOURS)
+    page, (width, scale) = panels()
     found = np.array([at_width(w) for w in WIDTHS])
     names = ("output", "hidden units, change", "hidden similarity, change")
     for column, name in enumerate(names):

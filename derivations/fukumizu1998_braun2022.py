@@ -287,14 +287,9 @@ def check(draws: int = 3, precision_draws: int = 20) -> Any:
 
 def figure() -> Figure:
     """Draw a change of task from random weights, and reversals at several lambda."""
-    from matplotlib.figure import Figure
+    from symkernel.report.panels import panels
 
-    from symkernel.report.figures import COLOURS
-
-    page = Figure(figsize=(7.2, 3.1), layout="constrained")
-    change, reversals = page.subplots(1, 2)
-    for ax in (change, reversals):
-        ax.set_prop_cycle(color=COLOURS)
+    page, (change, reversals) = panels(height=3.1)
     times = np.linspace(0.0, 2 * SWITCH, 161)
     exact = derive().compile()(times)
     run = sk.simulate(*problem(0.0, tasks()[1], SWITCH), learning_rate=2e-3, record=times)

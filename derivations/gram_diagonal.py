@@ -254,18 +254,13 @@ def check(draws: int = 3, precision_draws: int = 20) -> Any:
 
 def figure() -> Figure:
     """Draw the change of task, and how Gaussian weights approach the class."""
-    from matplotlib.figure import Figure
-
-    from symkernel.report.figures import COLOURS
+    from symkernel.report.panels import panels
 
     record = np.linspace(0.0, 6.0, 301)
     theory = derive().compile()(record)
     run = sk.simulate(*problem(), learning_rate=0.002, record=record)
     distances, errors = width_study()
-    page = Figure(figsize=(7.2, 3.2), layout="constrained")
-    curves, approach = page.subplots(1, 2)
-    for ax in (curves, approach):
-        ax.set_prop_cycle(color=COLOURS)
+    page, (curves, approach) = panels()
     exact, descent = end_to_end(theory), end_to_end(run)
     for k in range(OUTPUTS):
         (line,) = curves.plot(record, exact[:, k, k], label=f"mode {k}")

@@ -223,14 +223,9 @@ def _runs(imbalance: float) -> tuple[Any, Any]:
 
 def figure() -> Figure:
     """Draw loss and angle over time, from upstream to downstream."""
-    from matplotlib.figure import Figure
+    from symkernel.report.panels import panels
 
-    from symkernel.report.figures import COLOURS
-
-    page = Figure(figsize=(7.2, 3.2), layout="constrained")
-    losses, angles = page.subplots(1, 2)
-    for ax in (losses, angles):
-        ax.set_prop_cycle(color=COLOURS)
+    page, (losses, angles) = panels()
     for imbalance in IMBALANCES:
         theory, run = _runs(imbalance)
         for ax, curves in (

@@ -165,14 +165,9 @@ def check(draws: int = 3, precision_draws: int = 20) -> Any:
 
 def figure() -> Figure:
     """Draw what whitening changes, and the similarity of an unused input."""
-    from matplotlib.figure import Figure
+    from symkernel.report.panels import panels
 
-    from symkernel.report.figures import COLOURS
-
-    page = Figure(figsize=(7.2, 3.2), layout="constrained")
-    curves, unused = page.subplots(1, 2)
-    for ax in (curves, unused):
-        ax.set_prop_cycle(color=COLOURS)
+    page, (curves, unused) = panels()
     exact, naive = whitened()
     (line,) = curves.plot(TIMES, exact.loss, label="as they are")
     curves.plot(TIMES, naive.loss, "--", label="whitened first")

@@ -215,14 +215,9 @@ def check(draws: int = 3, precision_draws: int = 20) -> Any:
 
 def figure() -> Figure:
     """Draw reversals at several imbalances, and their times against the imbalance."""
-    from matplotlib.figure import Figure
+    from symkernel.report.panels import panels
 
-    from symkernel.report.figures import COLOURS
-
-    page = Figure(figsize=(7.2, 3.1), layout="constrained")
-    curves, duration = page.subplots(1, 2)
-    for ax in (curves, duration):
-        ax.set_prop_cycle(color=COLOURS)
+    page, (curves, duration) = panels(height=3.1)
     times = np.linspace(0.0, 8.0, 161)
     for imbalance in (*IMBALANCES, 0.0):
         net, task, w0 = learned_weights(imbalance)

@@ -184,9 +184,7 @@ START = 0.01
 
 def figure() -> Figure:
     """Draw the staged sigmoids, and the time to learn half of a mode against its strength."""
-    from matplotlib.figure import Figure
-
-    from symkernel.report.figures import COLOURS
+    from symkernel.report.panels import panels
 
     net = sk.Network.two_layer(inputs=3, hidden=8, outputs=3)
     task = sk.Task.from_modes(STRENGTHS)
@@ -194,10 +192,7 @@ def figure() -> Figure:
     times = np.linspace(0.0, 5.0, 251)
     theory = sk.derive(net, task, w0).compile()(times)
     run = sk.simulate(net, task, w0, learning_rate=0.002, record=times)
-    page = Figure(figsize=(7.2, 3.0), layout="constrained")
-    curves, staged = page.subplots(1, 2)
-    for ax in (curves, staged):
-        ax.set_prop_cycle(color=COLOURS)
+    page, (curves, staged) = panels(height=3.0)
     for k, strength in enumerate(STRENGTHS):
         (line,) = curves.plot(times, theory.modes[:, k] / strength, label=f"s = {strength:g}")
         curves.plot(times[::12], run.modes[::12, k] / strength, "o", color=line.get_color(), ms=3)

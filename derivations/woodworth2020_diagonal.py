@@ -212,14 +212,9 @@ def check(draws: int = 3, precision_draws: int = 20) -> Any:
 
 def figure() -> Figure:
     """Draw the coordinates over time, and the interpolators over the scale of the weights."""
-    from matplotlib.figure import Figure
+    from symkernel.report.panels import panels
 
-    from symkernel.report.figures import COLOURS
-
-    page = Figure(figsize=(7.2, 3.2), layout="constrained")
-    curves, ends = page.subplots(1, 2)
-    for ax in (curves, ends):
-        ax.set_prop_cycle(color=COLOURS)
+    page, (curves, ends) = panels()
     record = np.linspace(0.0, 4.0, 201)
     theory = derive().compile()(record).modes
     run = sk.simulate(*uncorrelated(), learning_rate=0.001, record=record)

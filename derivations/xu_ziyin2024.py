@@ -204,14 +204,9 @@ def check(draws: int = 3, precision_draws: int = 20) -> Any:
 
 def figure() -> Figure:
     """Draw output and alignment over time, and how far the kernel moves, over the initial scale."""
-    from matplotlib.figure import Figure
+    from symkernel.report.panels import panels
 
-    from symkernel.report.figures import COLOURS
-
-    page = Figure(figsize=(7.2, 3.2), layout="constrained")
-    curves, kernels = page.subplots(1, 2)
-    for ax in (curves, kernels):
-        ax.set_prop_cycle(color=COLOURS)
+    page, (curves, kernels) = panels()
     record = np.linspace(0.0, 4.0, 161)
     for size in SIZES:
         theory = sk.derive(*problem(size=size)).compile()(record)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from symkernel.formula import Step
+from symkernel.tables import as_html
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,8 @@ class CheckReport:
         return str(self)
 
     def _repr_html_(self) -> str:
-        rows = "".join(
-            f"<tr><td>{r.number}</td><td>{html.escape(r.title)}</td><td>{r.word}</td>"
-            f"<td>{html.escape(r.figure)}</td><td>{html.escape(r.bound)}</td></tr>"
-            for r in self.rungs
-        )
-        head = "<tr><th>rung</th><th>what</th><th></th><th>measured</th><th>bound</th></tr>"
+        head = ("rung", "what", "", "measured", "bound")
+        rows = ((str(r.number), r.title, r.word, r.figure, r.bound) for r in self.rungs)
         notes = "".join(f"<p>Note: {html.escape(note)}.</p>" for note in self.notes)
         subject = "<br>".join(html.escape(line) for line in (self.subject, *self._notice))
-        return f"<p>Check of {subject}</p><table>{head}{rows}</table>{notes}"
+        return f"<p>Check of {subject}</p>{as_html(head, rows)}{notes}"

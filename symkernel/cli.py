@@ -224,7 +224,8 @@ def _check_all(options: argparse.Namespace) -> int:
     from symkernel.report.record import laws_record, save_record
     from symkernel.theory import catalogue
 
-    if any((options.latex, options.figure, options.law, options.tolerance)):
+    unwanted = (options.latex, options.figure, options.law, options.tolerance)
+    if any(option is not None for option in unwanted):
         raise InvalidArgument("Option --all goes with --json, --draws and --seed alone.")
     reports = {}
     for law in catalogue():

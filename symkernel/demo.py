@@ -38,7 +38,8 @@ class _Clock:
     """Seconds of each part, printed when it ends."""
 
     def __init__(self, say: Callable[[str], None]) -> None:
-        self.say, self.seconds = say, {}  # type: tuple[Callable[[str], None], dict[str, float]]
+        self.say = say
+        self.seconds: dict[str, float] = {}
 
     @contextmanager
     def part(self, title: str) -> Iterator[None]:
@@ -135,9 +136,9 @@ def _compare(theory: Trajectory, simulation: Trajectory, task: Task) -> dict[str
 def _tell(say: Callable[[str], None], report: CheckReport, findings: dict[str, Any]) -> None:
     say(f"\nLaw\n{report.derivation}\n{where_lines(report.derivation)}")
     say(f"\n{report}\n")
-    names = tuple(findings)
+    gap, _, read = findings.values()
     say(
         f"Law against gradient descent on all images (learning rate {LEARNING_RATE:g}): largest "
-        f"gap {findings[names[0]]:.1e} of the largest mode."
+        f"gap {gap:.1e} of the largest mode."
     )
-    say(f"At t = {END:g} the law's network reads {findings[names[2]]:.1%} of the digits.")
+    say(f"At t = {END:g} the law's network reads {read:.1%} of the digits.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import sympy as sp
@@ -163,6 +163,28 @@ class _Line:
 
 
 _TIMES = r"\cdot "
+
+
+def needed_lines(
+    lines: Sequence[tuple[sp.Symbol, sp.Expr]], wanted: Iterable[sp.Symbol]
+) -> list[tuple[sp.Symbol, sp.Expr]]:
+    """Return the lines (symbol, meaning) that symbols need, directly or through others.
+
+    Each line stands behind those that it needs.
+
+    Examples
+    --------
+    >>> import sympy as sp
+    >>> from symkernel.equations import needed_lines
+    >>> a, b, c = sp.symbols("a b c")
+    >>> assert needed_lines([(a, sp.S.One), (b, 2 * a), (c, a + b)], [b]) == [(a, 1), (b, 2 * a)]
+    """
+    needed, found = set(wanted), []
+    for symbol, meaning in reversed(lines):
+        if symbol in needed:
+            needed |= meaning.free_symbols
+            found.append((symbol, meaning))
+    return found[::-1]
 
 
 def _broken(factors: Sequence[str], room: float) -> list[str]:

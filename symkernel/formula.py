@@ -1,4 +1,4 @@
-r"""Pure data: formulas, steps, laws, and reports of checks."""
+"""Pure data: formulas, steps, laws."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from symkernel import equations
 
 @dataclass(frozen=True)
 class Formula:
-    r"""A named formula: symbol = expression, where the abbreviations stand for ....
+    r"""A named formula: symbol = expression, and what its abbreviations stand for.
 
     Parameters
     ----------
@@ -39,6 +39,11 @@ class Formula:
     symbol: Any
     expression: Any
     where: tuple[tuple[Any, Any], ...] = ()
+
+    @property
+    def pairs(self) -> tuple[tuple[Any, Any], ...]:
+        """Left-hand and right-hand sides: its own, then those of its abbreviations."""
+        return ((self.symbol, self.expression), *self.where)
 
     @property
     def plain(self) -> Any:
@@ -72,6 +77,10 @@ class Evidence:
     def of(cls, passed: object, words: str) -> Evidence:
         """Return the evidence for a statement, or that it is NOT so."""
         return cls(bool(passed), words if passed else f"NOT so: {words}")
+
+
+# Limits and removable singularities by name, each with its check.
+Limits = tuple[tuple[str, Callable[[], Evidence]], ...]
 
 
 @dataclass(frozen=True, repr=False)
@@ -373,7 +382,7 @@ class Derived:
     result: Callable[[], Result]
     formulas: Callable[[], tuple[Formula, ...]]
     routine: Callable[[], Any]
-    limits: tuple[tuple[str, Callable[[], Evidence]], ...]
+    limits: Limits
     precision: Callable[[Any, int], Evidence]
     precision_bound: float = 1e-12
     mode: Callable[[int, int], Result] | None = None

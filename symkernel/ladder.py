@@ -1,7 +1,4 @@
-r"""The ladder: what a derived law must climb, and the judging of a user's own conjectures.
-
-Theory and simulation meet here and nowhere else.
-"""
+"""The ladder: what a derived law must climb. Theory and simulation meet here and in claims."""
 
 from __future__ import annotations
 
@@ -13,7 +10,7 @@ import numpy as np
 from symkernel import ladder_asymptotic as asymptotic
 from symkernel.check_report import CheckReport, Rung
 from symkernel.derivation import Derivation
-from symkernel.errors import InvalidArgument, as_seed
+from symkernel.errors import InvalidArgument, as_count, as_seed
 from symkernel.ladder_cost import cost_rung
 from symkernel.ladder_printed import printed_evidence
 from symkernel.ladder_pruning import check_pruning
@@ -97,11 +94,8 @@ def check(
             f"Argument 'derivation' must be what sk.derive returns, not {derivation!r}; to judge "
             f"a formula of your own use sk.check_claim."
         )
-    for name, count in (("draws", draws), ("precision_draws", precision_draws)):
-        if isinstance(count, bool) or not isinstance(count, int) or count < 0:
-            raise InvalidArgument(
-                f"Argument '{name}' must be an integer and must not be negative, not {count!r}."
-            )
+    draws = as_count(draws, "draws", 0)
+    precision_draws = as_count(precision_draws, "precision_draws", 0)
     seed = as_seed(seed)
     judged = _of_class(derivation)
     climbs: list[tuple[int, Callable[[], Rung]]] = [

@@ -17,7 +17,7 @@ import numpy as np
 from symkernel.check_report import Rung
 from symkernel.errors import InvalidArgument
 from symkernel.formula import Asymptotics, Family, Law
-from symkernel.ladder_structure import counted, measured_rung
+from symkernel.ladder_structure import counted, cut_in_two, kernel_defect, measured_rung
 from symkernel.problem import weights as make
 from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.nodes import Apply, Linear
@@ -288,14 +288,8 @@ def _last_phase(problem: Problem) -> Problem:
 
 
 def _kernel(problem: Problem, law: Law) -> float:
-    worst, one = 0.0, _last_phase(problem)
-    for kernel in law.trajectory(one, _looked_at(one)).ntk:
-        matrix = kernel.reshape(kernel.shape[0] * kernel.shape[1], -1)
-        size = float(np.abs(matrix).max()) or 1.0
-        skew = float(np.abs(matrix - matrix.T).max()) / size
-        lowest = float(np.linalg.eigvalsh((matrix + matrix.T) / 2)[0]) / size
-        worst = max(worst, skew, -lowest)
-    return worst
+    one = _last_phase(problem)
+    return kernel_defect(law.trajectory(one, _looked_at(one)).ntk)
 
 
 def _shuffled(task: Task, order: np.ndarray) -> Task:
@@ -378,9 +372,6 @@ def _composed(through: Trajectory, rest: Trajectory) -> float:
 
 def _one_phase(problem: Problem, law: Law) -> float:
     """Cut the last phase into two phases of the same task."""
-    times, phases = _looked_at(problem), problem.curriculum.phases
-    half = times[2] - problem.curriculum.starts[-1]
-    cut = Curriculum((*phases[:-1], Phase(phases[-1].task, half), Phase(phases[-1].task, None)))
-    two = replace(problem, curriculum=cut)
-    here, there = (law.trajectory(p, times) for p in (problem, two))
+    times = _looked_at(problem)
+    here, there = (law.trajectory(p, times) for p in (problem, cut_in_two(problem, times[2])))
     return _relative(here.weights, there.weights)

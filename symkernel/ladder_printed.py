@@ -24,7 +24,7 @@ from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.problem import Problem
 from symkernel.problem.scalars import as_sympy
 from symkernel.problem.task import Task
-from symkernel.theory.gradient_flow import has_rate, rate_of
+from symkernel.theory.gradient_flow import Rate, rate_of
 
 _BOUND = 1e-9
 # Of rates, which are differences of the trajectory.
@@ -64,7 +64,7 @@ class _Printed:
         """Whether it states the rate of anything that has values."""
         matrices = (*(f.symbol for f in self.formulas), *(eq for _, eq in self.equations))
         named = any(name.endswith("_rate") for name in self.result)
-        return named or any(has_rate(body) for body in matrices)
+        return named or any(body.has(Rate) for body in matrices)
 
 
 @dataclass

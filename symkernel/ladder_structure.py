@@ -128,8 +128,13 @@ def _kernel(problem: Problem, law: Law) -> float:
     """Return asymmetry of the law's own NTK on samples, and how far below 0 its spectrum goes."""
     phases = [replace(phase, task=with_samples(phase.task)) for phase in problem.curriculum.phases]
     sampled = replace(problem, curriculum=Curriculum(phases))
+    return kernel_defect(law.trajectory(sampled, _times(problem)).ntk)
+
+
+def kernel_defect(kernels: np.ndarray) -> float:
+    """Return the asymmetry of tangent kernels, or how far below 0 a spectrum goes; relative."""
     worst = 0.0
-    for kernel in law.trajectory(sampled, _times(problem)).ntk:
+    for kernel in kernels:
         matrix = kernel.reshape(kernel.shape[0] * kernel.shape[1], -1)
         size = float(np.abs(matrix).max()) or 1.0
         skew = float(np.abs(matrix - matrix.T).max()) / size
@@ -242,9 +247,13 @@ def _composition(problem: Problem, law: Law) -> float:
 def _one_phase(problem: Problem, law: Law) -> float:
     """Cut the last phase into two phases of the same task."""
     times = _times(problem)
-    phases = problem.curriculum.phases
-    half = times[2] - problem.curriculum.starts[-1]
-    cut = Curriculum((*phases[:-1], Phase(phases[-1].task, half), Phase(phases[-1].task, None)))
-    one = determined(law.trajectory(problem, times))
-    two = determined(law.trajectory(replace(problem, curriculum=cut), times))
+    cut = cut_in_two(problem, times[2])
+    one, two = (determined(law.trajectory(p, times)) for p in (problem, cut))
     return _gap(one, two, _scale(one))
+
+
+def cut_in_two(problem: Problem, time: float) -> Problem:
+    """Return a problem whose last phase is two phases of its task, the second without end."""
+    *before, last = problem.curriculum.phases
+    first = Phase(last.task, time - problem.curriculum.starts[-1])
+    return replace(problem, curriculum=Curriculum([*before, first, Phase(last.task)]))

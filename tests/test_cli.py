@@ -126,7 +126,8 @@ def test_a_derivation_comes_before_a_law_of_its_name(judged, capsys, monkeypatch
         (["derive", "aligned_modes", "--latex", "/none/at/all.tex"], "existing folder"),
         (["derive", "aligned_modes", "--figure", "picture.gif"], "must end in one of"),
         (["check", "aligned_modes", "--draws", "few"], "invalid int"),
-        (["check", "aligned_modes", "--draws", "-1"], "must not be negative"),
+        (["check", "aligned_modes", "--draws", "-1"], "'draws' must be an integer of at least 0"),
+        (["check", "--all", "--tolerance", "0"], "goes with --json, --draws and --seed alone"),
     ],
 )
 def test_bad_input_is_status_2_with_a_message(arguments, message, capsys):

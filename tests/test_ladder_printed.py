@@ -126,7 +126,7 @@ _SLIPS = [
     ("single_unit", "w**2 - 2 * w * u", "w**2 + 2 * w * u"),
     ("aligned_modes", "a, b = self.p0 * even + self.q0", "a, b = self.p0 * even - self.q0"),
     ("gram_diagonal", "(wanted - output) ** 2", "(wanted + output) ** 2"),
-    ("gram_diagonal", "p0 * solution.even + ratio", "p0 * solution.even - ratio"),
+    ("gram_diagonal", "P_START * even + ratio", "P_START * even - ratio"),
     ("diagonal_network", "(wanted - output) ** 2", "(wanted + output) ** 2"),
     ("gated_modes", "(wanted - self.output) ** 2", "(wanted + self.output) ** 2"),
     ("neural_race", "notation.d - total) ** 2", "notation.d + total) ** 2"),

@@ -63,6 +63,7 @@ class PropagatorIntegral(Propagator):
 
     # In a product it stands in brackets, or its factors would seem to be integrated over.
     precedence = PRECEDENCE["Add"]
+    _coefficient: ClassVar[str] = "2*"
 
     @staticmethod
     def of_eigenvalue(f: Any, t: Any, exp: Any) -> Any:
@@ -71,30 +72,22 @@ class PropagatorIntegral(Propagator):
 
     def _latex(self, printer: Any) -> str:
         F, t = (printer._print(arg) for arg in self.args)
-        return rf"\int_0^{{{t}}} e^{{2 {F} \tau}}\,d\tau"
+        return rf"\int_0^{{{t}}} e^{{{self._coefficient.rstrip('*')} {F} \tau}}\,d\tau"
 
     def _sympystr(self, printer: Any) -> str:
         F, t = (printer._print(arg) for arg in self.args)
-        return f"integral(exp(2*{F}*tau), (tau, 0, {t}))"
+        return f"integral(exp({self._coefficient}{F}*tau), (tau, 0, {t}))"
 
 
-class DecayIntegral(Propagator):
+class DecayIntegral(PropagatorIntegral):
     r"""$\int_0^t e^{-Ms} ds$, entire in M: no inverse of M is needed."""
 
-    precedence = PRECEDENCE["Add"]
+    _coefficient = "-"
 
     @staticmethod
     def of_eigenvalue(f: Any, t: Any, exp: Any) -> Any:
         """Return the same function of one eigenvalue."""
         return t if f == 0 else (1 - exp(-f * t)) / f
-
-    def _latex(self, printer: Any) -> str:
-        M, t = (printer._print(arg) for arg in self.args)
-        return rf"\int_0^{{{t}}} e^{{- {M} \tau}}\,d\tau"
-
-    def _sympystr(self, printer: Any) -> str:
-        M, t = (printer._print(arg) for arg in self.args)
-        return f"integral(exp(-{M}*tau), (tau, 0, {t}))"
 
 
 class AlgorithmNode(sp.MatrixExpr):
@@ -130,8 +123,8 @@ class AlgorithmRoutine:
     Attributes
     ----------
     node : type
-    source : str
-        The module that is compiled.
+    rewritings : tuple
+        Empty: no formula is rewritten, the algorithm is judged against the definition.
     """
 
     node: type[AlgorithmNode]

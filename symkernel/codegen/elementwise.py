@@ -14,6 +14,7 @@ import sympy as sp
 
 from symkernel.codegen.printer import source_of, variable
 from symkernel.codegen.rules import Rewriting
+from symkernel.equations import needed_lines
 from symkernel.errors import ShapeMismatch, Unlowerable, as_real_array, as_times
 
 # Times a job works on: its part of the output stays in the first-level cache.
@@ -82,13 +83,8 @@ class Lowered:
     def only(self, *names: str) -> Lowered:
         """Return the same with some of the outputs, and the abbreviations that they need."""
         outputs = tuple((name, e) for name, e in self.outputs if name in names)
-        needed = set().union(*(e.free_symbols for _, e in outputs))
-        where = []
-        for symbol, expression in reversed(self.where):
-            if symbol in needed:
-                needed |= expression.free_symbols
-                where.append((symbol, expression))
-        return Lowered(self.arguments, self.time, tuple(where[::-1]), outputs, self.rewritings)
+        where = needed_lines(self.where, (q for _, e in outputs for q in e.free_symbols))
+        return replace(self, where=tuple(where), outputs=outputs)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from typing import Any
 import sympy as sp
 
 from symkernel.codegen.printer import source_of, variable
+from symkernel.equations import needed_lines
 from symkernel.errors import OutsideValidity
 
 __all__ = ["PairFormulas", "PairRoutine"]
@@ -249,11 +250,11 @@ def _source(formulas: PairFormulas) -> tuple[str, int]:
     """Return the module, and the number of rows of the table of samples."""
     from symkernel.numerics import angles, elementary
 
-    pairs = _needed(formulas.pairs, formulas.outputs)
+    pairs = needed_lines(formulas.pairs, formulas.outputs)
     hoisting = _Hoisting(formulas)
     body = [(symbol, hoisting.lifted(expression)) for symbol, expression in pairs]
     lifted = [*hoisting.names, *formulas.diagonal]
-    lines = _needed(formulas.samples, [q for e in lifted for q in e.free_symbols])
+    lines = needed_lines(formulas.samples, [q for e in lifted for q in e.free_symbols])
     table = [f"table[{k}, k] = {source_of(e)}" for k, e in enumerate(lifted)]
     used = set().union(*(e.free_symbols for _, e in body))
     known = range(len(hoisting.names))
@@ -280,16 +281,6 @@ def _source(formulas: PairFormulas) -> tuple[str, int]:
         height=_ROWS,
     )
     return "\n".join([*texts, text]), len(lifted)
-
-
-def _needed(lines: Sequence[Line], wanted: Iterable[sp.Symbol]) -> list[Line]:
-    """Return the lines that some symbols need, directly or through others."""
-    needed, found = set(wanted), []
-    for symbol, expression in reversed(lines):
-        if symbol in needed:
-            needed |= expression.free_symbols
-            found.append((symbol, expression))
-    return found[::-1]
 
 
 def _written(lines: Iterable[Line]) -> list[str]:

@@ -72,11 +72,9 @@ def lambda_balanced(net: Network, lam: float, scale: float = 1.0, seed: int = 0)
     a, b = (smaller, larger) if lam > 0 else (larger, smaller)
     R = orthonormal(stream, n_hidden, n_hidden)
     speed = [float(p.rate) for p in net.parameters]
-    first = np.zeros((n_hidden, n_in))
-    second = np.zeros((n_out, n_hidden))
     m, q = min(n_hidden, n_in), min(n_hidden, n_out)
-    first[:] = np.sqrt(speed[0]) * (R[:, :m] * a[:m]) @ Vt[:m]
-    second[:] = np.sqrt(speed[1]) * (U[:, :q] * b[:q]) @ R[:, :q].T
+    first = np.sqrt(speed[0]) * (R[:, :m] * a[:m]) @ Vt[:m]
+    second = np.sqrt(speed[1]) * (U[:, :q] * b[:q]) @ R[:, :q].T
     values = dict(zip(names, (first, second), strict=True))
     return Weights(frozen(values), f"lambda-balanced, lambda {lam:g}, scale {scale:g}, seed {seed}")
 

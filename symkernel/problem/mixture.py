@@ -152,11 +152,8 @@ def _mean(values: Sequence[sp.Expr], weights: Sequence[sp.Expr]) -> sp.Expr:
 
 
 def _own_weights(task: Task) -> np.ndarray:
-    return (
-        np.full(len(task.X), 1 / len(task.X))
-        if task.sample_weights is None
-        else (task.sample_weights)
-    )
+    own = task.sample_weights
+    return np.full(len(task.X), 1 / len(task.X)) if own is None else own
 
 
 def _gates(tasks: Sequence[Task]) -> Mapping[str, np.ndarray]:

@@ -111,8 +111,9 @@ class Node:
 
     @property
     def children(self) -> tuple[Node, ...]:
-        """Nodes that it is computed from."""
-        return ()
+        """Nodes that it is computed from: its child, if it has one."""
+        child = getattr(self, "child", None)
+        return () if child is None else (child,)
 
     def __add__(self, other: Node | Parameter) -> Sum:
         addend = Bias(other) if isinstance(other, Parameter) else other
@@ -163,11 +164,6 @@ class Slice(Node):
         object.__setattr__(self, "stop", stop)
         _set_size(self, size)
 
-    @property
-    def children(self) -> tuple[Node, ...]:
-        """Nodes that it is computed from."""
-        return (self.child,)
-
 
 @dataclass(frozen=True, eq=False)
 class Linear(Node):
@@ -188,11 +184,6 @@ class Linear(Node):
                 f"on a node of size {self.child.size}."
             )
         _set_size(self, self.parameter.shape[0])
-
-    @property
-    def children(self) -> tuple[Node, ...]:
-        """Nodes that it is computed from."""
-        return (self.child,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,11 +212,6 @@ class Apply(Node):
         object.__setattr__(self, "activation", activation(self.activation))
         _set_size(self, self.child.size)
 
-    @property
-    def children(self) -> tuple[Node, ...]:
-        """Nodes that it is computed from."""
-        return (self.child,)
-
 
 @dataclass(frozen=True, eq=False)
 class Gate(Node):
@@ -240,11 +226,6 @@ class Gate(Node):
                 f"Argument 'name' of a gate must be an identifier, not {self.name!r}."
             )
         _set_size(self, self.child.size)
-
-    @property
-    def children(self) -> tuple[Node, ...]:
-        """Nodes that it is computed from."""
-        return (self.child,)
 
 
 @dataclass(frozen=True, eq=False)

@@ -68,7 +68,8 @@ class Keys:
 
     def __init__(self, file: Path, where: str, data: dict[str, Any]) -> None:
         self.file, self.where = file, where
-        self._data, self._known = dict(data), []  # type: tuple[dict[str, Any], list[str]]
+        self._data = dict(data)
+        self._known: list[str] = []
 
     def __contains__(self, key: str) -> bool:
         return key in self._data

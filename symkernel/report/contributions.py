@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from symkernel.errors import InvalidArgument
-from symkernel.report.figures import Shown
+from symkernel.report.figures import Shown, colour_bar
 from symkernel.simulation.attribution import Attribution
 
 _WIDTH, _SMALL, _NORMAL = 3.5, 7, 8
@@ -48,7 +47,6 @@ def contribution_matrix(attribution: Attribution, time: float | None = None) -> 
     rows, columns = matrix.shape
     limit = float(abs(matrix).max())
     figure = Shown(figsize=(_WIDTH, 0.6 + 2.5 * min(rows / columns, 2.0)), layout="constrained")
-    FigureCanvasAgg(figure)
     panel = figure.subplots()
     image = panel.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
     for axis, names in ((panel.yaxis, attribution.test_labels), (panel.xaxis, attribution.labels)):
@@ -65,7 +63,5 @@ def contribution_matrix(attribution: Attribution, time: float | None = None) -> 
             panel.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
     panel.set_xlabel(f"by training on ({attribution.by})", fontsize=_NORMAL)
     panel.set_ylabel("movement of", fontsize=_NORMAL)
-    bar = figure.colorbar(image, ax=panel, shrink=0.85, aspect=18, pad=0.02)
-    bar.set_label(f"share of the movement of '{attribution.node}'", fontsize=_SMALL)
-    bar.ax.tick_params(labelsize=_SMALL)
+    colour_bar(figure, image, [panel], f"share of the movement of '{attribution.node}'")
     return figure

@@ -17,9 +17,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from symkernel.errors import InvalidArgument, OutsideValidity, ShapeMismatch, as_times
+from symkernel.errors import InvalidArgument, OutsideValidity, ShapeMismatch
 from symkernel.report.files import checked_path, write_atomically
-from symkernel.trajectory import Trajectory
+from symkernel.trajectory import Trajectory, nearest
 
 # Okabe and Ito's colours without their yellow, which is faint on paper.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -35,7 +35,11 @@ _FORMATS = ("png", "pdf", "svg")
 
 
 class Shown(Figure):
-    """A figure that notebooks show without pyplot."""
+    """A figure that is drawn, and shown in notebooks, without pyplot."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        FigureCanvasAgg(self)
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()
@@ -88,7 +92,6 @@ def learning_curves(
     by_modes = "modes" in theory.available and all(held in run.available for run in runs)
     curves, names = _curves(theory, modes, by_modes)
     figure = Shown(figsize=(_WIDTH, 3.8 if runs else 2.9), layout="constrained")
-    FigureCanvasAgg(figure)
     if runs:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
     else:
@@ -279,20 +282,13 @@ def similarity_matrices(
     >>> figure = similarity_matrices(d.compile()([0.0, 1.0, 8.0]), [0.0, 8.0])
     >>> assert figure.axes[1].images[0].get_array().shape == (2, 2)
     """
-    wanted = as_times(times)
-    if wanted[-1] > trajectory.times[-1] * (1 + 1e-9):
-        raise InvalidArgument(
-            f"Argument 'times' must not exceed the last recorded time {trajectory.times[-1]:g}, "
-            f"but holds {wanted[-1]:g}."
-        )
-    records = [int(abs(trajectory.times - time).argmin()) for time in wanted]
+    records = nearest(trajectory.times, times)
     matrices, names, note = _similarities(trajectory, records, groups)
     if normalised:
         matrices = [_cosines(matrix) for matrix in matrices]
     limit = 1.0 if normalised else max(float(abs(np.stack(matrices)).max()), 1e-300)
     width = max(_WIDTH, 1.35 * len(records) + 0.6)
     figure = Shown(figsize=(width, (width - 1.0) / len(records) + 0.4), layout="constrained")
-    FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(records), squeeze=False)[0]
     for panel, record, matrix in zip(panels, records, matrices, strict=True):
         image = panel.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
@@ -300,10 +296,15 @@ def similarity_matrices(
         panel.set_title(title, fontsize=_NORMAL)
         _label_items(panel, names if panel is panels[0] else [], len(matrix))
     panels[0].set_ylabel(note, fontsize=_SMALL)
-    bar = figure.colorbar(image, ax=list(panels), shrink=0.85, aspect=18, pad=0.02)
-    bar.set_label("cosine" if normalised else "hidden similarity", fontsize=_SMALL)
-    bar.ax.tick_params(labelsize=_SMALL)
+    colour_bar(figure, image, panels, "cosine" if normalised else "hidden similarity")
     return figure
+
+
+def colour_bar(figure: Figure, image: Any, panels: Any, label: str) -> None:
+    """Put a colour bar beside panels."""
+    bar = figure.colorbar(image, ax=list(panels), shrink=0.85, aspect=18, pad=0.02)
+    bar.set_label(label, fontsize=_SMALL)
+    bar.ax.tick_params(labelsize=_SMALL)
 
 
 def time_title(time: float, *, first: bool) -> str:

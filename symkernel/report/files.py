@@ -13,7 +13,7 @@ from symkernel.errors import InvalidArgument
 
 
 def checked_path(path: str | Path) -> Path:
-    """Return the path of a file that can be written: its folder exists, it is no folder itself."""
+    """Return the path of a file that can be written: in a folder, no folder or device itself."""
     if not isinstance(path, (str, Path)) or not str(path):
         raise InvalidArgument(f"Argument 'path' must be a file name, not {path!r}.")
     target = Path(path)
@@ -22,8 +22,10 @@ def checked_path(path: str | Path) -> Path:
             f"Argument 'path' must lie in an existing folder, not in {str(target.parent)!r}; make "
             f"the folder first."
         )
-    if target.is_dir():
-        raise InvalidArgument(f"Argument 'path' must be a file, not the folder {str(target)!r}.")
+    # Moved into place, a file would replace a device such as /dev/stdout.
+    if target.exists() and not target.is_file():
+        kind = "folder" if target.is_dir() else "device or pipe"
+        raise InvalidArgument(f"Argument 'path' must be a file, not the {kind} {str(target)!r}.")
     return target
 
 

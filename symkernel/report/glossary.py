@@ -82,15 +82,7 @@ def glossary_of(
     formulas: Iterable[Formula], steps: Sequence[Step], own: set[sp.Symbol]
 ) -> Glossary:
     """Return the same for formulas and steps of any object with symbols of its own."""
-    parts = [
-        part
-        for formula in formulas
-        for part in (
-            formula.symbol,
-            formula.expression,
-            *(q for pair in formula.where for q in pair),
-        )
-    ]
+    parts = [side for formula in formulas for pair in formula.pairs for side in pair]
     meanings = _meanings(steps)
     symbols = _by_key(own, parts)
     return _sorted((s, meanings[key]) for key, s in symbols.items() if key in meanings)
@@ -98,7 +90,8 @@ def glossary_of(
 
 def spoken(derivation: Derivation, texts: Iterable[str]) -> Glossary:
     """Return what the letters in texts stand for, as far as the table or a step says it."""
-    named = {_IN_TEXT.get(name, name) for text in texts for name in letters(text)}
+    # In an order of its own: letters that differ in case alone are equal to the sort below.
+    named = sorted({_IN_TEXT.get(name, name) for text in texts for name in letters(text)})
     meanings = _meanings(derivation.steps)
     told = {symbol.name: symbol for step in derivation.steps for symbol, _ in step.meanings}
     told |= {entry.symbol.name: entry.symbol for entry in notation.entries()}

@@ -15,7 +15,7 @@ import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import sympy as sp
 
@@ -91,10 +91,7 @@ def document(derivation: Derivation, names: Mapping[str, str] | None = None) -> 
     title = rf"{prose(law.title)}\\[0.5ex]\large {prose(derivation.rank)}, "
     title += rf"law \texttt{{{escape(law.name)}}}, symkernel {escape(__version__)}"
     parts = [
-        PREAMBLE,
-        HELPERS,
-        rf"\title{{{title}}}" + "\n\\author{}\n\\date{}\n\\begin{document}\n\\maketitle\n"
-        "\\vspace{-4\\baselineskip}",
+        opening(title),
         section("Conventions", items(convention_lines(derivation, found))),
         section("Problem", *problem_blocks(derivation, found)),
         section("Assumptions", assumptions_block(derivation, names)),
@@ -111,6 +108,12 @@ def document(derivation: Derivation, names: Mapping[str, str] | None = None) -> 
         "\\end{document}\n",
     ]
     return "\n\n".join(parts)
+
+
+def opening(title: str) -> str:
+    """Return what a document begins with, down to its title."""
+    titled = rf"\title{{{title}}}" + "\n\\author{}\n\\date{}\n\\begin{document}\n\\maketitle\n"
+    return "\n\n".join([PREAMBLE, HELPERS, titled + r"\vspace{-4\baselineskip}"])
 
 
 def fragment_of(derivation: Derivation, names: Mapping[str, str] | None = None) -> str:
@@ -203,16 +206,12 @@ def _result(derivation: Derivation, names: Mapping[str, str] | None) -> Iterable
     last: tuple[Formula, ...] = ()
     if derivation.derived.learning_time is not None:
         last = (derivation.derived.learning_time(None, 0, False),)
-    told = equations.Told([pair for f in (*formulas, *last) for pair in _pairs(f)])
+    told = equations.Told([pair for f in (*formulas, *last) for pair in f.pairs])
     for _, group in groupby(formulas, key=lambda formula: formula.where):
         yield displayed(together(tuple(group), names, told))
     if last:
         yield _learning_time(last[0], derivation.problem.network.is_diagonal, names, told)
     yield told_here(glossary(derivation, (*formulas, *last)), names)
-
-
-def _pairs(formula: Formula) -> tuple[tuple[Any, Any], ...]:
-    return ((formula.symbol, formula.expression), *formula.where)
 
 
 def _learning_time(

@@ -11,9 +11,8 @@ from symkernel.check_report import CheckReport
 from symkernel.formula import Citation, Formula, Step
 from symkernel.report.glossary import glossary_of, new_symbols
 from symkernel.report.latex import (
-    HELPERS,
-    PREAMBLE,
     checks_block,
+    opening,
     references,
     step_blocks,
     together,
@@ -69,10 +68,7 @@ def steps_document(
     before = [section(heading, *blocks) for heading, blocks in (sections or {}).items()]
     given, checked = set(own), report is not None
     parts = [
-        PREAMBLE,
-        HELPERS,
-        rf"\title{{{head}}}" + "\n\\author{}\n\\date{}\n\\begin{document}\n\\maketitle\n"
-        "\\vspace{-4\\baselineskip}",
+        opening(head),
         section("Conventions", items(prose(line, names) for line in conventions)),
         *before,
         section("Derivation", *step_blocks(steps, new_symbols(steps, given), names, checked)),
@@ -91,7 +87,7 @@ def _results(
     names: Mapping[str, str] | None,
 ) -> Iterable[str]:
     formulas = [formula for _, formula in results]
-    told = equations.Told([pair for f in formulas for pair in ((f.symbol, f.expression), *f.where)])
+    told = equations.Told([pair for f in formulas for pair in f.pairs])
     for lead, formula in results:
         yield f"{lead}:\n{displayed(together((formula,), names, told))}"
     yield told_here(glossary_of(formulas, steps, own), names)

@@ -102,7 +102,7 @@ def _printed(derivation: Derivation) -> Iterator[Any]:
     formulas = list(derivation.formulas)
     if derivation.derived.learning_time is not None:
         formulas.append(derivation.derived.learning_time(None, 0, False))
-    pairs = [pair for f in formulas for pair in ((f.symbol, f.expression), *f.where)]
+    pairs = [pair for f in formulas for pair in f.pairs]
     equations = [equation for step in derivation.steps for equation in step.equations]
     for part in (*equations, *(side for pair in pairs for side in pair)):
         yield from printed_symbols(part)

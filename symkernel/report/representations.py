@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from symkernel.analysis import (
@@ -19,7 +18,7 @@ from symkernel.analysis import (
 )
 from symkernel.analysis.representation import as_representation
 from symkernel.errors import InvalidArgument, as_names
-from symkernel.report.figures import COLOURS, Shown, time_title
+from symkernel.report.figures import COLOURS, Shown, colour_bar, time_title
 
 _WIDTH, _SMALL, _NORMAL = 3.5, 7, 8
 # Ends nearer than this share of the picture are named together.
@@ -68,7 +67,7 @@ def similarity_panels(similarity: Similarity, times: Any = None) -> Figure:
         panel.set_xticks(range(len(names)), [])
         panel.set_yticks(range(len(names)), names if panel is panels[0] else [""] * len(names))
         panel.tick_params(labelsize=_SMALL, length=1.5)
-    _bar(figure, image, panels, "distance" if distances else shown.measure)
+    colour_bar(figure, image, panels, "distance" if distances else shown.measure)
     return figure
 
 
@@ -187,7 +186,7 @@ def alignment_matrix(first: Any, second: Any = None, *, names: Sequence[str] = (
         axis.set_label_text(f"flow time $t$, {name}" if name else "flow time $t$")
         axis.label.set_fontsize(_NORMAL)
     panel.tick_params(labelsize=_SMALL, length=1.5)
-    _bar(figure, image, [panel], "centred kernel alignment")
+    colour_bar(figure, image, [panel], "centred kernel alignment")
     return figure
 
 
@@ -312,9 +311,7 @@ def _refuse_other(value: Any, kind: type, name: str) -> None:
 
 
 def _figure(width: float, height: float) -> Figure:
-    figure = Shown(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Shown(figsize=(width, height), layout="constrained")
 
 
 def _positions(count: int, most: int) -> list[int]:
@@ -323,12 +320,6 @@ def _positions(count: int, most: int) -> list[int]:
 
 def _spread(times: np.ndarray, most: int) -> np.ndarray:
     return times[_positions(len(times), most)]
-
-
-def _bar(figure: Figure, image: Any, panels: Any, label: str) -> None:
-    bar = figure.colorbar(image, ax=list(panels), shrink=0.85, aspect=18, pad=0.02)
-    bar.set_label(label, fontsize=_SMALL)
-    bar.ax.tick_params(labelsize=_SMALL)
 
 
 def _through_time(panel: Axes) -> None:

@@ -18,9 +18,7 @@ SEEDS = st.integers(0, 2**32 - 1)
 _SCALES = (sp.Integer(1), sp.Rational(1, 2), sp.Integer(-1), 1 / sp.sqrt(3))
 _RATES = (sp.Integer(1), sp.Integer(1), sp.Integer(3), sp.Rational(1, 2))
 _ACTIVATIONS = tuple(ACTIVATIONS)
-_KINDS = (
-    *("dense", "dense", "apply", "apply", "diagonal", "bias", "slice", "gate", "sum", "skip"),
-)
+_KINDS = ("dense", "dense", "apply", "apply", "diagonal", "bias", "slice", "gate", "sum", "skip")
 
 
 def two_layer_networks(
@@ -96,8 +94,7 @@ def networks(
 
     Dense and diagonal weights and biases, trained and fixed, shared or not, with scales and
     rates; slices; gates, several of one name; activations, also on the output and of a bias
-    alone; sums and
-    skips. An inner node, if there is one, is called "hidden".
+    alone; sums and skips. An inner node, if there is one, is called "hidden".
 
     Parameters
     ----------
@@ -161,11 +158,7 @@ def _node(
             return _parameter(draw, kind, (n,), parameters) @ child
         case "bias":
             bias = _parameter(draw, kind, (n,), parameters)
-            return (
-                child + bias
-                if draw(st.booleans())
-                else child + Apply(activation("tanh"), Bias(bias))
-            )
+            return child + (bias if draw(st.booleans()) else Apply(activation("tanh"), Bias(bias)))
         case "slice":
             start = draw(st.integers(0, n - 1))
             return child[start : draw(st.integers(start + 1, n))]

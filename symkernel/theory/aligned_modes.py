@@ -20,7 +20,7 @@ from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
-from symkernel.theory.hyperbolic import ModeSolution, Sides
+from symkernel.theory.hyperbolic import U0, ModeSolution, Sides
 from symkernel.theory.mode_checks import check_precision, draw_aligned, mode_limits
 from symkernel.theory.mode_flow import ModeFlow, mode_flow
 from symkernel.theory.mode_numbers import mode_numbers
@@ -29,13 +29,21 @@ from symkernel.theory.mode_phases import per_mode
 from symkernel.theory.mode_state import ModeState, mode_verdicts
 from symkernel.theory.mode_trajectory import mode_trajectory
 from symkernel.theory.mode_values import ModeValues, mode_values
-from symkernel.theory.solutions import solve_autonomous, written_out
+from symkernel.theory.solutions import written_out
 from symkernel.theory.stable_modes import side_routine
 from symkernel.trajectory import Trajectory
 
 _NAME = "aligned_modes"
 _A, _B, _A0, _B0, _TIME = notation.a, notation.b, notation.a0, notation.b0, notation.t
-_U0 = notation.register(sp.Symbol("u0", real=True), "u_0", "the mode at t = 0")
+SAXE2014 = Citation(
+    "saxe2014",
+    "Saxe, Andrew M. and McClelland, James L. and Ganguli, Surya",
+    "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks",
+    "International Conference on Learning Representations",
+    2014,
+    "section 1.1 (balanced mode)",
+    "1312.6120",
+)
 
 # What a mode starts from in a later phase.
 _PLUS, _MINUS = sp.symbols("a_plus_b a_minus_b", real=True)
@@ -63,23 +71,15 @@ class _Derivation:
         # Balanced or opposite sides: one of the two exponentials drops out.
         return (sp.expand(a), sp.expand(b)) if self.p0**2 == self.q0**2 else (a, b)
 
-    @cached_property
-    def textbook(self) -> tuple[sp.Expr, tuple] | None:
-        """For balanced sides: the mode itself, solved by the logistic rule from u0."""
-        if self.solution.sides.Q0 != 0 or self.solution.sides.P0 == 0:
-            return None
-        m, u = self.modes, notation.u
-        rate = 2 * u * (m.sigma - m.delta * u / m.scale)
-        solution = solve_autonomous(sp.expand(rate), u, _U0)
-        return solution.expression, solution.where
-
     def result(self) -> Result:
         """Return all mode-level laws as plain SymPy in time."""
         plain = self.solution.of_growth
         scale = self.modes.scale
         u = scale * self.solution.overlap
-        if self.textbook is not None:
-            output = written_out(*self.textbook).subs(_U0, scale * self.p0 * self.q0)
+        textbook = self.solution.textbook
+        if textbook is not None:
+            output = written_out(textbook.expression, textbook.where)
+            output = output.subs(U0, scale * self.p0 * self.q0)
         else:
             output = plain(u)
         a, b = (plain(side) for side in self.sides)
@@ -87,29 +87,17 @@ class _Derivation:
 
     def formulas(self) -> tuple[Formula, ...]:
         """Return the laws with abbreviations, as they are printed."""
-        growth = self.solution.growth
-        z = notation.z
-        where = (*growth.where, (z, growth.expression))
-        out = []
-        if self.textbook is not None:
-            expression, abbreviations = self.textbook
-            out.append(
-                Formula(
-                    "output mode",
-                    notation.u,
-                    expression,
-                    ((_U0, self.modes.scale * self.p0 * self.q0), *abbreviations),
-                )
-            )
-        else:
-            out.append(
-                Formula("output mode", notation.u, self.modes.scale * self.solution.overlap, where)
-            )
-        out += [
+        growth, textbook = self.solution.growth, self.solution.textbook
+        where = (*growth.where, (notation.z, growth.expression))
+        mode, abbreviations = self.modes.scale * self.solution.overlap, where
+        if textbook is not None:
+            start = (U0, self.modes.scale * self.p0 * self.q0)
+            mode, abbreviations = textbook.expression, (start, *textbook.where)
+        return (
+            Formula("output mode", notation.u, mode, abbreviations),
             Formula("input side", _A, self.sides[0], where),
             Formula("output side", _B, self.sides[1], where),
-        ]
-        return tuple(out)
+        )
 
     def at_end(self, values: ModeValues, duration: sp.Expr) -> dict[sp.Symbol, sp.Expr]:
         r"""Return sum, difference and amplitudes of the sides at the end of a phase.
@@ -181,19 +169,17 @@ class _Derivation:
         )
 
     def _check_output(self) -> Evidence:
-        """Substitute the printed law into u' = 2 g u-like equation of the mode."""
+        """Compare u with c a b, or the textbook's form of a balanced mode with the form in z."""
         a, b = self.sides
         scale, ratio = self.modes.scale, self.modes.ratio
-        if self.textbook is None:
+        textbook = self.solution.textbook
+        if textbook is None:
             same = sp.expand(scale * (ratio * a * b - self.solution.overlap)) == 0
-            words = "u = c a b exactly, with the factor c of the parameterisation"
-            return Evidence(same, words if same else "u differs from c a b")
-        expression, _ = self.textbook
+            return Evidence.of(same, "u = c a b exactly, with the factor c of the parameterisation")
         growth = self.solution.growth
         through_z = (scale * self.solution.overlap).subs(notation.z, growth.expression)
-        difference = through_z - expression.subs(_U0, scale * self.p0 * self.q0)
-        same = vanishes(difference)
-        return Evidence(same, "textbook form = form in z exactly" if same else "forms differ")
+        difference = through_z - textbook.expression.subs(U0, scale * self.p0 * self.q0)
+        return Evidence.of(vanishes(difference), "textbook form = form in z exactly")
 
 
 def _general(modes: ModeFlow, problem: Problem) -> _Derivation:
@@ -280,17 +266,7 @@ LAW = Law(
         "weights",
         "learning_time",
     ),
-    citations=(
-        Citation(
-            "saxe2014",
-            "Saxe, Andrew M. and McClelland, James L. and Ganguli, Surya",
-            "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks",
-            "International Conference on Learning Representations",
-            2014,
-            "section 1.1 (balanced mode)",
-            "1312.6120",
-        ),
-    ),
+    citations=(SAXE2014,),
     test=_test,
     derive=_derive,
     trajectory=_trajectory,

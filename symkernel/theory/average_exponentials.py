@@ -15,7 +15,6 @@ from symkernel.theory.average_steps import (
     integral,
     price,
     residuals,
-    step,
     u,
     v,
     v1,
@@ -23,6 +22,7 @@ from symkernel.theory.average_steps import (
 )
 
 _TOP_DEGREE = 12
+_L, _M = sp.symbols("lambda mu")
 
 Terms = dict[tuple[int, sp.Expr], sp.Expr]
 
@@ -39,13 +39,12 @@ def exponential_averages(
         return None
     value = _from_characteristic(terms)
     slope = _from_characteristic(_slopes(terms))
-    l, m = sp.symbols("lambda mu")
-    w, k = sp.Matrix([u, v]), sp.Matrix([l, m])
+    w, k = sp.Matrix([u, v]), sp.Matrix([_L, _M])
     covariances = sp.Matrix([[v1, c], [c, v2]])
     shifted = w - covariances * k
     steps = (
         price(),
-        step(
+        Step(
             "exponentials",
             "the average of exp(lambda u + mu u') by completing the square; powers of u and u' by "
             "differentiation in lambda and mu",
@@ -115,9 +114,6 @@ def _from_characteristic(terms: Terms) -> sp.Expr:
             part = sp.expand(real) * sp.cos(angle) - sp.expand(imaginary) * sp.sin(angle)
             total[size] = total.get(size, sp.S.Zero) + part
     return sp.Add(*(sp.expand(part) * sp.exp(size) for size, part in total.items()))
-
-
-_L, _M = sp.symbols("lambda mu")
 
 
 @cache

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import sympy as sp
 
 from symkernel import notation
@@ -42,7 +40,7 @@ def price() -> Step:
         bend = sp.diff(exponent, u) * sp.diff(exponent, v) + sp.diff(exponent, u, v)
         return residuals("Price's theorem on the density", rate - bend)
 
-    return step(
+    return Step(
         "Price's theorem",
         "the density obeys this equation; integrated by parts, the derivative of an average in c "
         "is the average of the two slopes",
@@ -54,7 +52,7 @@ def price() -> Step:
 def integral(name: str, whole: sp.Expr, rate: sp.Expr, start: sp.Expr, why: str) -> Step:
     """Return the step from an average of slopes to the average, starting at c = 0."""
     mark = {"value": "phi", "slope": "phi'"}[name]
-    return step(
+    return Step(
         name,
         f"integrated in c from c = 0, where u and u' are independent ({why})",
         (equation(mark, whole),),
@@ -81,7 +79,7 @@ def stable_form(
         return residuals("the two forms", *found)
 
     lines = (sp.Eq(SINE, sine, evaluate=False), *map(equation, ("phi", "phi'"), stable))
-    return step(
+    return Step(
         "compiled form",
         "the roots in sine and cosine of the angle: nothing cancels where x' is close to x",
         lines,
@@ -93,11 +91,6 @@ def equation(mark: str, right: sp.Expr) -> sp.Eq:
     """Return an equation for an average of the activation, its slope or its curvature."""
     names = {"phi": "k", "phi'": "k'", "phi''": "k''", "exp": "E"}
     return sp.Eq(sp.Symbol(names[mark]), right, evaluate=False)
-
-
-def step(title: str, reason: str, lines: tuple, check: Callable[[], Evidence]) -> Step:
-    """Return a step."""
-    return Step(title, reason, lines, check)
 
 
 def residuals(what: str, *residuals: sp.Expr) -> Evidence:

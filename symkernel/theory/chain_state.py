@@ -8,14 +8,18 @@ from functools import cached_property, reduce
 import numpy as np
 
 from symkernel import notation
-from symkernel.errors import NoClosedForm
 from symkernel.formula import Verdict
 from symkernel.problem.modes import Basis, common_basis
 from symkernel.problem.problem import Problem
 from symkernel.theory.chain_flow import ChainFlow, chain_flow, chain_word
 from symkernel.theory.compact_weights import compact
-from symkernel.theory.gradient_flow import GradientFlow
-from symkernel.theory.mode_state import TOLERANCE, off_diagonal
+from symkernel.theory.mode_state import (
+    TOLERANCE,
+    decay_verdict,
+    moments_verdict,
+    network_verdict,
+    off_diagonal,
+)
 
 _TINY = float(np.finfo(float).tiny)
 
@@ -157,49 +161,31 @@ def _followed(
     return tuple(frames), table
 
 
-def network_verdict(law: str, problem: Problem) -> tuple[Verdict, str]:
-    """Return whether the network is a chain of trained dense linear layers, and why not."""
-    statement = "the output is a product of trained dense layers"
-    try:
-        chain_word(GradientFlow(problem.network, problem.squared_error))
-    except NoClosedForm as error:
-        return Verdict(law, statement, False, np.inf, 0.0, str(error)), str(error)
-    return Verdict(law, statement, True, 0.0, 0.0), ""
-
-
 def training_verdicts(law: str, problem: Problem) -> tuple[Verdict, ...]:
     """Return what speaks against the law in how the network is trained: mostly nothing.
 
     Nobody can accept a little of it: there is no law of one mode to approximate with then.
     """
-    found = []
-    decay = problem.loss.weight_decay
-    if decay != 0:
-        far = np.inf if decay.free_symbols else float(decay)
-        advice = "leave weight_decay out, or simulate"
-        found.append(Verdict(law, "no weight decay", False, far, 0.0, advice))
+    against = decay_verdict(law, problem)
     rates = {p.rate for p in problem.network.parameters if p.trained}
     if len(rates) > 1:
         far, numbers = np.inf, sorted(float(r) for r in rates if not r.free_symbols)
         if len(numbers) == len(rates):
             far = 1 - numbers[0] / numbers[-1]
         words, advice = "one learning rate for all layers", "give all layers one rate, or simulate"
-        found.append(Verdict(law, words, False, far, 0.0, advice))
-    return tuple(found)
+        against += (Verdict(law, words, False, far, 0.0, advice),)
+    return against
 
 
 def chain_verdicts(law: str, problem: Problem) -> tuple[Verdict, ...]:
     """Test the assumptions of the deep law, with distances and advice."""
-    network, reason = network_verdict(law, problem)
-    if reason:
+    statement = "the output is a product of trained dense layers"
+    network = network_verdict(law, problem, statement, chain_word)
+    if not network.holds:
         return (network,)
-    against = training_verdicts(law, problem)
+    against = training_verdicts(law, problem) or moments_verdict(law, problem)
     if against:
         return (network, *against)
-    tasks = [phase.task for phase in problem.curriculum.phases]
-    if any(task.is_numeric and task.Syx is None for task in tasks):
-        words, advice = "the tasks' second moments are known", "use a linear teacher, or simulate"
-        return (network, Verdict(law, words, False, np.inf, 0.0, advice))
     whiten = "whiten the inputs (task.whitened()), which changes the dynamics, or simulate"
     start = "start from sk.weights.aligned(net, task, u=...) or simulate"
     named = (

@@ -10,7 +10,7 @@ import numpy as np
 from symkernel.errors import refuse_large
 from symkernel.theory.chain_state import ChainState
 from symkernel.theory.deep_routine import deep_routine
-from symkernel.theory.two_layer_path import (
+from symkernel.theory.phases import (
     no_samples,
     phases_at,
     refuse_faint,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from itertools import pairwise
 from typing import Any
@@ -12,25 +11,26 @@ import numpy as np
 import sympy as sp
 
 from symkernel import notation
-from symkernel.formula import Evidence
+from symkernel.formula import Evidence, Limits
 from symkernel.problem import weights
 from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
-from symkernel.problem.task import Task
 from symkernel.theory.chain_flow import ChainFlow
 from symkernel.theory.deep_functions import curve_at
 from symkernel.theory.deep_integrals import Y0, Clock, Y, rising
-from symkernel.theory.deep_mode import U0, DeepMode
+from symkernel.theory.deep_mode import DeepMode
 from symkernel.theory.deep_routine import deep_routine
 from symkernel.theory.deep_values import observables
+from symkernel.theory.hyperbolic import U0
+from symkernel.theory.mode_checks import task_in_bases
 
 _DIGITS = 60
 _BOUND = 1e-12
 _U = notation.u
 
 
-def deep_limits(mode: DeepMode) -> tuple[tuple[str, Callable[[], Evidence]], ...]:
+def deep_limits(mode: DeepMode) -> Limits:
     """Return the limits and removable singularities of the deep law, with their checks."""
     common = (("start at the final value", lambda: _at_rest(mode)),)
     if mode.is_explicit:
@@ -250,9 +250,7 @@ def draw_deep(stream: np.random.Generator) -> Problem:
         if k:
             s *= stream.choice([-1.0, 1.0], r)
         d = np.ones(sizes[0]) if same else 10 ** stream.uniform(-0.5, 0.3, sizes[0])
-        syx, sxx = U[:, :r] * s @ V[:, :r].T, V * d @ V.T
-        syy = U[:, :r] * (s**2 / d[:r]) @ U[:, :r].T
-        tasks.append(Task.from_moments((sxx + sxx.T) / 2, syx, (syy + syy.T) / 2))
+        tasks.append(task_in_bases(U, V, s, d))
     net = Network.mlp(sizes, "linear")
     k = min(r, *sizes)
     # In the bases of both tasks: where a strength repeats, those of one task are free.

@@ -6,6 +6,7 @@ of the mode on every branch; the mode is its inverse.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import sympy as sp
@@ -17,6 +18,7 @@ from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
+from symkernel.theory.aligned_modes import SAXE2014
 from symkernel.theory.chain_flow import ChainFlow, chain_flow
 from symkernel.theory.chain_state import ChainState, chain_verdicts
 from symkernel.theory.chain_trajectory import chain_trajectory
@@ -56,8 +58,7 @@ def _check_mode(flow: ChainFlow, mode: DeepMode) -> Evidence:
     chained = flow.scale * D * a ** (D - 1) * rate
     claimed = mode.rate.subs(_U, flow.scale * a**D)
     gap = sp.expand(sp.powdenest(sp.expand(chained - claimed, power_base=True), force=True))
-    same = gap == 0
-    return Evidence(same, "chain rule: difference exactly 0" if same else "chain rule fails")
+    return Evidence.of(gap == 0, "chain rule: difference exactly 0")
 
 
 def _solution_steps(mode: DeepMode) -> tuple[Step, ...]:
@@ -183,14 +184,8 @@ LAW = Law(
         "learning_time",
     ),
     citations=(
-        Citation(
-            "saxe2014",
-            "Saxe, Andrew M. and McClelland, James L. and Ganguli, Surya",
-            "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks",
-            "International Conference on Learning Representations",
-            2014,
-            "the mode equation of deep networks; its solution was derived here",
-            "1312.6120",
+        replace(
+            SAXE2014, place="the mode equation of deep networks; its solution was derived here"
         ),
         Citation(
             "arora2018",

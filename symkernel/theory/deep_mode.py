@@ -34,10 +34,10 @@ from symkernel.theory.deep_integrals import (
     rising,
 )
 from symkernel.theory.deep_routine import deep_routine
+from symkernel.theory.hyperbolic import U0
 from symkernel.theory.solutions import solve_autonomous, written_out
 
 _TIME, _U = notation.t, notation.u
-U0 = notation.register(sp.Symbol("u0", real=True), "u_0", "the mode at t = 0")
 DEEP_TIME = notation.register(
     sp.Symbol("T_D", nonnegative=True), "T", "flow time times depth, in the limit of infinite depth"
 )
@@ -276,7 +276,7 @@ class DeepMode:
         passed = all(sp.cancel(sp.together(e)) == 0 for e in (residual, start))
         passed &= self._time_solves()
         words = "omega' = omega/(1 + omega) substituted: residual and initial value exactly 0"
-        return Evidence(passed, words if passed else "the law of infinite depth fails")
+        return Evidence.of(passed, words)
 
     def _time_solves(self) -> bool:
         """Whether the explicit flow time has the slope 1/f(u), and starts at 0."""

@@ -1,4 +1,4 @@
-r"""What the symbols of the laws of deep and of diagonal networks stand for, off a trajectory."""
+r"""What the symbols of the law of deep networks stand for, off a trajectory."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ import sympy as sp
 from symkernel import notation
 from symkernel.problem.problem import Problem
 from symkernel.theory.chain_state import ChainState
-from symkernel.theory.deep_mode import U0
-from symkernel.theory.diagonal_flow import BETA, diagonal_flow, read_outs
+from symkernel.theory.hyperbolic import U0
 from symkernel.trajectory import Trajectory
 
 
@@ -55,30 +54,3 @@ def _deep_mode(
     if flow.depth > 1:
         found["hidden_gram"] = share @ seen.hidden_gram[k] @ share
     return found
-
-
-def diagonal_numbers(problem: Problem, seen: Trajectory, k: int) -> tuple[dict[Any, Any], ...]:
-    """Return values for the symbols of every coordinate of a diagonal network."""
-    task = problem.curriculum.phases[0].task
-    flow = diagonal_flow(problem.network, problem.loss, read_outs(problem)[0])
-    shares = np.linalg.pinv(task.X)
-    rows = []
-    for j, (s, d) in enumerate(zip(task.Syx[0], np.diag(task.Sxx), strict=True)):
-        mode = seen.end_to_end[k, 0, j]
-        moving = {name: seen.weights[name][k, j] for name in flow.names}
-        starts = {
-            q: problem.weights.arrays[name][j]
-            for q, name in zip(flow.starts, flow.names, strict=True)
-        }
-        rows.append({
-            notation.s: s,
-            notation.d: d,
-            BETA: mode,
-            "output": mode,
-            "ntk": shares[j] @ seen.ntk[k, :, 0, :, 0] @ shares[j],
-            "loss": float(problem.loss.factor) * (s - d * mode) ** 2 / d,
-            **starts,
-            **moving,
-            **dict(zip(flow.symbols, moving.values(), strict=True)),
-        })  # fmt: skip
-    return tuple(rows)

@@ -15,7 +15,8 @@ from symkernel.problem.problem import Problem
 from symkernel.problem.scalars import as_sympy
 from symkernel.theory.chain_flow import ChainFlow
 from symkernel.theory.chain_state import ChainState
-from symkernel.theory.deep_mode import U0, DeepMode
+from symkernel.theory.deep_mode import DeepMode
+from symkernel.theory.hyperbolic import U0
 from symkernel.theory.mode_values import ModeValues, as_index
 
 _TIME, _U = notation.t, notation.u

@@ -203,7 +203,7 @@ OF_A_COORDINATE = tuple(
 
 def diagonal_steps(flow: DiagonalFlow) -> tuple[Step, ...]:
     """Return the steps from the network's expression to the flow of a mode."""
-    loss, gradient = _coordinate_loss(flow)
+    gradient = _gradient(flow)
     clock = [sp.Function(name)(_TIME) for name in flow.names]
     moving = dict(zip(flow.symbols, clock, strict=True))
     first = Step(
@@ -217,7 +217,7 @@ def diagonal_steps(flow: DiagonalFlow) -> tuple[Step, ...]:
                 for q, rate in zip(clock, gradient, strict=True)
             ),
         ),
-        lambda: check_gradient(flow, loss),
+        lambda: check_gradient(flow),
         (
             (notation.s, "cross moment <y x> of target and input at the coordinate"),
             (notation.d, "second moment <x x> of the input at the coordinate"),
@@ -242,11 +242,11 @@ def diagonal_steps(flow: DiagonalFlow) -> tuple[Step, ...]:
     return first, second
 
 
-def _coordinate_loss(flow: DiagonalFlow) -> tuple[sp.Expr, list[sp.Expr]]:
-    """Return the loss of one coordinate, and what each of its weights moves by."""
+def _gradient(flow: DiagonalFlow) -> list[sp.Expr]:
+    """Return what each weight of a coordinate moves by."""
     loss = flow.factor * (notation.d * flow.form**2 - 2 * notation.s * flow.form)
     pairs = zip(flow.symbols, flow.rates, strict=True)
-    return loss, [sp.factor(-rate * sp.diff(loss, q)) for q, rate in pairs]
+    return [sp.factor(-rate * sp.diff(loss, q)) for q, rate in pairs]
 
 
 def _turned(flow: DiagonalFlow, start: Sequence[sp.Expr], angle: sp.Expr) -> list[sp.Expr]:
@@ -254,14 +254,14 @@ def _turned(flow: DiagonalFlow, start: Sequence[sp.Expr], angle: sp.Expr) -> lis
     return [p * sp.exp(angle) + m * sp.exp(-angle) for p, m in zip(plus, minus, strict=True)]
 
 
-def check_gradient(flow: DiagonalFlow, loss: sp.Expr) -> Evidence:
+def check_gradient(flow: DiagonalFlow) -> Evidence:
     """Compare with the loss of a network of two coordinates on explicit moments."""
     copies = [{q: sp.Symbol(f"{q.name}_{j}", real=True) for q in flow.symbols} for j in (0, 1)]
     s, d = sp.symbols("s_0:2", real=True), sp.symbols("d_0:2", positive=True)
     beta = sp.Matrix([flow.form.subs(copy) for copy in copies])
     total = sp.Symbol("S_yy", positive=True) - 2 * sp.Matrix(s).dot(beta)
     total = flow.factor * (total + (beta.T * sp.diag(*d) * beta)[0])
-    _, gradient = _coordinate_loss(flow)
+    gradient = _gradient(flow)
     for j, copy in enumerate(copies):
         entry = {**copy, notation.s: s[j], notation.d: d[j]}
         for q, rate, moved in zip(flow.symbols, flow.rates, gradient, strict=True):
@@ -278,7 +278,7 @@ def check_turn(flow: DiagonalFlow) -> Evidence:
     plus, minus = flow.parts(start)
     theta = plus * grown + minus / grown
     beta = flow.at_weights(theta)
-    _, gradient = _coordinate_loss(flow)
+    gradient = _gradient(flow)
     pull = flow.sigma - flow.delta * beta
     # d/dt = g y d/dy with the drive g.
     for moved, side in zip(gradient, theta, strict=True):

@@ -24,7 +24,6 @@ from symkernel.problem.network import Network
 from symkernel.problem.nodes import Input, Parameter
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
-from symkernel.theory.deep_numbers import diagonal_numbers
 from symkernel.theory.diagonal_flow import (
     BETA,
     OF_A_COORDINATE,
@@ -33,14 +32,19 @@ from symkernel.theory.diagonal_flow import (
     diagonal_steps,
     read_outs,
 )
-from symkernel.theory.diagonal_path import DiagonalPath
+from symkernel.theory.diagonal_path import DiagonalPath, diagonal_numbers
 from symkernel.theory.hyperbolic import ModeSolution, Sides
 from symkernel.theory.mode_checks import check_precision, mode_limits
 from symkernel.theory.mode_phases import per_mode
-from symkernel.theory.mode_state import TOLERANCE, decay_verdict, over_variances
+from symkernel.theory.mode_state import (
+    TOLERANCE,
+    decay_verdict,
+    moments_verdict,
+    over_variances,
+)
 from symkernel.theory.mode_values import ModeValues, as_index
+from symkernel.theory.phases import phases_at
 from symkernel.theory.stable_modes import side_routine
-from symkernel.theory.two_layer_path import phases_at
 from symkernel.trajectory import Trajectory
 
 _NAME = "diagonal_network"
@@ -175,13 +179,10 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
     except NoClosedForm as error:
         return (no(str(error)),)
     network = Verdict(_NAME, statement, True, 0.0, 0.0)
-    against = decay_verdict(_NAME, problem)
+    against = decay_verdict(_NAME, problem) or moments_verdict(_NAME, problem)
     if against:
         return (network, *against)
     tasks = [phase.task for phase in problem.curriculum.phases]
-    if any(task.Syx is None for task in tasks):
-        words, advice = "the tasks' second moments are known", "use a linear teacher, or simulate"
-        return (network, Verdict(_NAME, words, False, np.inf, 0.0, advice))
     advice = "fix them at 1 or -1; scales belong to the parameters"
     words = "the fixed read-outs are all 1 or all -1"
     ones = Verdict(_NAME, words, far <= TOLERANCE, far, TOLERANCE, advice)

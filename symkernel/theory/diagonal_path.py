@@ -10,15 +10,17 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from symkernel import notation
 from symkernel.problem.problem import Problem
-from symkernel.theory.diagonal_flow import DiagonalFlow, coordinate_maps, read_outs
-from symkernel.theory.stable_modes import side_routine
-from symkernel.theory.two_layer_path import (
-    no_samples,
-    refuse_faint,
-    running_inputs,
-    within_phases,
+from symkernel.theory.diagonal_flow import (
+    BETA,
+    DiagonalFlow,
+    coordinate_maps,
+    diagonal_flow,
+    read_outs,
 )
+from symkernel.theory.phases import no_samples, refuse_faint, running_inputs, within_phases
+from symkernel.theory.stable_modes import side_routine
 from symkernel.trajectory import Field, Trajectory
 
 
@@ -156,3 +158,30 @@ class DiagonalPath:
 
 def _gram(activity: np.ndarray) -> np.ndarray:
     return activity @ activity.transpose(0, 2, 1)
+
+
+def diagonal_numbers(problem: Problem, seen: Trajectory, k: int) -> tuple[dict[Any, Any], ...]:
+    """Return values for the symbols of every coordinate; see `Derived.numbers`."""
+    task = problem.curriculum.phases[0].task
+    flow = diagonal_flow(problem.network, problem.loss, read_outs(problem)[0])
+    shares = np.linalg.pinv(task.X)
+    rows = []
+    for j, (s, d) in enumerate(zip(task.Syx[0], np.diag(task.Sxx), strict=True)):
+        mode = seen.end_to_end[k, 0, j]
+        moving = {name: seen.weights[name][k, j] for name in flow.names}
+        starts = {
+            q: problem.weights.arrays[name][j]
+            for q, name in zip(flow.starts, flow.names, strict=True)
+        }
+        rows.append({
+            notation.s: s,
+            notation.d: d,
+            BETA: mode,
+            "output": mode,
+            "ntk": shares[j] @ seen.ntk[k, :, 0, :, 0] @ shares[j],
+            "loss": float(problem.loss.factor) * (s - d * mode) ** 2 / d,
+            **starts,
+            **moving,
+            **dict(zip(flow.symbols, moving.values(), strict=True)),
+        })  # fmt: skip
+    return tuple(rows)

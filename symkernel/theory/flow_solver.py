@@ -90,7 +90,10 @@ class Integration:
             message = solver.step()
             self.steps += 1
             if solver.status == "failed":
-                raise SymkernelError(f"The integrator stopped at flow time {solver.t}: {message}")
+                raise SymkernelError(
+                    f"The integrator stopped at flow time {solver.t}: {message}; ask for earlier "
+                    f"times, or a coarser 'rtol'."
+                )
             if not self.stiff and self._is_stiff(state.size, solver.t):
                 break
         # The first implicit step is chosen anew.

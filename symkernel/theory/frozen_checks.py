@@ -10,7 +10,7 @@ import sympy as sp
 
 from symkernel import notation
 from symkernel.codegen.algorithms import DecayIntegral, compile_algorithm
-from symkernel.formula import Derived, Evidence, Family
+from symkernel.formula import Derived, Evidence, Family, Limits
 from symkernel.identities import vanishes
 from symkernel.problem import weights as make
 from symkernel.problem.activation import activation as find_activation
@@ -45,7 +45,8 @@ def _small_steps() -> Evidence:
     exponent = sp.series(sp.log(1 - step * _l) / step, step, 0, 2).removeO()
     first = exponent.subs(step, 0)
     descended = (1 - sp.exp(notation.t * first)) / _l
-    return Evidence(vanishes(descended - _phi()), "(1 - (1 - eta l)^(t/eta))/l tends to phi_t(l)")
+    same = vanishes(descended - _phi())
+    return Evidence.of(same, "(1 - (1 - eta l)^(t/eta))/l tends to phi_t(l)")
 
 
 def _one_layer() -> Evidence:
@@ -60,7 +61,7 @@ def _one_layer() -> Evidence:
     return Evidence(moved <= 1e-14, f"relative movement of its kernel {moved:.1e}")
 
 
-def frozen_limits() -> tuple[tuple[str, Callable[[], Evidence]], ...]:
+def frozen_limits() -> Limits:
     """Return the limits, each with its check."""
     t = notation.t
     return (
@@ -148,7 +149,7 @@ def wide(width: int, seed: int, activation: str = "tanh") -> Problem:
     return Problem(net, Curriculum.of(_shared_task()), make.gaussian(net, seed=seed))
 
 
-def scaled(scale: int, seed: int, activation: str = "tanh") -> Problem:
+def scaled(scale: int, seed: int) -> Problem:
     r"""Return $\alpha(f - f_0)$, trained on $|\alpha(f - f_0) - y|^2/(2\alpha^2)$.
 
     What the network gives at the start is taken off by an untrained copy of it. (Pairs of units
@@ -158,7 +159,7 @@ def scaled(scale: int, seed: int, activation: str = "tanh") -> Problem:
     width, x = 16, Input(3)
     inner = [Parameter(name, (width, 3), trained=name == "W1", scale=1 / sp.sqrt(3))
              for name in ("W1", "V1")]  # fmt: skip
-    hidden = [Apply(find_activation(activation), parameter @ x) for parameter in inner]
+    hidden = [Apply(find_activation("tanh"), parameter @ x) for parameter in inner]
     outer = [Parameter(name, (1, width), trained=name == "W2", scale=sign * scale / sp.sqrt(width))
              for name, sign in (("W2", 1), ("V2", -1))]  # fmt: skip
     net = Network.build(outer[0] @ hidden[0] + outer[1] @ hidden[1], names={"hidden": hidden[0]})

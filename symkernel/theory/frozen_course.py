@@ -121,8 +121,11 @@ class CourseWords(FrozenWords):
             for k in (_K, _K + 1)
         )
         same = same and sp.cancel(then - now - _ETA * power) == 0 and self.stepped.subs(_K, 0) == 0
-        return Evidence(same, f"f and h after {_STEPS} steps taken one by one, exactly; one step "
-                        f"more adds eta (1 - eta l)^k" if same else "descent differs")  # fmt: skip
+        return Evidence.of(
+            same,
+            f"f and h after {_STEPS} steps taken one by one, exactly; one step more adds "
+            f"eta (1 - eta l)^k",
+        )
 
     # Phases ---------------------------------------------------------------------------------------
 

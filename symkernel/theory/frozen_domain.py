@@ -99,7 +99,7 @@ def _movement(problem: Problem) -> float:
     times, first = _times(problem)
     clock = Clock.of(problem.curriculum, times, None)
     flats, _ = through(problem, clock, systems)
-    losses = (systems[-1].in_batches(flats[first:]) ** 2).sum(axis=1) / 2
+    losses = systems[-1].losses(flats[first:])
     late = losses[-1] + (1 - _LEARNED) * (losses[0] - losses[-1])
     # The end of the phase before the last one is the time at which the last one starts.
     chosen = [*range(1, first + 1), first + int(np.argmax(losses <= late))]

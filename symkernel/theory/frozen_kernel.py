@@ -30,8 +30,8 @@ from symkernel.theory.frozen_numbers import frozen_numbers
 from symkernel.theory.frozen_path import (
     Clock,
     FrozenPath,
-    View,
     movement,
+    probed,
     systems_of,
     through,
 )
@@ -104,7 +104,7 @@ def trajectory(
         How it is solved, see `frozen_solver`; by size, none less accurate, without it.
     """
     clock = Clock.of(problem.curriculum, times, learning_rate)
-    probe = View.of(problem, at, gates)
+    probe = probed(problem, at, gates)
     systems = systems_of(problem, problem.weights.arrays)
     flats, notes = through(problem, clock, systems, method)
     last = systems[clock.position[-1]]
@@ -112,8 +112,8 @@ def trajectory(
     notes += (
         f"the tangent kernel would move by {far:.2g} of itself by flow time {clock.times[-1]:g}",
     )
-    view = probe or View(tuple(system.tangent for system in systems))
-    return FrozenPath(problem, clock, systems, flats, view, notes, probe is not None).trajectory()
+    passes = probe or tuple(system.tangent for system in systems)
+    return FrozenPath(problem, clock, systems, flats, passes, notes, probe is not None).trajectory()
 
 
 LAW = Law(

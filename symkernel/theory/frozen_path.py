@@ -21,13 +21,17 @@ from symkernel.errors import (
 from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.problem import Problem
 from symkernel.theory.frozen_solver import Solver, solver
-from symkernel.theory.frozen_system import LinearSystem, batches, gates_of
+from symkernel.theory.frozen_system import LinearSystem, batches
 from symkernel.theory.kernel_movement import LOOKED_AT, TangentKernel
-from symkernel.theory.tangent_pass import TangentPass
-from symkernel.theory.two_layer_path import phases_at, within_phases
+from symkernel.theory.phases import phases_at, within_phases
+from symkernel.theory.tangent_pass import TangentPass, gates_of
 from symkernel.trajectory import Field, Trajectory, Undetermined
 
 _MOST_STEPS = 2**53
+NO_SAMPLES = Undetermined(
+    "the tasks of the curriculum have different numbers of samples; ask for inputs of your own "
+    "with compiled.predict"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,38 +100,27 @@ class Clock:
             yield k, local
 
 
-@dataclass(frozen=True, eq=False)
-class View:
-    """Where a trajectory is looked at: the samples of the running phase, or inputs of one's own.
+def probed(
+    problem: Problem, at: object, gates: Mapping[str, Any] | None
+) -> tuple[TangentPass, ...] | None:
+    """Return the network at inputs `at`, once for each phase; None if no inputs are given.
 
-    Attributes
-    ----------
-    passes : tuple of TangentPass
-        One for each phase, linearised where the displacements count from.
+    Raises
+    ------
+    ShapeMismatch, InvalidArgument
+        If the inputs or their gates do not fit.
     """
-
-    passes: tuple[TangentPass, ...]
-
-    @classmethod
-    def of(cls, problem: Problem, at: object, gates: Mapping[str, Any] | None) -> View | None:
-        """Return the view of inputs `at`, or None if none are given.
-
-        Raises
-        ------
-        ShapeMismatch, InvalidArgument
-            If the inputs or their gates do not fit.
-        """
-        if at is None:
-            if gates is not None:
-                raise InvalidArgument("Argument 'gates' must come with inputs 'X', not alone.")
-            return None
-        X, net = as_real_array(at, "X", 2), problem.network
-        if X.shape[1] != int(net.inputs):
-            raise ShapeMismatch(
-                f"Argument 'X' must be of shape (n_samples, {net.inputs}), not {X.shape}."
-            )
-        one = TangentPass(net, problem.weights.arrays, X, gates_of(net, gates or {}, len(X)))
-        return cls((one,) * len(problem.curriculum.phases))
+    if at is None:
+        if gates is not None:
+            raise InvalidArgument("Argument 'gates' must come with inputs 'X', not alone.")
+        return None
+    X, net = as_real_array(at, "X", 2), problem.network
+    if X.shape[1] != int(net.inputs):
+        raise ShapeMismatch(
+            f"Argument 'X' must be of shape (n_samples, {net.inputs}), not {X.shape}."
+        )
+    one = TangentPass(net, problem.weights.arrays, X, gates_of(net, gates or {}, len(X)))
+    return (one,) * len(problem.curriculum.phases)
 
 
 @dataclass(frozen=True, eq=False)
@@ -142,17 +135,20 @@ class FrozenPath:
         One for each phase.
     flats : ndarray, shape (n_times, count)
         Displacements of the trained parameters.
-    view : View
-        Where activities are looked at.
+    passes : tuple of TangentPass
+        Where activities are looked at, one for each phase: the network on its samples or on inputs
+        of one's own, linearised where the displacements count from.
     notes : tuple of str
         How it was solved.
+    is_probe : bool
+        Whether they are of inputs of one's own.
     """
 
     problem: Problem
     clock: Clock
     systems: tuple[LinearSystem, ...]
     flats: np.ndarray
-    view: View
+    passes: tuple[TangentPass, ...]
     notes: tuple[str, ...] = ()
     is_probe: bool = False
 
@@ -163,7 +159,7 @@ class FrozenPath:
 
     def node(self, name: str) -> np.ndarray:
         """Return the activity of a node, (n_times, n_samples, size)."""
-        node, passes = self.problem.network.node(name), self.view.passes
+        node, passes = self.problem.network.node(name), self.passes
         shape = (len(self.flats), len(passes[0].X), int(node.size))
         refuse_large(shape, name)
         out = np.empty(shape)
@@ -173,12 +169,6 @@ class FrozenPath:
                 rows = here[part]
                 out[rows] = passes[k].values[node] + passes[k].forward(self.flats[rows], node)
         return out
-
-    def training_outputs(self) -> np.ndarray:
-        """Return the outputs on the samples of the first phase, (n_times, n_samples, n_outputs)."""
-        tangent = self.systems[0].tangent
-        output = tangent.net.output
-        return tangent.values[output] + tangent.forward(self.flats, output)
 
     def hidden_gram(self) -> np.ndarray:
         """Return inner products of the linearised hidden activities."""
@@ -191,7 +181,7 @@ class FrozenPath:
         columns: list[np.ndarray] = []
         for k, system in enumerate(self.systems):
             known = [j for j in range(k) if self.systems[j] is system]
-            columns.append(columns[known[0]] if known else _losses(system, self.flats))
+            columns.append(columns[known[0]] if known else system.losses(self.flats))
         return np.stack(columns, axis=1)
 
     def loss(self) -> np.ndarray:
@@ -215,16 +205,12 @@ class FrozenPath:
 
     def _observed(self) -> dict[str, Field]:
         """Return fields on samples, or why there are none."""
-        alike = self.is_probe or len({len(p.X) for p in self.view.passes}) == 1
-        reason = Undetermined(
-            "the tasks of the curriculum have different numbers of samples; ask for inputs of your "
-            "own with compiled.predict"
-        )
+        alike = self.is_probe or len({len(p.X) for p in self.passes}) == 1
 
         def of(name: str) -> Callable[[], np.ndarray]:
             return lambda: self.node(name)
 
-        return {name: of(name) if alike else reason for name in self.problem.network.nodes}
+        return {name: of(name) if alike else NO_SAMPLES for name in self.problem.network.nodes}
 
     def trajectory(self) -> Trajectory:
         """Return everything as fields of a trajectory."""
@@ -253,10 +239,6 @@ class FrozenPath:
             nodes,
             (*self.problem.conventions, *self.notes),
         )
-
-
-def _losses(system: LinearSystem, flats: np.ndarray) -> np.ndarray:
-    return (system.in_batches(flats) ** 2).sum(axis=1) / 2
 
 
 def movement(

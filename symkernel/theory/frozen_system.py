@@ -14,42 +14,13 @@ from functools import cached_property
 
 import numpy as np
 
-from symkernel.errors import ShapeMismatch, as_real_array
-from symkernel.problem.network import Network
-from symkernel.problem.nodes import Gate
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.theory.pseudo_kernel import ntk
-from symkernel.theory.tangent_pass import Displacements, TangentPass
+from symkernel.theory.tangent_pass import Displacements, TangentPass, gates_of
 
 # Numbers that a batch of displacements may take on its way through a network.
 _BATCH = 2**22
-
-
-def gates_of(net: Network, given: Mapping[str, np.ndarray], samples: int) -> dict[str, np.ndarray]:
-    """Return the gates that a network has, one column for each unit.
-
-    Raises
-    ------
-    ShapeMismatch
-        If one is missing or does not fit.
-    """
-    found = {}
-    for node in net.order:
-        if isinstance(node, Gate) and node.name not in found:
-            if node.name not in given:
-                raise ShapeMismatch(
-                    f"Argument 'gates' must hold the gate '{node.name}' of the network, an array "
-                    f"of {samples} rows."
-                )
-            gate = as_real_array(given[node.name], f"gates[{node.name!r}]", 2)
-            if gate.shape not in ((samples, 1), (samples, int(node.size))):
-                raise ShapeMismatch(
-                    f"Gate '{node.name}' must be of shape {(samples, int(node.size))}, not "
-                    f"{gate.shape}."
-                )
-            found[node.name] = np.broadcast_to(gate, (samples, int(node.size)))
-    return found
 
 
 def batches(count: int, numbers: int) -> Iterator[slice]:
@@ -135,11 +106,11 @@ class LinearSystem:
             total += float((self.down(_units(part, self.unknowns)) ** 2).sum())
         return total / self.unknowns
 
-    def in_batches(self, flats: np.ndarray) -> np.ndarray:
-        """Return weighted residuals of many displacements, a few at a time."""
-        out = np.empty((len(flats), self.unknowns))
+    def losses(self, flats: np.ndarray) -> np.ndarray:
+        """Return the loss after each of many displacements (n, count), a few at a time."""
+        out = np.empty(len(flats))
         for part in batches(len(flats), self.tangent.numbers):
-            out[part] = self.residual(flats[part])
+            out[part] = (self.residual(flats[part]) ** 2).sum(axis=1) / 2
         return out
 
     def sample_matrix(self) -> np.ndarray:

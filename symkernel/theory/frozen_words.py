@@ -196,8 +196,7 @@ class FrozenWords:
             sp.expand(moved[k] + values["R"][k, k] * sp.diff(scalar, variable))
             for k, variable in enumerate(values["d"])
         ]
-        words = f"{len(gap)} entries equal scalar derivatives exactly"
-        return Evidence(not any(gap), words if not any(gap) else "an entry differs")
+        return Evidence.of(not any(gap), f"{len(gap)} entries equal scalar derivatives exactly")
 
     def check_reduced(self) -> Evidence:
         """Differentiate the residual along the flow on explicit matrices."""
@@ -208,16 +207,13 @@ class FrozenWords:
         values["r"] = residual
         gap = values["J"] * rate - self.reduced.explicit(values)
         same = not any(sp.expand(entry) for entry in gap)
-        return Evidence(same, "rate of the residual = -2 kappa Theta D r exactly"
-                        if same else "the rate of the residual differs")  # fmt: skip
+        return Evidence.of(same, "rate of the residual = -2 kappa Theta D r exactly")
 
     def check_weighted(self) -> Evidence:
         """Substitute r = C^-1 rho: the rate of C r holds C r alone."""
         wanted = -(self.matrix_m @ Words.of("C", "r"))
         gap = self.weighted - _plain(wanted)
-        same = not gap.terms
-        return Evidence(same, "C times the rate of r = -M C r, word by word"
-                        if same else "the weighted equation differs")  # fmt: skip
+        return Evidence.of(not gap.terms, "C times the rate of r = -M C r, word by word")
 
     def check_solution(self) -> Evidence:
         """Solve one eigenvalue by the linear rule, and substitute the whole into its equation."""
@@ -240,8 +236,8 @@ class FrozenWords:
         gap = _plain(moved) - _plain(wanted)
         direct = self.flow - Words.of("R", "J'", "D", "r", coefficient=-2 * self.factor)
         same = not gap.terms and not direct.terms
-        return Evidence(same, "displacement put into its flow, both sides equal word by word"
-                        if same else "the displacement does not solve its flow")  # fmt: skip
+        words = "displacement put into its flow, both sides equal word by word"
+        return Evidence.of(same, words)
 
     # What is shown --------------------------------------------------------------------------------
 

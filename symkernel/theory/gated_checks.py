@@ -2,7 +2,6 @@ r"""Limits and precision of the laws of gated networks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 
 import mpmath
@@ -10,13 +9,9 @@ import numpy as np
 import sympy as sp
 
 from symkernel import notation
-from symkernel.formula import Evidence
-from symkernel.problem.curriculum import Curriculum
+from symkernel.formula import Evidence, Limits
 from symkernel.problem.network import Network
-from symkernel.problem.problem import Problem
-from symkernel.problem.task import Task
-from symkernel.problem.weights import from_arrays
-from symkernel.theory.mode_flow import ModeFlow, mode_flow
+from symkernel.theory.mode_flow import ModeFlow, flow_of_modes
 from symkernel.theory.pathway_flow import PathwayFlow, equal_sides, rate_of
 from symkernel.theory.race_clock import THETA, Race, RaceRoutine
 from symkernel.theory.race_time import integral
@@ -27,7 +22,6 @@ _LEFT = 1e-11
 _BOUND = 1e-12
 # What is below the smallest normal double has fewer digits, or none.
 _LEAST = float(np.finfo(float).tiny)
-Limits = tuple[tuple[str, Callable[[], Evidence]], ...]
 
 
 def rate_limits(flow: PathwayFlow, modes: ModeFlow) -> Limits:
@@ -39,7 +33,7 @@ def rate_limits(flow: PathwayFlow, modes: ModeFlow) -> Limits:
     def plain() -> ModeFlow:
         scales = {p.name: p.scale for p in flow.system.network.parameters}
         net = Network.two_layer(inputs=2, hidden=2, outputs=2)
-        found = mode_flow_of(net, flow)
+        found = flow_of_modes(net, flow.system.loss)
         scale = scales[modes.first] * scales[modes.second]
         return replace(found, sigma=scale * found.sigma, delta=scale**2 * found.delta, scale=scale)
 
@@ -56,13 +50,6 @@ def rate_limits(flow: PathwayFlow, modes: ModeFlow) -> Limits:
         return Evidence.of(same, "with private layers the drive is 1/K of the plain one exactly")
 
     return (("all layers shared", shared), ("all layers private", separate))
-
-
-def mode_flow_of(network: Network, flow: PathwayFlow) -> ModeFlow:
-    """Return the mode's flow of a plain network with the loss of a gated one."""
-    task = Task.from_modes([2, 1])
-    zeros = from_arrays(network, [np.zeros(tuple(map(int, p.shape))) for p in network.parameters])
-    return mode_flow(Problem(network, Curriculum.of(task), zeros, flow.system.loss))
 
 
 def race_limits(race: Race) -> Limits:

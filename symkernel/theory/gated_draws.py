@@ -101,7 +101,7 @@ def race_problem(
     u: np.ndarray,
     hidden: int,
     seed: int,
-    then: float | None = None,
+    then: float | None,
 ) -> Problem:
     """Return balanced pathways with modes u (n_pathways, n_modes) and, if wanted, a second phase.
 

@@ -28,8 +28,8 @@ from symkernel.problem.pathways import Pathway
 from symkernel.problem.problem import Problem
 from symkernel.theory.gated_checks import rate_limits
 from symkernel.theory.gated_draws import draw_gated
-from symkernel.theory.gated_trajectory import Amplitudes, gated_trajectory
-from symkernel.theory.hyperbolic import ModeSolution, Sides
+from symkernel.theory.gated_trajectory import gated_trajectory
+from symkernel.theory.hyperbolic import OVERLAP, U0, ModeSolution, Sides
 from symkernel.theory.mode_checks import check_precision, mode_limits
 from symkernel.theory.mode_flow import ModeFlow
 from symkernel.theory.mode_phases import per_mode
@@ -40,16 +40,13 @@ from symkernel.theory.pathway_flow import PathwayFlow, equal_sides
 from symkernel.theory.pathway_numbers import gated_numbers
 from symkernel.theory.pathway_state import PathwayState
 from symkernel.theory.pathway_verdicts import ONE_CONTEXT, TASKS, pathway_verdicts
-from symkernel.theory.solutions import solve_autonomous, written_out
+from symkernel.theory.solutions import written_out
 from symkernel.theory.stable_modes import lower_modes
 from symkernel.trajectory import Trajectory
 
 _NAME = "gated_modes"
 _A0, _B0, _TIME = notation.a0, notation.b0, notation.t
-_U0 = notation.register(sp.Symbol("u0", real=True), "u_0", "the mode at t = 0")
 _ROUNDING = 1e-13
-# What a mode starts from in a later phase.
-_PLUS, _MINUS = sp.symbols("a_plus_b a_minus_b", real=True)
 
 CITATION = Citation(
     "saxe2022",
@@ -84,20 +81,13 @@ class _Derivation:
         return first, second
 
     @cached_property
-    def textbook(self) -> tuple[sp.Expr, tuple] | None:
-        """For balanced sides: the mode itself, solved by the logistic rule from u0."""
-        if self.solution.sides.Q0 != 0 or self.solution.sides.P0 == 0:
-            return None
-        solution = solve_autonomous(sp.expand(balanced_rate(self.modes)), notation.u, _U0)
-        return solution.expression, solution.where
-
-    @cached_property
     def output(self) -> sp.Expr:
         """The mode of the end-to-end map in time."""
-        if self.textbook is not None:
+        textbook = self.solution.textbook
+        if textbook is not None:
             # With numbers the sides are known; the law's own symbol is the mode itself.
-            start = _U0 if self.a0 == _A0 else self.modes.scale * self.a0 * self.b0
-            return written_out(*self.textbook).subs(_U0, start)
+            start = U0 if self.a0 == _A0 else self.modes.scale * self.a0 * self.b0
+            return written_out(textbook.expression, textbook.where).subs(U0, start)
         return self.solution.of_growth(self.modes.scale * self.solution.overlap)
 
     def result(self) -> Result:
@@ -115,20 +105,20 @@ class _Derivation:
 
     def formulas(self) -> tuple[Formula, ...]:
         """Return the law of the mode with abbreviations, as it is printed."""
-        if self.textbook is not None:
-            expression, where = self.textbook
-            return (Formula("output mode", notation.u, expression, where),)
+        textbook = self.solution.textbook
+        if textbook is not None:
+            return (Formula("output mode", notation.u, textbook.expression, textbook.where),)
         growth, scale = self.solution.growth, self.modes.scale
         where = (*growth.where, (notation.z, growth.expression))
         return (Formula("output mode", notation.u, scale * self.solution.overlap, where),)
 
     def at_end(self, values: ModeValues, duration: sp.Expr) -> dict[sp.Symbol, sp.Expr]:
-        """Return sum and difference of the sides, and the sides, at the end of a phase."""
+        """Return the sides at the end of a phase."""
         root = values.in_law(self.solution.of_growth(sp.sqrt(notation.z)))
         root = root.xreplace({_TIME: duration})
         plus = values.in_law(self.a0 + self.b0) * root
         minus = values.in_law(self.a0 - self.b0) / root
-        return {_PLUS: plus, _MINUS: minus, _A0: (plus + minus) / 2, _B0: (plus - minus) / 2}
+        return {_A0: (plus + minus) / 2, _B0: (plus - minus) / 2}
 
     def steps(self) -> tuple[Step, ...]:
         """Return all steps, from the pathways to the mode."""
@@ -142,16 +132,10 @@ class _Derivation:
         )
 
     def _sides_step(self) -> Step:
-        a, b = self.flow.amplitudes[0]
+        (a, b), (first, second) = self.flow.amplitudes[0], self.roots
         drive = sp.Symbol("g", real=True)
-        rates = [
-            self.modes.sigma - self.modes.delta * sp.Symbol("w_t", real=True),
-            self.flow.shares[0][0],
-            self.flow.shares[0][1],
-        ]
 
         def check() -> Evidence:
-            first, second = self.roots
             overlap = a * b / (first * second)
             rate = self.modes.sigma - self.modes.delta * overlap
             gaps = (
@@ -160,16 +144,16 @@ class _Derivation:
                 self.flow.modes[0] - self.modes.scale * overlap,
             )
             same = all(sp.expand(gap) == 0 for gap in gaps)
-            return Evidence(same, "both sides feed each other at one rate: difference exactly 0")
+            return Evidence.of(same, "both sides feed each other at one rate: difference exactly 0")
 
         p, q = sp.Function("p")(_TIME), sp.Function("q_out")(_TIME)
         return Step(
             "Sides of equal rate",
             "amplitudes over the roots of their layers' shares; the overlap is their product",
             (
-                sp.Eq(p, a / sp.sqrt(rates[1]), evaluate=False),
-                sp.Eq(q, b / sp.sqrt(rates[2]), evaluate=False),
-                sp.Eq(drive, rates[0], evaluate=False),
+                sp.Eq(p, a / first, evaluate=False),
+                sp.Eq(q, b / second, evaluate=False),
+                sp.Eq(drive, self.modes.sigma - self.modes.delta * OVERLAP, evaluate=False),
                 sp.Eq(p.diff(_TIME), drive * q, evaluate=False),
                 sp.Eq(q.diff(_TIME), drive * p, evaluate=False),
             ),
@@ -178,7 +162,7 @@ class _Derivation:
 
     def _mode_step(self) -> Step:
         u = sp.Function("u")(_TIME)
-        rate = balanced_rate(self.modes)
+        rate = self.modes.balanced_rate
         general = ModeSolution(self.modes, Sides(notation.P0, sp.S.Zero))
 
         def check() -> Evidence:
@@ -189,11 +173,11 @@ class _Derivation:
                 return Evidence(False, "the balanced mode does not obey the equation")
             growth = general.growth
             through = (self.modes.scale * general.overlap).subs(notation.z, growth.expression)
-            solved = solve_autonomous(sp.expand(rate), notation.u, _U0)
-            start = self.modes.scale * notation.P0 / 4
-            gap = through - solved.expression.subs(_U0, start)
+            solved = general.textbook
+            assert solved is not None
+            gap = through - solved.expression.subs(U0, self.modes.scale * notation.P0 / 4)
             same = vanishes(gap) and solved.prove().passed
-            return Evidence(same, "equation and sigmoid of the balanced mode: exactly 0")
+            return Evidence.of(same, "equation and sigmoid of the balanced mode: exactly 0")
 
         return Step(
             "Mode of the end-to-end map",
@@ -217,18 +201,14 @@ class SideRoutine:
     modes: ModeFlow
 
     @property
-    def _general(self) -> ElementwiseRoutine:
-        return _side_routine()
-
-    @property
     def source(self) -> str:
         """The module that is compiled."""
-        return self._general.source
+        return _side_routine().source
 
     @property
     def lowered(self) -> Lowered:
         """What is compiled, with the rules that led to it."""
-        return self._general.lowered
+        return _side_routine().lowered
 
     @property
     def rewritings(self) -> tuple[Any, ...]:
@@ -242,7 +222,7 @@ class SideRoutine:
             float(factor) * np.asarray(q, dtype=float)
             for factor, q in zip(factors, (s, d), strict=True)
         )
-        return self._general(times, *drive, *sides)
+        return _side_routine()(times, *drive, *sides)
 
 
 @cache
@@ -251,12 +231,6 @@ def _side_routine() -> ElementwiseRoutine:
     sigma, delta = sp.symbols("sigma_mode delta_mode", real=True)
     lowered = lower_modes((sigma, delta, *initial.values()), sigma, delta, initial)
     return compile_elementwise(lowered)
-
-
-def balanced_rate(modes: ModeFlow) -> sp.Expr:
-    """Return the right-hand side of the equation of a balanced mode u."""
-    u = notation.u
-    return 2 * u * (modes.sigma - modes.delta * u / modes.scale)
 
 
 def _values(state: PathwayState, modes: ModeFlow, index: int, phase: int) -> ModeValues:
@@ -326,9 +300,7 @@ def _trajectory(problem: Problem, times: Any) -> Trajectory:
         np.sqrt(share) * np.einsum("tii->ti", found.weights[name])
         for share, name in zip(state.shares[0], (modes.first, modes.second), strict=True)
     ]
-    return gated_trajectory(
-        state, found.times, Amplitudes((np.stack(diagonal),), found.modes[None])
-    )
+    return gated_trajectory(state, found.times, [np.stack(diagonal)], found.modes)
 
 
 def _example() -> Problem:

@@ -2,37 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
 from symkernel.errors import refuse_large
-from symkernel.problem.nodes import Apply, Gate, Input, Linear, Node, Parameter, Sum
+from symkernel.problem.nodes import Node
 from symkernel.theory.pathway_state import PathwayState
-from symkernel.theory.two_layer_path import no_samples
+from symkernel.theory.phases import no_samples
+from symkernel.theory.tangent_pass import TangentPass, gates_of
 from symkernel.trajectory import Field, Trajectory, Undetermined
 
 
-@dataclass(frozen=True, eq=False)
-class Amplitudes:
-    """Amplitudes through time.
+def gated_trajectory(
+    state: PathwayState, clock: np.ndarray, layers: Sequence[np.ndarray], modes: np.ndarray
+) -> Trajectory:
+    """Return the trajectory of a gated network.
 
-    Attributes
+    Parameters
     ----------
-    layers : tuple of ndarray, each of shape (depth, n_times, n_modes)
-        One for each pathway.
-    modes : ndarray, shape (n_pathways, n_times, n_modes)
+    state : PathwayState
+    clock : ndarray, shape (n_times,)
+        Flow times.
+    layers : sequence of ndarray, each of shape (depth, n_times, n_modes)
+        Amplitudes of the layers of each pathway.
+    modes : ndarray, shape (n_times, n_modes)
+        Of the end-to-end map.
     """
-
-    layers: tuple[np.ndarray, ...]
-    modes: np.ndarray
-
-
-def gated_trajectory(state: PathwayState, clock: np.ndarray, found: Amplitudes) -> Trajectory:
-    """Return the trajectory of a gated network."""
-    return _Assembly(state, clock, found).trajectory()
+    return _Assembly(state, clock, layers, modes).trajectory()
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +40,8 @@ class _Assembly:
 
     state: PathwayState
     clock: np.ndarray
-    found: Amplitudes
+    layers: Sequence[np.ndarray]
+    modes: np.ndarray
 
     @cached_property
     def position(self) -> np.ndarray:
@@ -55,7 +55,7 @@ class _Assembly:
         state, out = self.state, {}
         start = state.problem.weights.arrays
         for pathway, before, rows in zip(
-            state.pathways, state.amplitudes, self.found.layers, strict=True
+            state.pathways, state.amplitudes, self.layers, strict=True
         ):
             for layer, names in enumerate(pathway.layers):
                 moved = rows[layer] - before[layer]
@@ -63,11 +63,6 @@ class _Assembly:
                     left, right = state.sides[k, name]
                     out[name] = start[name] + (left * moved[:, None, :]) @ right.T
         return {p.name: out[p.name] for p in state.problem.network.parameters}
-
-    @cached_property
-    def modes(self) -> np.ndarray:
-        """The modes of the end-to-end map, (n_times, n_modes)."""
-        return self.found.modes.sum(0)
 
     def loss(self) -> np.ndarray:
         """Return the loss on the running phase's task."""
@@ -107,41 +102,15 @@ class _Assembly:
         return Trajectory(self.clock, fields, None, labels, "theory", named, problem.conventions)
 
     def _of(self, node: Node) -> Callable[[], np.ndarray]:
-        return lambda: np.stack([self._values(k)[node] for k in range(len(self.clock))])
+        return lambda: np.stack([self._pass(k).values[node] for k in range(len(self.clock))])
 
-    def _at(self, k: int) -> dict[str, np.ndarray]:
-        return {name: array[k] for name, array in self.weights.items()}
-
-    def _gates(self, k: int) -> dict[str, np.ndarray]:
-        """Return the gates of the samples at a time, one column for each unit."""
-        task = self.state.problem.curriculum.phases[self.position[k]].task
-        sizes = {
-            n.name: int(n.size) for n in self.state.problem.network.order if isinstance(n, Gate)
-        }
-        wide = (
-            (name, np.broadcast_to(task.gates[name], (len(task.X), size)))
-            for name, size in sizes.items()
-        )
-        return {name: np.ascontiguousarray(gate) for name, gate in wide}
-
-    def _values(self, k: int) -> dict[Node, np.ndarray]:
-        """Return the activity of every node at a time."""
-        network, weights, gates = self.state.problem.network, self._at(k), self._gates(k)
-        found: dict[Node, np.ndarray] = {}
-        for node in network.order:
-            match node:
-                case Input():
-                    found[node] = self.state.problem.curriculum.phases[self.position[k]].task.X
-                case Linear():
-                    matrix = float(node.parameter.scale) * weights[node.parameter.name]
-                    found[node] = found[node.child] @ matrix.T
-                case Gate():
-                    found[node] = gates[node.name] * found[node.child]
-                case Sum():
-                    found[node] = np.sum([found[term] for term in node.terms], axis=0)
-                case Apply():
-                    found[node] = found[node.child]
-        return found
+    def _pass(self, k: int) -> TangentPass:
+        """Return the network at the weights of a time, on the samples of the running phase."""
+        problem = self.state.problem
+        task = problem.curriculum.phases[self.position[k]].task
+        weights = {name: array[k] for name, array in self.weights.items()}
+        gates = gates_of(problem.network, task.gates, len(task.X))
+        return TangentPass(problem.network, weights, task.X, gates)
 
     def hidden_gram(self) -> np.ndarray:
         """Return inner products of hidden activities."""
@@ -153,37 +122,4 @@ class _Assembly:
         problem = self.state.problem
         one = len(problem.curriculum.phases[0].task.X), int(problem.network.outputs)
         refuse_large((len(self.clock), *one, *one), "ntk")
-        return np.stack([self._kernel(k) for k in range(len(self.clock))])
-
-    def _kernel(self, k: int) -> np.ndarray:
-        """Return products of Jacobians: signals forward times signals backward, use by use."""
-        network, values, weights = self.state.problem.network, self._values(k), self._at(k)
-        gates, samples = self._gates(k), len(values[network.output])
-        back: dict[Node, np.ndarray] = {}
-        one = np.eye(int(network.outputs))
-        back[network.output] = np.broadcast_to(one, (samples, *one.shape))
-        uses: dict[Parameter, list[Linear]] = {}
-
-        def hand(child: Node, part: np.ndarray) -> None:
-            back[child] = back[child] + part if child in back else part
-
-        for node in reversed(network.order):
-            match node:
-                case Linear():
-                    uses.setdefault(node.parameter, []).append(node)
-                    matrix = float(node.parameter.scale) * weights[node.parameter.name]
-                    hand(node.child, back[node] @ matrix)
-                case Gate():
-                    hand(node.child, back[node] * gates[node.name][:, None])
-                case Sum() | Apply():
-                    for child in node.children:
-                        hand(child, back[node])
-        total = np.zeros((samples, len(one), samples, len(one)))
-        for p, nodes in uses.items():
-            factor = float(p.rate) * float(p.scale) ** 2
-            for left in nodes:
-                for right in nodes:
-                    forward = values[left.child] @ values[right.child].T
-                    gram = np.tensordot(back[left], back[right], (2, 2))
-                    total += factor * forward[:, None, :, None] * gram
-        return total
+        return np.stack([self._pass(k).kernel() for k in range(len(self.clock))])

@@ -36,7 +36,6 @@ from symkernel.theory.average_steps import (
     price,
     residuals,
     stable_form,
-    step,
     tidy,
     u,
     v,
@@ -150,7 +149,7 @@ def _kinked(phi: Activation, expression: sp.Expr) -> GaussianAverages | None:
     value = sp.expand(means[0] * means[1] - gamma**2 * 2 / sp.pi * sp.sqrt(v1 * v2))
     bend = gamma**2 * 2 / sp.pi
     value += beta**2 * c + bend * (c * sp.asin(sine) + sp.sqrt(v1 * v2 - c**2))
-    even = step(
+    even = Step(
         "curvature",
         r"phi'' is 2 gamma times the delta function at 0: its average is the density of (u, u') "
         r"at the origin",
@@ -216,7 +215,7 @@ def _error_function(phi: Activation, expression: sp.Expr) -> GaussianAverages | 
     sine = 2 * kappa**2 * c / (sp.sqrt(first) * sp.sqrt(second))
     value = alpha**2 + (beta**2 + single) * c + gamma**2 * 2 / sp.pi * sp.asin(sine)
     rungs: tuple[Step, ...] = (
-        step(
+        Step(
             "slope",
             "a Gaussian factor narrows the density of (u, u') to one of another covariance, which "
             "has integral 1: what remains is a determinant",

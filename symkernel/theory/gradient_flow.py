@@ -127,7 +127,7 @@ class GradientFlow:
             lambda: check_gradients(self.loss, self.network),
         )
         kept = tuple(
-            sp.Eq(_Rate(words.matrix(self.shapes)), self._falling(words), evaluate=False)
+            sp.Eq(Rate(words.matrix(self.shapes)), self._falling(words), evaluate=False)
             for words in self.conserved
         )
         falls = self._falls
@@ -153,22 +153,24 @@ class GradientFlow:
         )
 
     def _falling(self, words: Words) -> sp.MatrixExpr:
-        rate = self.fall(words)
-        return rate.matrix(self.shapes) if rate.terms else sp.ZeroMatrix(*_shape_of(words, self))
+        rate, shape = self.fall(words), words.matrix(self.shapes).shape
+        return rate.matrix(self.shapes) if rate.terms else sp.ZeroMatrix(*shape)
 
     def fall(self, words: Words) -> Words:
         """Return the rate of change of a conserved quantity: what weight decay does to it."""
         return derivative(words, self.shrinking)
 
 
-class _Rate(sp.MatrixExpr):
+class Rate(sp.MatrixExpr):
     """Time derivative of a matrix expression, for display."""
 
-    def __new__(cls, body: sp.MatrixExpr) -> _Rate:
+    def __new__(cls, body: sp.MatrixExpr) -> Rate:
+        """Return the derivative, unevaluated."""
         return super().__new__(cls, body)
 
     @property
     def shape(self) -> tuple[sp.Expr, sp.Expr]:
+        """Shape of the matrix."""
         return self.args[0].shape
 
     def _latex(self, printer: object) -> str:
@@ -184,21 +186,7 @@ class _Rate(sp.MatrixExpr):
 
 def rate_of(name: str, shapes: Mapping[str, tuple[sp.Expr, sp.Expr]]) -> sp.MatrixExpr:
     """Return the time derivative of a named matrix, for display."""
-    return _Rate(sp.MatrixSymbol(name, *shapes[name]))
-
-
-def rate_of_expression(body: sp.MatrixExpr) -> sp.MatrixExpr:
-    """Return the time derivative of a matrix expression, for display."""
-    return _Rate(body)
-
-
-def has_rate(body: sp.Basic) -> bool:
-    """Whether the time derivative of a matrix is written in an expression."""
-    return bool(body.has(_Rate))
-
-
-def _shape_of(words: Words, flow: GradientFlow) -> tuple[sp.Expr, sp.Expr]:
-    return words.matrix(flow.shapes).shape
+    return Rate(sp.MatrixSymbol(name, *shapes[name]))
 
 
 def _symmetric(words: Words) -> Words:

@@ -2,14 +2,12 @@ r"""Rung 2 of the laws of the Gram matrix, and random problems of their classes.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import sympy as sp
 
 from symkernel import notation
 from symkernel.codegen.algorithms import exact
-from symkernel.formula import Evidence
+from symkernel.formula import Evidence, Limits
 from symkernel.identities import vanishes
 from symkernel.problem import balanced_weights
 from symkernel.problem.curriculum import Curriculum, Phase
@@ -20,7 +18,7 @@ from symkernel.problem.task import Task
 from symkernel.theory.riccati import symbolic_node
 
 
-def riccati_limits() -> tuple[tuple[str, Callable[[], Evidence]], ...]:
+def riccati_limits() -> Limits:
     """Return the limits and removable singularities of the Riccati flow, with their checks."""
     return (
         ("t = 0", _at_zero),
@@ -30,10 +28,6 @@ def riccati_limits() -> tuple[tuple[str, Callable[[], Evidence]], ...]:
         ("repeated singular values", _repeated),
         ("no target, S = 0", _nothing),
     )
-
-
-def _evidence(passed: bool, words: str) -> Evidence:
-    return Evidence(passed, words if passed else f"NOT so: {words}")
 
 
 def _mode(f: sp.Expr, g: sp.Expr, t: sp.Expr) -> sp.Expr:
@@ -60,7 +54,7 @@ def _at_zero() -> Evidence:
     found, _ = exact(
         node.definition(), values, (sp.eye(3), [sp.S.One, -sp.S.One, sp.S.Zero]), t, sp.S.Zero
     )
-    return _evidence(found == entries * entries.T, "G(0) = Q0 Q0^T exactly")
+    return Evidence.of(found == entries * entries.T, "G(0) = Q0 Q0^T exactly")
 
 
 def _at_infinity() -> Evidence:
@@ -69,14 +63,14 @@ def _at_infinity() -> Evidence:
     grown = _mode(f, g, notation.t).replace(sp.exp, lambda x: E ** sp.cancel(x / (f * notation.t)))
     top, bottom = (sp.Poly(part, E) for part in sp.fraction(sp.cancel(grown)))
     end = top.LC() / bottom.LC() if top.degree() == bottom.degree() else sp.oo
-    return _evidence(sp.cancel(end - 2 * f) == 0, "G to 2 f where f > 0, that is W to S")
+    return Evidence.of(sp.cancel(end - 2 * f) == 0, "G to 2 f where f > 0, that is W to S")
 
 
 def _singular() -> Evidence:
     (f, g), t = sp.symbols("f g", positive=True), notation.t
     near, at = _mode(f, g, t), _mode(sp.S.Zero, g, t)
     series = sp.series(near, f, 0, 1).removeO()
-    return _evidence(sp.cancel(series - at) == 0, "limit f to 0 = power law g/(1 + g t) exactly")
+    return Evidence.of(sp.cancel(series - at) == 0, "limit f to 0 = power law g/(1 + g t) exactly")
 
 
 def _sigmoid() -> Evidence:
@@ -86,7 +80,7 @@ def _sigmoid() -> Evidence:
     # Balanced weights (a, a) lie in the eigenspace of +s.
     product = _mode(s, 2 * a**2, t) / 2
     sigmoid = s / (1 + (s / a**2 - 1) * sp.exp(-2 * s * t))
-    return _evidence(vanishes(product - sigmoid), "W = s / (1 + (s/u0 - 1) e^(-2 s t)) exactly")
+    return Evidence.of(vanishes(product - sigmoid), "W = s / (1 + (s/u0 - 1) e^(-2 s t)) exactly")
 
 
 def _repeated() -> Evidence:
@@ -99,7 +93,7 @@ def _repeated() -> Evidence:
         exact(node.definition(), values, (basis, [sp.S.One] * 2), t, sp.Rational(1, 3))[0]
         for basis in (sp.eye(2), turn)
     ]
-    return _evidence(both[0] == both[1], "two bases of a repeated eigenvalue agree exactly")
+    return Evidence.of(both[0] == both[1], "two bases of a repeated eigenvalue agree exactly")
 
 
 def _nothing() -> Evidence:
@@ -111,7 +105,7 @@ def _nothing() -> Evidence:
     values = {F: sp.zeros(2), Q0: column}
     found, _ = exact(node.definition(), values, (sp.eye(2), [sp.S.Zero] * 2), t, at)
     wanted = column * column.T / (1 + at * (column.T * column)[0])
-    return _evidence(found == wanted, "G = Q0 Q0^T / (1 + t |Q0|^2) exactly")
+    return Evidence.of(found == wanted, "G = Q0 Q0^T / (1 + t |Q0|^2) exactly")
 
 
 def white_task(stream: np.random.Generator, n_in: int, n_out: int, variance: float) -> Task:

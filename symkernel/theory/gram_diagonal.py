@@ -8,7 +8,7 @@ the zero map ($w = 0$) are of this class.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -16,13 +16,21 @@ import numpy as np
 import sympy as sp
 
 from symkernel import notation
-from symkernel.formula import Citation, Derived, Evidence, Formula, Law, Result, Step, Verdict
+from symkernel.formula import Derived, Evidence, Formula, Law, Result, Step, Verdict
 from symkernel.problem import weights
 from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
-from symkernel.theory.hyperbolic import ModeSolution, Sides
+from symkernel.theory.aligned_modes import SAXE2014
+from symkernel.theory.hyperbolic import (
+    P_SIDE,
+    P_START,
+    Q_SIDE,
+    Q_START,
+    ModeSolution,
+    Sides,
+)
 from symkernel.theory.mode_checks import check_precision, draw_gram_diagonal, mode_limits
 from symkernel.theory.mode_flow import ModeFlow, mode_flow
 from symkernel.theory.mode_numbers import mode_numbers
@@ -119,7 +127,7 @@ def _entries_step(solution: ModeSolution, ratio: sp.Expr) -> Step:
             cross - solution.overlap,
         )
         same = all(sp.expand(gap) == 0 for gap in gaps)
-        return Evidence(same, "lengths and overlap of the rotated sides: difference exactly 0")
+        return Evidence.of(same, "lengths and overlap of the rotated sides: difference exactly 0")
 
     return Step(
         "Lengths of the sides",
@@ -175,13 +183,11 @@ def _invariance_step(modes: ModeFlow) -> Step:
 def _formulas(solution: ModeSolution, modes: ModeFlow) -> tuple[Formula, ...]:
     growth, z = solution.growth, notation.z
     where = (*growth.where, (z, growth.expression))
-    p0, q0 = sp.Symbol("p0", real=True), sp.Symbol("q0", real=True)
-    p, q = sp.Symbol("p", real=True), sp.Symbol("q_out", real=True)
-    ratio = modes.ratio
+    even, odd, ratio = solution.even, solution.odd, modes.ratio
     return (
         Formula("output mode", notation.u, modes.scale * solution.overlap, where),
-        Formula("input side", p, p0 * solution.even + ratio * q0 * solution.odd, where),
-        Formula("output side", q, q0 * solution.even + p0 / ratio * solution.odd, where),
+        Formula("input side", P_SIDE, P_START * even + ratio * Q_START * odd, where),
+        Formula("output side", Q_SIDE, Q_START * even + P_START / ratio * odd, where),
     )
 
 
@@ -286,17 +292,7 @@ LAW = Law(
         "weights",
         "learning_time",
     ),
-    citations=(
-        Citation(
-            "saxe2014",
-            "Saxe, Andrew M. and McClelland, James L. and Ganguli, Surya",
-            "Exact solutions to the nonlinear dynamics of learning in deep linear neural networks",
-            "International Conference on Learning Representations",
-            2014,
-            "the aligned case; the class itself is derived here",
-            "1312.6120",
-        ),
-    ),
+    citations=(replace(SAXE2014, place="the aligned case; the class itself is derived here"),),
     test=_test,
     derive=_derive,
     trajectory=_trajectory,

@@ -15,11 +15,11 @@ from symkernel.formula import Verdict
 from symkernel.problem.kept import kept
 from symkernel.problem.problem import Problem
 from symkernel.theory.compact_weights import compact_weights
-from symkernel.theory.gram_trajectory import GramPath, through_phases
-from symkernel.theory.mode_state import TOLERANCE, network_verdict
+from symkernel.theory.gram_trajectory import GramPath
+from symkernel.theory.mode_state import TOLERANCE, moments_verdict, network_verdict
+from symkernel.theory.phases import phases_at, through_phases
 from symkernel.theory.riccati import spanning
 from symkernel.theory.two_layer import TwoLayer, two_layer
-from symkernel.theory.two_layer_path import phases_at
 from symkernel.trajectory import Trajectory
 
 # How a Gram matrix goes through a phase: (phase, state at its start, increasing times since then)
@@ -169,7 +169,10 @@ class GramState:
                     span = (at, float(moment))
                     found = solve_ivp(rate, span, Q.ravel(), "DOP853", rtol=rtol, atol=rtol * 1e-3)
                     if not found.success:
-                        raise SymkernelError(f"The integrator stopped: {found.message}")
+                        raise SymkernelError(
+                            f"The integrator stopped in phase {k}: {found.message}; ask for "
+                            f"earlier times, or a coarser 'rtol'."
+                        )
                     at, Q = float(moment), found.y[:, -1].reshape(shape)
                 rows.append(Q)
             ended = advance(k, gram, local[-1:])[1]
@@ -199,23 +202,21 @@ def gram_verdicts(
 
     Most of them need one rate of decay.
     """
-    network, reason = network_verdict(law, problem)
-    if reason:
+    network = network_verdict(law, problem)
+    if not network.holds:
         return (network,), False
-    decays = _decay_verdict(law, two_layer(problem)) if one_decay else ()
+    decays = _equal_decay_verdict(law, two_layer(problem)) if one_decay else ()
     if decays:
         return (network, *decays), False
     if not problem.is_numeric_but_for_durations:
         words = "the problem has numbers"
         advice = "give values; symbols are for the laws of single modes"
         return (network, Verdict(law, words, False, np.inf, 0.0, advice)), False
-    if any(phase.task.Syx is None for phase in problem.curriculum.phases):
-        words, advice = "the tasks' second moments are known", "use a linear teacher, or simulate"
-        return (network, Verdict(law, words, False, np.inf, 0.0, advice)), False
-    return (network,), True
+    unknown = moments_verdict(law, problem)
+    return (network, *unknown), not unknown
 
 
-def _decay_verdict(law: str, form: TwoLayer) -> tuple[Verdict, ...]:
+def _equal_decay_verdict(law: str, form: TwoLayer) -> tuple[Verdict, ...]:
     """Return what speaks against one rate of decay: nothing, mostly."""
     one, two = form.decays
     if one == two:

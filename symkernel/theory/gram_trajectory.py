@@ -6,14 +6,11 @@ output, hidden Gram matrix, NTK, loss.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from symkernel.problem.problem import Problem
-from symkernel.theory.two_layer_path import TwoLayerPath, within_phases
+from symkernel.theory.two_layer_path import TwoLayerPath
 from symkernel.trajectory import Field, Undetermined
 
 UP_TO_A_ROTATION = Undetermined(
@@ -21,30 +18,6 @@ UP_TO_A_ROTATION = Undetermined(
     "closed equation and the weights do not; output, hidden_gram, ntk and loss do not depend on "
     "the rotation, and compiled.weights(times) integrates the linear equation that it obeys"
 )
-
-
-def through_phases(
-    problem: Problem,
-    clock: np.ndarray,
-    position: np.ndarray,
-    state: Any,
-    advance: Callable[[int, Any, np.ndarray], tuple[np.ndarray, Any]],
-) -> np.ndarray:
-    """Carry a state through the curriculum, and return what is wanted at the times.
-
-    Parameters
-    ----------
-    state : Any
-        At the start.
-    advance : callable
-        (phase, state at its start, times since then) -> (values at the times, state at the last
-        one).
-    """
-    rows = []
-    for k, local in within_phases(problem.curriculum, clock, position):
-        values, state = advance(k, state, local)
-        rows.append(values[: int((position == k).sum())])
-    return rows[0] if len(rows) == 1 else np.concatenate(rows)
 
 
 @dataclass(frozen=True, eq=False)

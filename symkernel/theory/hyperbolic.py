@@ -24,6 +24,16 @@ _ANGLE = sp.Function("phi")(_TIME)
 _REACHED = notation.register(
     sp.Symbol("z_q", positive=True), r"G_{\rho}", "growth factor z at that fraction"
 )
+P_START = notation.register(sp.Symbol("p0", real=True), "p_0", "input side of the mode at t = 0")
+Q_START = notation.register(sp.Symbol("q0", real=True), "q_0", "output side of the mode at t = 0")
+OVERLAP = notation.register(sp.Symbol("w_t", real=True), "w(t)", "overlap p.q of the two sides")
+P_SIDE = notation.register(
+    sp.Symbol("p", real=True), "p", "input side of the mode, a hidden vector"
+)
+Q_SIDE = notation.register(
+    sp.Symbol("q_out", real=True), "q", "output side of the mode, a hidden vector"
+)
+U0 = notation.register(sp.Symbol("u0", real=True), "u_0", "the mode at t = 0")
 
 
 @dataclass(frozen=True)
@@ -83,6 +93,13 @@ class ModeSolution:
         top, bottom = sp.fraction(plain)
         root = sp.sqrt(top * bottom) / bottom
         return expression.xreplace({sp.sqrt(z): root, 1 / sp.sqrt(z): 1 / root}).subs(z, plain)
+
+    @cached_property
+    def textbook(self) -> Solution | None:
+        """For balanced sides: the mode itself, solved by the logistic rule from u0."""
+        if self.sides.Q0 != 0 or self.sides.P0 == 0:
+            return None
+        return solve_autonomous(sp.expand(self.modes.balanced_rate), notation.u, U0)
 
     def closed_equation(self) -> tuple[sp.Symbol, sp.Expr, sp.Expr]:
         r"""Return (u, f, u0) of $\dot u = f(u)$ for the end-to-end mode $u = c\,p\cdot q$.
@@ -169,17 +186,17 @@ class ModeSolution:
             (
                 sp.Eq(
                     sp.Function("p")(_TIME),
-                    _sym("p0") * sp.cosh(_ANGLE) + _sym("q0") * sp.sinh(_ANGLE),
+                    P_START * sp.cosh(_ANGLE) + Q_START * sp.sinh(_ANGLE),
                     evaluate=False,
                 ),
                 sp.Eq(
                     sp.Function("q_out")(_TIME),
-                    _sym("q0") * sp.cosh(_ANGLE) + _sym("p0") * sp.sinh(_ANGLE),
+                    Q_START * sp.cosh(_ANGLE) + P_START * sp.sinh(_ANGLE),
                     evaluate=False,
                 ),
                 sp.Eq(
                     _ANGLE.diff(_TIME),
-                    self.modes.sigma - self.modes.delta * _sym("w_t"),
+                    self.modes.sigma - self.modes.delta * OVERLAP,
                     evaluate=False,
                 ),
             ),
@@ -260,18 +277,6 @@ def _clock_at(solution: Solution, value: sp.Expr) -> sp.Expr:
         (part.coeff(solution.clock), part.subs(solution.clock, 0)) for part in (top, bottom)
     )
     return sp.factor(value * rest - top_rest) / (top_moving - value * moving)
-
-
-def _sym(name: str) -> sp.Symbol:
-    known = notation.entry(name)
-    return known.symbol if known is not None else sp.Symbol(name, real=True)
-
-
-notation.register(sp.Symbol("p0", real=True), "p_0", "input side of the mode at t = 0")
-notation.register(sp.Symbol("q0", real=True), "q_0", "output side of the mode at t = 0")
-notation.register(sp.Symbol("w_t", real=True), "w(t)", "overlap p.q of the two sides")
-notation.register(sp.Symbol("p", real=True), "p", "input side of the mode, a hidden vector")
-notation.register(sp.Symbol("q_out", real=True), "q", "output side of the mode, a hidden vector")
 
 
 def _grouped(expression: sp.Expr) -> sp.Expr:

@@ -220,7 +220,7 @@ class InfiniteLearning:
         if len(limit.layers) != 2:
             raise OutsideValidity(
                 f"The change of the hidden similarity is known for one hidden layer, not "
-                f"{len(limit.layers) - 1}."
+                f"{len(limit.layers) - 1}; simulate deeper networks."
             )
         clock = as_times(times)
         own = self._samples[0]

@@ -31,6 +31,7 @@ import sympy as sp
 from sympy.core.function import AppliedUndef
 
 from symkernel import notation
+from symkernel.equations import needed_lines
 from symkernel.errors import InvalidArgument
 from symkernel.formula import Formula, Step
 from symkernel.problem.activation import ARGUMENT, Activation
@@ -42,7 +43,6 @@ from symkernel.theory.wide_layers import WideLayer, wide_layers
 from symkernel.theory.wide_recursion import (
     OVERLAPS,
     Recursion,
-    needed_lines,
     recursion_of,
     recursion_step,
 )
@@ -186,7 +186,7 @@ class InfiniteWidth:
         )
         lines = dict(self.recursion.lines)
         expression = lines.pop(symbol)
-        where = needed_lines(list(lines.items()), expression)
+        where = needed_lines(list(lines.items()), expression.free_symbols)
         used = {f.func.__name__ for _, e in where for f in e.atoms(AppliedUndef)}
         for mark, phi in enumerate(self.activations):
             if f"k_average{mark}" in used:

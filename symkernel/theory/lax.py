@@ -13,7 +13,7 @@ import sympy as sp
 from symkernel import notation
 from symkernel.formula import Evidence, Step
 from symkernel.theory import block_words as blocks
-from symkernel.theory.gradient_flow import rate_of_expression
+from symkernel.theory.gradient_flow import Rate
 from symkernel.theory.gram_observables import sizes, stacked
 from symkernel.theory.two_layer import TwoLayer
 from symkernel.theory.words import Words
@@ -55,7 +55,7 @@ def check_lax(decay: sp.Expr) -> Evidence:
         "rates of GJ and of (GJ)^2 + lambda GJ - c^2 = commutators with the same arbitrary drive "
         "exactly: what is 0 stays 0"
     )
-    return Evidence(same, words if same else f"NOT so: {words}")
+    return Evidence.of(same, words)
 
 
 def fallen(form: TwoLayer) -> tuple[sp.Expr, sp.Expr]:
@@ -95,7 +95,7 @@ def lax_step(form: TwoLayer) -> Step:
         (
             sp.Eq(J, signature(form), evaluate=False),
             sp.Eq(Gamma, sp.BlockMatrix([[zeros[0], E.T], [E, zeros[1]]]), evaluate=False),
-            sp.Eq(rate_of_expression(G * J), commutator, evaluate=False),
+            sp.Eq(Rate(G * J), commutator, evaluate=False),
             sp.Eq(
                 sp.MatAdd((G * J) ** 2, lam * G * J, evaluate=False),
                 c2 * sp.Identity(G.shape[0]),

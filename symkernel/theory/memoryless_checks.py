@@ -6,14 +6,14 @@ import numpy as np
 import sympy as sp
 
 from symkernel import notation
-from symkernel.formula import Evidence
+from symkernel.formula import Evidence, Limits
 from symkernel.identities import rational_orthogonal, vanishes
 from symkernel.problem import balanced_weights
 from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.problem import Problem
 from symkernel.theory.gram_checks import drawn_network
 from symkernel.theory.lax import LAM
-from symkernel.theory.reduced_checks import Limits, compared, correlated_task, evidence
+from symkernel.theory.reduced_checks import compared, correlated_task
 
 # The root of lambda^2/4 + c^2.
 HALF = sp.Symbol("k", positive=True)
@@ -46,7 +46,7 @@ def check_positive() -> Evidence:
     squares = all(root * root == square for root, square in roots)
     positive = all(root.is_positive_definite for root, _ in roots) and P.is_positive_definite
     inverse = P * J * P == J
-    return evidence(
+    return Evidence.of(
         bool(quadratic and squares and positive and inverse),
         "in a rational example the quadratic holds, P J P = J, and A + lambda/2 and B - lambda/2 "
         "are the positive roots exactly",
@@ -77,25 +77,25 @@ def _start() -> Evidence:
     a, b = sp.symbols("a b", positive=True)
     at = {_W: 0, LAM: b - a, HALF: (a + b) / 2}
     gaps = [sp.expand(side.subs(at) - v) for side, v in zip(_sides(), (a, b), strict=True)]
-    return evidence(gaps == [0, 0], "A = a, B = b with lambda = b - a, k = (a + b)/2 exactly")
+    return Evidence.of(gaps == [0, 0], "A = a, B = b with lambda = b - a, k = (a + b)/2 exactly")
 
 
 def _balanced() -> Evidence:
     w = sp.Symbol("w", positive=True)
     ends = [sp.limit(side.subs({LAM: 0, _W: w}), HALF, 0) for side in _sides()]
-    return evidence(ends == [w, w], "A and B to |W| exactly")
+    return Evidence.of(ends == [w, w], "A and B to |W| exactly")
 
 
 def _lazy() -> Evidence:
     ratio = sp.Symbol("rho", real=True)
     off = [side - (HALF + sign * LAM / 2) for side, sign in zip(_sides(), (-1, 1), strict=True)]
     ends = [sp.limit(part.subs(LAM, ratio * HALF), HALF, sp.oo) for part in off]
-    return evidence(ends == [0, 0], "A and B keep their initial values: a fixed kernel")
+    return Evidence.of(ends == [0, 0], "A and B keep their initial values: a fixed kernel")
 
 
 def _mirrored() -> Evidence:
     A, B = _sides()
-    return evidence(sp.expand(A.subs(LAM, -LAM) - B) == 0, "A at -lambda is B at lambda exactly")
+    return Evidence.of(sp.expand(A.subs(LAM, -LAM) - B) == 0, "A at -lambda is B at lambda exactly")
 
 
 def _one_mode() -> Evidence:
@@ -113,7 +113,7 @@ def _one_mode() -> Evidence:
     h = s * T / (K + HALF * T)
     clock = sp.diff(h, T) * K * (1 - T**2) - (1 - h**2) * (s - 2 * HALF * h / (1 - h**2))
     solved = vanishes(clock, [(K, s**2 + HALF**2)])
-    return evidence(
+    return Evidence.of(
         bool(same_root and gap == 0 and solved),
         "dW/dt = B E + E A is dphi/dt = s - d W exactly, solved on white inputs by "
         "tanh(phi) = s T/(K + k T)",
@@ -125,7 +125,7 @@ def _rationalised() -> Evidence:
     root = sp.Symbol("r", positive=True)
     gap = HALF + _W**2 / (HALF + root) - root
     same = vanishes(gap, [(root, HALF**2 + _W**2)])
-    return evidence(same, "k + W^2/(k + sqrt(k^2 + W^2)) = sqrt(k^2 + W^2) exactly")
+    return Evidence.of(same, "k + W^2/(k + sqrt(k^2 + W^2)) = sqrt(k^2 + W^2) exactly")
 
 
 def check_precision(stream: np.random.Generator, draws: int) -> Evidence:

@@ -29,7 +29,7 @@ from symkernel.theory.lax import fallen, lax_step
 from symkernel.theory.memoryless_checks import check_positive, check_precision, memoryless_limits
 from symkernel.theory.memoryless_map import TwoValues
 from symkernel.theory.reduced_checks import PRECISION, draw_memoryless
-from symkernel.theory.two_layer import TwoLayer, two_layer
+from symkernel.theory.two_layer import PRODUCTS, TwoLayer, two_layer
 from symkernel.theory.word_flow import printed
 from symkernel.theory.words import Words, derivative
 from symkernel.trajectory import Trajectory
@@ -128,19 +128,16 @@ class _Derivation:
             self._flow()[name].substituted(meaning) - words
             for name, words in self.form.expected.items()
         ]
-        same = all(not gap.terms for gap in gaps)
-        return Evidence(same, "the canonical flow is that of E = S - W Sxx exactly" if same else
-                        "the canonical flow has another form")  # fmt: skip
+        same = not any(gap.terms for gap in gaps)
+        return Evidence.of(same, "the canonical flow is that of E = S - W Sxx exactly")
 
     def _check_equation(self) -> Evidence:
         """Compare the rate of W with the product rule on the weights."""
         flow = reduced_flow.weight_flow(self.form)
-        made = {"A": Words.of("w_1'", "w_1"), "B": Words.of("w_2", "w_2'"),
-                "W": Words.of("w_2", "w_1")}  # fmt: skip
-        words = reduced_flow.product_flow(self.form).expanded["W"]
-        gap = derivative(made["W"], flow.expanded) - words.substituted(made)
-        return Evidence(not gap.terms, "rate of w_2 w_1 = right-hand side in A, B and W exactly"
-                        if not gap.terms else "the rate of W differs")  # fmt: skip
+        rate = reduced_flow.product_flow(self.form).expanded["W"]
+        gap = derivative(PRODUCTS["W"], flow.expanded) - rate.substituted(PRODUCTS)
+        words = "rate of w_2 w_1 = right-hand side in A, B and W exactly"
+        return Evidence.of(not gap.terms, words)
 
     def steps(self) -> tuple[Step, ...]:
         """Return the steps, each with its check."""

@@ -128,8 +128,10 @@ class MemorylessGram:
     Attributes
     ----------
     network : Network
+    form : TwoLayer
+        Its flow in canonical units.
     values : TwoValues
-        Of the initial weights, in canonical units.
+        Of the initial weights, in these units.
     """
 
     network: Network

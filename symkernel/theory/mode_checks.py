@@ -10,7 +10,7 @@ import numpy as np
 import sympy as sp
 
 from symkernel import notation
-from symkernel.formula import Evidence
+from symkernel.formula import Evidence, Limits
 from symkernel.identities import vanishes
 from symkernel.problem import weights
 from symkernel.problem.curriculum import Curriculum, Phase
@@ -25,7 +25,7 @@ _RANGE = {"amplitudes and strengths": (-8, 4), "times": (-8, 8)}
 _BOUND = 1e-12
 
 
-def mode_limits(modes: Drive) -> tuple[tuple[str, Callable[[], Evidence]], ...]:
+def mode_limits(modes: Drive) -> Limits:
     """Return the limits and removable singularities of the mode law, with their checks."""
     return (
         ("t = 0", lambda: _at_zero(modes)),
@@ -176,12 +176,16 @@ def _draw_task(stream: np.random.Generator) -> tuple[Network, Task]:
     s[(kind > 0.8)] = s[0]
     V, U = (np.linalg.qr(stream.standard_normal((n, n)))[0] for n in (n_in, n_out))
     d = np.ones(n_in) if stream.random() < 0.5 else 10 ** stream.uniform(-1, 1, n_in)
-    syx = U[:, :r] * s @ V[:, :r].T
-    sxx = V * d @ V.T
-    wanted = s**2 / d[:r]
-    syy = U[:, :r] * wanted @ U[:, :r].T
-    task = Task.from_moments((sxx + sxx.T) / 2, syx, (syy + syy.T) / 2)
-    return Network.two_layer(inputs=n_in, hidden=n_hidden, outputs=n_out), task
+    net = Network.two_layer(inputs=n_in, hidden=n_hidden, outputs=n_out)
+    return net, task_in_bases(U, V, s, d)
+
+
+def task_in_bases(U: np.ndarray, V: np.ndarray, s: np.ndarray, d: np.ndarray) -> Task:
+    """Return the linear task of strengths s and input variances d in orthogonal bases."""
+    r = len(s)
+    syx, sxx = U[:, :r] * s @ V[:, :r].T, V * d @ V.T
+    syy = U[:, :r] * (s**2 / d[:r]) @ U[:, :r].T
+    return Task.from_moments((sxx + sxx.T) / 2, syx, (syy + syy.T) / 2)
 
 
 def draw_aligned(stream: np.random.Generator) -> Problem:
@@ -209,10 +213,7 @@ def draw_gram_diagonal(stream: np.random.Generator) -> Problem:
     for _ in range(int(stream.integers(1, 3))):
         s = 10 ** stream.uniform(-3, 1, r) * stream.choice([-1.0, 0.0, 1.0, 1.0, 1.0], r)
         s[stream.random(r) < 0.2] = s[0]
-        d = 10 ** stream.uniform(-1, 0.5, n_in)
-        syx, sxx = U[:, :r] * s @ V[:, :r].T, V * d @ V.T
-        syy = U[:, :r] * (s**2 / d[:r]) @ U[:, :r].T
-        tasks.append(Task.from_moments((sxx + sxx.T) / 2, syx, (syy + syy.T) / 2))
+        tasks.append(task_in_bases(U, V, s, 10 ** stream.uniform(-1, 0.5, n_in)))
     net = Network.two_layer(inputs=n_in, hidden=n_hidden, outputs=n_out)
     w0 = weights.from_arrays(net, [P @ V[:, :r].T, U[:, :r] @ Q.T])
     strongest = max(float(np.linalg.norm(task.Syx, 2)) for task in tasks)

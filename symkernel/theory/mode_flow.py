@@ -50,6 +50,12 @@ class Drive:
         """The drive g as a function of the overlap w."""
         return self.sigma - self.delta * _OVERLAP
 
+    @property
+    def balanced_rate(self) -> sp.Expr:
+        """Right-hand side of the equation of the end-to-end mode u, where the sides are equal."""
+        u = notation.u
+        return 2 * u * (self.sigma - self.delta * u / self.scale)
+
     def at(self, strength: sp.Expr, variance: sp.Expr = notation.d) -> Self:
         """Return the flow of a mode of given strength and input variance."""
         entry = {notation.s: strength, notation.d: variance}
@@ -129,12 +135,13 @@ def mode_flow(problem: Problem) -> ModeFlow:
     NoClosedForm
         If the network is not a product of two trained dense matrices.
     """
-    return _mode_flow(problem.network, problem.loss)
+    return flow_of_modes(problem.network, problem.loss)
 
 
 # Testing, deriving and evaluating a law all start here, with the same network.
 @lru_cache(maxsize=16)
-def _mode_flow(network: Network, loss: SquaredError) -> ModeFlow:
+def flow_of_modes(network: Network, loss: SquaredError) -> ModeFlow:
+    """Derive the flow of one mode; see `mode_flow`."""
     system = GradientFlow(exact_factors(network), exact_loss(loss))
     first, second, scale = two_layer_word(system)
     fast, slow = _drives(system, first, second, sp.S.One)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +26,7 @@ _ROUNDINGS = 64.0 * float(np.finfo(float).eps)
 
 
 @dataclass(frozen=True, eq=False)
-class Sides:
+class HiddenSides:
     """The two sides of modes, their sum and their difference, (n, n_modes) each.
 
     Sum and difference have digits of their own: where the sides are nearly equal or opposite, one
@@ -36,9 +38,9 @@ class Sides:
     plus: np.ndarray
     minus: np.ndarray
 
-    def turned(self, frame: np.ndarray) -> Sides:
+    def turned(self, frame: np.ndarray) -> HiddenSides:
         """Return the same in the coordinates of orthonormal columns that span them."""
-        return Sides(*(frame.T @ part for part in (self.p, self.q, self.plus, self.minus)))
+        return HiddenSides(*(frame.T @ part for part in (self.p, self.q, self.plus, self.minus)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,14 +49,14 @@ class Narrow:
 
     Attributes
     ----------
-    sides : Sides
+    sides : HiddenSides
     still : tuple of ndarray, (n, n_inputs) and (n, n_outputs)
         What the directions without a mode have there.
     products : 2 x 2 list of ndarray
         Products of what they have in all other hidden directions, of each layer by each.
     """
 
-    sides: Sides
+    sides: HiddenSides
     still: tuple[np.ndarray, np.ndarray]
     products: list[list[np.ndarray]]
 
@@ -112,9 +114,9 @@ class ModeState:
         return _cleared(self.layers[1] @ self.basis.U[:, : self.basis.rank_bound], self.noise[1])
 
     @cached_property
-    def sides(self) -> Sides:
+    def sides(self) -> HiddenSides:
         """Both sides of the modes at the start; what is equal cancels exactly."""
-        return Sides(self.p, self.q, self.p + self.q, self.p - self.q)
+        return HiddenSides(self.p, self.q, self.p + self.q, self.p - self.q)
 
     def still(self, layers: tuple[np.ndarray, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Return what directions without a mode carry of both layers, which does not move.
@@ -265,14 +267,18 @@ def _cosines(left: _Side, right: _Side) -> np.ndarray:
     return excess / np.maximum(lengths, np.finfo(float).tiny)
 
 
-def network_verdict(law: str, problem: Problem) -> tuple[Verdict, str]:
-    """Return whether the network is two trained dense linear layers, and why not."""
-    statement = "the output is W2 W1 x with both layers trained"
+def network_verdict(
+    law: str,
+    problem: Problem,
+    statement: str = "the output is W2 W1 x with both layers trained",
+    read: Callable[[GradientFlow], Any] = two_layer_word,
+) -> Verdict:
+    """Return whether the output can be read as the statement has it, and why not."""
     try:
-        two_layer_word(GradientFlow(problem.network, problem.squared_error))
+        read(GradientFlow(problem.network, problem.squared_error))
     except NoClosedForm as error:
-        return Verdict(law, statement, False, np.inf, 0.0, str(error)), str(error)
-    return Verdict(law, statement, True, 0.0, 0.0), ""
+        return Verdict(law, statement, False, np.inf, 0.0, str(error))
+    return Verdict(law, statement, True, 0.0, 0.0)
 
 
 def decay_verdict(law: str, problem: Problem) -> tuple[Verdict, ...]:
@@ -286,6 +292,15 @@ def decay_verdict(law: str, problem: Problem) -> tuple[Verdict, ...]:
     far = np.inf if decay.free_symbols else float(decay)
     advice = "leave weight_decay out, or simulate"
     return (Verdict(law, "no weight decay", False, far, 0.0, advice),)
+
+
+def moments_verdict(law: str, problem: Problem) -> tuple[Verdict, ...]:
+    """Return what speaks against a law of second moments: nothing, mostly."""
+    tasks = (phase.task for phase in problem.curriculum.phases)
+    if not any(task.is_numeric and task.Syx is None for task in tasks):
+        return ()
+    words, advice = "the tasks' second moments are known", "use a linear teacher, or simulate"
+    return (Verdict(law, words, False, np.inf, 0.0, advice),)
 
 
 def _apart(problem: Problem) -> float:
@@ -306,15 +321,12 @@ def _apart(problem: Problem) -> float:
 
 def mode_verdicts(law: str, problem: Problem, *, aligned: bool) -> tuple[Verdict, ...]:
     """Test the assumptions of a mode law, with distances and advice."""
-    network, reason = network_verdict(law, problem)
-    if reason:
+    network = network_verdict(law, problem)
+    if not network.holds:
         return (network,)
-    against = decay_verdict(law, problem)
+    against = decay_verdict(law, problem) or moments_verdict(law, problem)
     if against:
         return (network, *against)
-    if any(phase.task.is_numeric and phase.task.Syx is None for phase in problem.curriculum.phases):
-        words, advice = "the tasks' second moments are known", "use a linear teacher, or simulate"
-        return (network, Verdict(law, words, False, np.inf, 0.0, advice))
     named: tuple[tuple[str, str, str], ...] = (
         (
             "the tasks are diagonal in one pair of bases",
@@ -335,27 +347,19 @@ def mode_verdicts(law: str, problem: Problem, *, aligned: bool) -> tuple[Verdict
                 "the law 'gram_diagonal' does not need this",
             ),
         )
-    if not problem.is_numeric_but_for_durations:
-        apart = _apart(problem)
+    if problem.is_numeric_but_for_durations:
+        state = ModeState.of(problem)
+        found = [(words, getattr(state, attribute), advice) for words, attribute, advice in named]
+    else:
         far = 0.0 if problem.weights.amplitudes is not None else np.inf
-        advice = "give values, or weights by sk.weights.aligned"
-        return (
-            network,
-            *(
-                Verdict(law, words, off <= TOLERANCE, off, TOLERANCE, hint)
-                for (words, _, hint), off in zip(
-                    [named[0], *((words, "", advice) for words, _, _ in named[1:])],
-                    [apart, far, far],
-                    strict=False,
-                )
-            ),
-        )
-    state = ModeState.of(problem)
-    distances = [(words, getattr(state, attribute), advice) for words, attribute, advice in named]
+        hint = "give values, or weights by sk.weights.aligned"
+        (words, _, advice), *of_weights = named
+        found = [(words, _apart(problem), advice)]
+        found += [(words, far, hint) for words, _, _ in of_weights]
     return (
         network,
         *(
             Verdict(law, words, far <= TOLERANCE, far, TOLERANCE, advice)
-            for words, far, advice in distances
+            for words, far, advice in found
         ),
     )

@@ -7,9 +7,9 @@ from functools import cached_property
 
 import numpy as np
 
-from symkernel.theory.gram_trajectory import through_phases
-from symkernel.theory.mode_state import ModeState, Sides
-from symkernel.theory.two_layer_path import TwoLayerPath, phases_at, refuse_faint, within_phases
+from symkernel.theory.mode_state import HiddenSides, ModeState
+from symkernel.theory.phases import phases_at, refuse_faint, through_phases, within_phases
+from symkernel.theory.two_layer_path import TwoLayerPath
 from symkernel.trajectory import Field, Trajectory
 
 
@@ -21,7 +21,7 @@ class _Stretch:
     growth: np.ndarray
     odd: np.ndarray
 
-    def through(self, start: Sides) -> tuple[np.ndarray, Sides]:
+    def through(self, start: HiddenSides) -> tuple[np.ndarray, HiddenSides]:
         r"""Return p and q at all times, (n_times, 2, n, n_modes), and the sides at the last one.
 
         $p_0\cosh\varphi + q_0\sinh\varphi = p_0 e^{-\varphi} + (p_0 + q_0)\sinh\varphi$: with the
@@ -33,7 +33,7 @@ class _Stretch:
         p = start.p * keep + np.where(up, start.plus, -start.minus) * odd
         q = start.q * keep + np.where(up, start.plus, start.minus) * odd
         last = self.growth[-1]
-        return np.stack([p, q], 1), Sides(p[-1], q[-1], start.plus * last, start.minus / last)
+        return np.stack([p, q], 1), HiddenSides(p[-1], q[-1], start.plus * last, start.minus / last)
 
 
 def mode_trajectory(state: ModeState, times: object, routine: object) -> Trajectory:
@@ -95,7 +95,7 @@ class _ModePath(TwoLayerPath):
         return float(self.state.modes.scale) * overlaps
 
     def _layers(
-        self, start: Sides, still: tuple[np.ndarray, np.ndarray]
+        self, start: HiddenSides, still: tuple[np.ndarray, np.ndarray]
     ) -> tuple[np.ndarray, np.ndarray]:
         r"""Return $W_1$ and $\rho W_2^T$ at all times in the hidden coordinates of the start."""
         moving = through_phases(

@@ -23,7 +23,7 @@ from symkernel.problem.problem import Problem
 from symkernel.theory.gated_checks import check_race, race_limits
 from symkernel.theory.gated_draws import draw_race
 from symkernel.theory.gated_modes import CITATION
-from symkernel.theory.gated_trajectory import Amplitudes, gated_trajectory
+from symkernel.theory.gated_trajectory import gated_trajectory
 from symkernel.theory.mode_values import as_index
 from symkernel.theory.pathway_numbers import race_numbers
 from symkernel.theory.pathway_state import PathwayState
@@ -34,9 +34,9 @@ from symkernel.theory.pathway_verdicts import (
     TASKS,
     pathway_verdicts,
 )
+from symkernel.theory.phases import phases_at, reaching, within_phases
 from symkernel.theory.race_clock import RUNNING, THETA, Race, RaceRoutine
 from symkernel.theory.race_time import RaceTime
-from symkernel.theory.two_layer_path import phases_at, reaching, within_phases
 from symkernel.trajectory import Trajectory
 
 _NAME = "neural_race"
@@ -184,7 +184,7 @@ def _trajectory(problem: Problem, times: Any) -> Trajectory:
         alive = start != 0
         ratio = np.divide(rows, start, out=np.ones_like(rows), where=alive)
         layers.append(before[:, None, :] * ratio ** (1 / pathway.depth))
-    return gated_trajectory(state, clock, Amplitudes(tuple(layers), modes))
+    return gated_trajectory(state, clock, layers, modes.sum(0))
 
 
 def _example() -> Problem:

@@ -131,7 +131,7 @@ class PathwayFlow:
         for row, shares in zip(self.amplitudes, self.shares, strict=True):
             first = row[0] ** 2 / shares[0]
             for letter, share in zip(row[1:], shares[1:], strict=True):
-                kept = notation_rate(first - letter**2 / share)
+                kept = _time_derivative(first - letter**2 / share)
                 eqs.append(sp.Eq(kept, 0, evaluate=False))
 
         def check() -> Evidence:
@@ -152,7 +152,7 @@ class PathwayFlow:
         )
 
 
-def notation_rate(body: sp.Expr) -> sp.Expr:
+def _time_derivative(body: sp.Expr) -> sp.Expr:
     """Return the time derivative of an expression, unevaluated, for display."""
     moving = {q: sp.Function(q.name)(_TIME) for q in body.free_symbols}
     return sp.Derivative(body.xreplace(moving), _TIME)

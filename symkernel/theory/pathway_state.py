@@ -267,7 +267,10 @@ def _in_one_order(phases: list[tuple[Context, ...]]) -> tuple[tuple[Context, ...
     for number, contexts in enumerate(phases):
         known = {context.key: context for context in contexts}
         if set(known) != {context.key for context in phases[0]}:
-            raise NoClosedForm(f"Phase {number} has other contexts than phase 0.")
+            raise NoClosedForm(
+                f"Phase {number} has other contexts than phase 0; give every phase samples of all "
+                f"contexts, or simulate."
+            )
         found.append(tuple(known[context.key] for context in phases[0]))
     return tuple(found)
 

@@ -13,7 +13,7 @@ from symkernel.problem.contexts import contexts_of, half_open
 from symkernel.problem.nodes import Sum
 from symkernel.problem.pathways import Pathway, pathways_of
 from symkernel.problem.problem import Problem
-from symkernel.theory.mode_state import TOLERANCE
+from symkernel.theory.mode_state import TOLERANCE, decay_verdict
 from symkernel.theory.pathway_state import PathwayState
 
 _UNGATED = (
@@ -113,8 +113,8 @@ def _structure_verdicts(
 ) -> tuple[Verdict, ...]:
     """Test what does not depend on the weights."""
 
-    def refused(words: str, advice: str, far: float = np.inf) -> tuple[Verdict, ...]:
-        return (Verdict(law, words, False, far, 0.0, advice),)
+    def refused(words: str, advice: str) -> tuple[Verdict, ...]:
+        return (Verdict(law, words, False, np.inf, 0.0, advice),)
 
     network, tasks = problem.network, [phase.task for phase in problem.curriculum.phases]
     if not network.gates and not any(isinstance(node, Sum) for node in network.order):
@@ -132,11 +132,9 @@ def _structure_verdicts(
     text = "every gate is open or closed for a whole layer"
     gates = Verdict(law, text, ajar <= TOLERANCE, ajar, TOLERANCE, "simulate")
     found, wrong = "; ".join(map(str, pathways)), structure(pathways)
-    decay = problem.loss.weight_decay
-    further = refused("no weight decay", "leave it out, or simulate", float(decay))
     far = np.inf if wrong else 0.0
     return (
         gates,
         Verdict(law, f"{words}: {found}", not wrong, far, 0.0, wrong),
-        *(further if decay != 0 else ()),
+        *decay_verdict(law, problem),
     )

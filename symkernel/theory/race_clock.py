@@ -236,8 +236,8 @@ class Race:
             rest = self.drive.xreplace(
                 {self.symbols[0][0]: _S / _D - sp.Add(*(m for m, _ in self.symbols[1:]))}
             )
-            return Evidence(
-                bool(rising) and sp.expand(rest) == 0,
+            return Evidence.of(
+                rising and sp.expand(rest) == 0,
                 "every pathway rises with the clock, so there is one root; the drive is 0 there",
             )
 
@@ -262,7 +262,8 @@ class Race:
             odds = self.odds.replace(sp.Abs, lambda size: size)
             chained = sp.diff(odds, _TOTAL) * total * (_S - _D * _TOTAL)
             same = sp.cancel(chained - moved) == 0
-            return Evidence(same, "derivative of the time by the clock; speed of zeta: exactly 0")
+            words = "derivative of the time by the clock; speed of zeta: exactly 0"
+            return Evidence.of(same, words)
 
         zeta = sp.Function("zeta")(_TIME)
         return Step(

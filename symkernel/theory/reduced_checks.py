@@ -9,7 +9,7 @@ import numpy as np
 import sympy as sp
 
 from symkernel import notation
-from symkernel.formula import Evidence
+from symkernel.formula import Evidence, Limits
 from symkernel.identities import vanishes
 from symkernel.problem import balanced_weights
 from symkernel.problem import weights as make
@@ -19,19 +19,13 @@ from symkernel.problem.task import Task
 from symkernel.theory import block_words as blocks
 from symkernel.theory.flow_solver import RTOL
 from symkernel.theory.gram_checks import drawn_network, phases_of
+from symkernel.theory.two_layer import on_white_inputs
 from symkernel.theory.word_flow import WordFlow
 from symkernel.theory.word_taylor import taylor_flow
 from symkernel.theory.words import Words, derivative
 
 # What an integrator reaches: its tolerance, accumulated over the steps of a curve.
 PRECISION = 1e-10
-
-Limits = tuple[tuple[str, Callable[[], Evidence]], ...]
-
-
-def evidence(passed: bool, words: str) -> Evidence:
-    """Return evidence in words that say so if it failed."""
-    return Evidence(passed, words if passed else f"NOT so: {words}")
 
 
 def reduced_limits(flow: WordFlow) -> Limits:
@@ -53,12 +47,6 @@ def _decays(flow: WordFlow) -> tuple[sp.Symbol, sp.Symbol]:
 
 def _white(flow: WordFlow) -> Evidence:
     r"""$\dot G = FG + GF - G^2 + (JGJG + GJGJ)/2$ where $\Sigma_{xx} = 1$."""
-    white = {
-        name: Words.collect(
-            (tuple(f for f in word if f[0] != "Sxx"), c) for word, c in words.terms.items()
-        )
-        for name, words in flow.expanded.items()
-    }
     first, second = (-Words({(): decay}) for decay in _decays(flow))
     F: blocks.Blocks = ((first, Words.of("S'")), (Words.of("S"), second))
     G, J = blocks.GRAM, blocks.SIGN
@@ -69,8 +57,9 @@ def _white(flow: WordFlow) -> Evidence:
         (sp.S.Half, blocks.product(J, G, J, G)),
         (sp.S.Half, blocks.product(G, J, G, J)),
     )
-    same = blocks.is_nothing(blocks.combined((1, blocks.moved(G, white)), (-1, wanted)))
-    return evidence(same, "dG/dt = FG + GF - G^2 + (JGJG + GJGJ)/2 exactly")
+    moved = blocks.moved(G, on_white_inputs(flow.expanded))
+    same = blocks.is_nothing(blocks.combined((1, moved), (-1, wanted)))
+    return Evidence.of(same, "dG/dt = FG + GF - G^2 + (JGJG + GJGJ)/2 exactly")
 
 
 def _sigmoid(flow: WordFlow) -> Evidence:
@@ -84,7 +73,7 @@ def _sigmoid(flow: WordFlow) -> Evidence:
         rate = words.explicit(entries)[0].subs(dict.fromkeys(_decays(flow), 0))
         gaps.append(vanishes(2 * root * rate - sp.diff(u, t)))
     start = sp.cancel(u.subs(t, 0) - u0) == 0
-    return evidence(all(gaps) and start, "u = (s/d)/(1 + (s/(d u0) - 1) exp(-2 s t)) exactly")
+    return Evidence.of(all(gaps) and start, "u = (s/d)/(1 + (s/(d u0) - 1) exp(-2 s t)) exactly")
 
 
 def _rest(flow: WordFlow) -> Evidence:
@@ -94,7 +83,7 @@ def _rest(flow: WordFlow) -> Evidence:
         for words in flow.rates.values()
         for word, c in words.terms.items()
     )
-    return evidence(same, "rates vanish with E = S - W Sxx, but for the decay")
+    return Evidence.of(same, "rates vanish with E = S - W Sxx, but for the decay")
 
 
 def _silent(flow: WordFlow) -> Evidence:
@@ -103,7 +92,7 @@ def _silent(flow: WordFlow) -> Evidence:
     moved = derivative(Words.of("w_1", "v"), flow.expanded).reduced(rules)
     decay, _ = _decays(flow)
     gap = moved + Words.of("w_1", "v", coefficient=decay)
-    return evidence(not gap.terms, f"d(w_1 v)/dt = -{decay} w_1 v exactly")
+    return Evidence.of(not gap.terms, f"d(w_1 v)/dt = -{decay} w_1 v exactly")
 
 
 def _narrow() -> Evidence:
@@ -114,7 +103,7 @@ def _narrow() -> Evidence:
     same = turn is None and bool((kept == stack).all())
     wide, turn = narrowed(np.array([[3.0, 4.0, 0.0], [0.0, 0.0, 2.0]]))
     same = same and turn is not None and wide.shape == (2, 2)
-    return evidence(same, "no more hidden units than inputs and outputs: nothing is turned")
+    return Evidence.of(same, "no more hidden units than inputs and outputs: nothing is turned")
 
 
 def check_precision(stream: np.random.Generator, draws: int) -> Evidence:

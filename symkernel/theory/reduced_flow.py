@@ -31,16 +31,15 @@ from symkernel.theory.gradient_flow import rate_of
 from symkernel.theory.gram_numbers import gram_numbers
 from symkernel.theory.gram_observables import gram_formulas, gram_result, gram_step, stacked
 from symkernel.theory.gram_state import Advance, GramState, gram_verdicts
-from symkernel.theory.gram_trajectory import through_phases
+from symkernel.theory.phases import phases_at, through_phases
 from symkernel.theory.reduced_checks import (
     PRECISION,
     check_precision,
     draw_any,
-    evidence,
     reduced_limits,
 )
-from symkernel.theory.two_layer import TwoLayer, gram_rates, two_layer
-from symkernel.theory.two_layer_path import TwoLayerPath, phases_at
+from symkernel.theory.two_layer import PRODUCTS, TwoLayer, gram_rates, two_layer
+from symkernel.theory.two_layer_path import TwoLayerPath
 from symkernel.theory.word_flow import WordFlow
 from symkernel.theory.words import Words, derivative
 from symkernel.trajectory import Trajectory
@@ -94,7 +93,7 @@ def weight_flow(form: TwoLayer) -> WordFlow:
 def product_flow(form: TwoLayer) -> WordFlow:
     """Return the flow of the products A, B and W of the canonical weights."""
     general, names = _with_symbols(form)
-    rates = gram_rates(general)
+    rates = gram_rates(general.expected)
     shapes = _PRODUCTS | {name: _SHAPES[name] for name in ("S", "Sxx")}
     given = {"E": _ERROR["E"]}
     return WordFlow(_driven(rates, Words.of("W")), shapes, given, names)
@@ -135,13 +134,12 @@ class _Derivation:
 
     def _check_products(self) -> Evidence:
         flow, products = weight_flow(self.form), product_flow(self.form)
-        made = {name: Words.of(*pair) for name, pair in _MADE.items()}
         gaps = [
-            derivative(made[name], flow.expanded) - words.substituted(made)
+            derivative(PRODUCTS[name], flow.expanded) - words.substituted(PRODUCTS)
             for name, words in products.expanded.items()
         ]
         same = all(not gap.terms for gap in gaps)
-        return evidence(
+        return Evidence.of(
             same, "rates of the products of the canonical weights = words in A, B and W exactly"
         )
 
@@ -157,7 +155,7 @@ class _Derivation:
             lifted = meaning[name].substituted({f"x_{name[-1]}": own})
             gaps.append((words.substituted(meaning) - lifted).reduced(one))
         same = all(not gap.terms for gap in gaps)
-        return evidence(
+        return Evidence.of(
             same, "the narrow network put into the flow of the wide one: both sides equal exactly"
         )
 
@@ -178,16 +176,15 @@ class _Derivation:
             "equation",
             (
                 *(
-                    sp.Eq(sp.MatrixSymbol(n, *shapes[n]), Words.of(*pair).matrix(shapes),
-                          evaluate=False)
-                    for n, pair in _MADE.items()
+                    sp.Eq(sp.MatrixSymbol(n, *shapes[n]), words.matrix(shapes), evaluate=False)
+                    for n, words in PRODUCTS.items()
                 ),
                 sp.Eq(*self.error, evaluate=False),
                 *(sp.Eq(left, right, evaluate=False) for left, right in self.products),
             ),
             self._check_products,
             ((self.error[0], "what remains to be learned"),),
-        )  # fmt: skip
+        )
         width = Step(
             "Width",
             "a network of as many hidden units as inputs and outputs, with the same products at "
@@ -230,9 +227,6 @@ class _Derivation:
         rate = sp.BlockMatrix([[A, W.T], [W, B]])
         found = gram_result(self.form, stacked(self.form)["G"])
         return Result({"gram_rate": rate, **found})
-
-
-_MADE = {"A": ("w_1'", "w_1"), "B": ("w_2", "w_2'"), "W": ("w_2", "w_1")}
 
 
 def _derive(problem: Problem) -> Derived:

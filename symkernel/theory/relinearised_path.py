@@ -15,10 +15,10 @@ from symkernel.problem.network import Network
 from symkernel.problem.nodes import Input, Node
 from symkernel.problem.problem import Problem
 from symkernel.problem.weights import Weights
-from symkernel.theory.frozen_path import Clock, FrozenPath, View, movement
-from symkernel.theory.frozen_system import LinearSystem, gates_of
+from symkernel.theory.frozen_path import NO_SAMPLES, Clock, FrozenPath, movement, probed
+from symkernel.theory.frozen_system import LinearSystem
 from symkernel.theory.relinearised_look import Stretch
-from symkernel.theory.tangent_pass import Displacements, TangentPass
+from symkernel.theory.tangent_pass import Displacements, TangentPass, gates_of
 from symkernel.trajectory import Field, Trajectory, Undetermined
 
 Arrays = Mapping[str, np.ndarray]
@@ -45,9 +45,9 @@ class Inputs:
     def of(cls, problem: Problem, at: Any, gates: Mapping[str, Any] | None) -> Inputs:
         """Return the inputs `at`, or the samples if none are given."""
         net, phases = problem.network, problem.curriculum.phases
-        view = View.of(problem, at, gates)
-        if view is not None:
-            return cls(net, tuple((one.X, one.gates) for one in view.passes), True)
+        passes = probed(problem, at, gates)
+        if passes is not None:
+            return cls(net, tuple((one.X, one.gates) for one in passes), True)
         tasks = (phase.task for phase in phases)
         return cls(net, tuple((t.X, gates_of(net, t.gates, len(t.X))) for t in tasks), False)
 
@@ -93,7 +93,7 @@ class Piece:
         system = LinearSystem.of(here, task, self.weights)
         seen = inputs.values(self.phase, self.weights) if inputs.probed else system.tangent
         clock = Clock(times[self.rows], np.zeros(len(self.rows), dtype=int))
-        return FrozenPath(here, clock, (system,), self.flats, View((seen,)))
+        return FrozenPath(here, clock, (system,), self.flats, (seen,))
 
 
 def through_pieces(problem: Problem, clock: Clock, refreshes: list[np.ndarray]) -> list[Piece]:
@@ -219,11 +219,9 @@ class RelinearisedPath:
         """Return the loss on the task of every phase, of the network linearised in each piece."""
 
         def of(path: FrozenPath, piece: Piece) -> np.ndarray:
-            columns = []
-            for phase in self.problem.curriculum.phases:
-                system = LinearSystem.of(path.problem, phase.task, piece.weights)
-                columns.append((system.in_batches(path.flats) ** 2).sum(axis=1) / 2)
-            return np.stack(columns, axis=1)
+            tasks = (phase.task for phase in self.problem.curriculum.phases)
+            systems = (LinearSystem.of(path.problem, task, piece.weights) for task in tasks)
+            return np.stack([system.losses(path.flats) for system in systems], axis=1)
 
         return self.gathered(of)
 
@@ -245,17 +243,13 @@ class RelinearisedPath:
         """Return everything as fields of a trajectory."""
         probed = self.inputs.probed
         sizes = {len(phase.task.X) for phase in self.problem.curriculum.phases}
-        reason = Undetermined(
-            "the tasks of the curriculum have different numbers of samples; ask for inputs of your "
-            "own with compiled.predict"
-        )
 
         def gathered(of: Callable[[FrozenPath], np.ndarray]) -> Field:
             return lambda: self.gathered(lambda path, _: of(path))
 
         def node(name: str) -> Field:
             if len(sizes) > 1 and not probed:
-                return reason
+                return NO_SAMPLES
             return gathered(lambda path: path.node(name))
 
         nodes = {name: node(name) for name in self.problem.network.nodes}
@@ -265,7 +259,7 @@ class RelinearisedPath:
             "outputs": nodes["output"],
             "hidden": hidden,
             "hidden_gram": gathered(FrozenPath.hidden_gram) if alike else hidden,
-            "ntk": reason if len(sizes) > 1 else gathered(FrozenPath.ntk),
+            "ntk": NO_SAMPLES if len(sizes) > 1 else gathered(FrozenPath.ntk),
             "weights": self.weights,
             "loss": gathered(FrozenPath.loss),
             "task_losses": self.task_losses,

@@ -207,13 +207,12 @@ def high_precision(
     with mpmath.workdps(_DIGITS):
         turn = mpmath.matrix(vectors.tolist())
         start = mpmath.matrix(residual.tolist())
+        exact = [mpmath.mpf(float(l)) for l in values]
         if step:
-            phis = [_descended(mpmath.mpf(float(l)), t, step) for l in values]
-            found = turn * (mpmath.diag(phis) * (turn.T * start))
+            phis = [_descended(l, t, step) for l in exact]
         else:
-            phis = [DecayIntegral.of_eigenvalue(mpmath.mpf(float(l)), mpmath.mpf(t), mpmath.exp)
-                    for l in values]  # fmt: skip
-            found = turn * (mpmath.diag(phis) * (turn.T * start))
+            phis = [DecayIntegral.of_eigenvalue(l, mpmath.mpf(t), mpmath.exp) for l in exact]
+        found = turn * (mpmath.diag(phis) * (turn.T * start))
     return np.array(found.tolist(), dtype=float).ravel()
 
 

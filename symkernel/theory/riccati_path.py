@@ -10,13 +10,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from symkernel.codegen.algorithms import compile_algorithm
-from symkernel.formula import Derived, Evidence, Formula, Result, Step
+from symkernel.formula import Derived, Evidence, Formula, Limits, Result, Step
 from symkernel.theory import riccati
 from symkernel.theory.compact_weights import spanning_frame
 from symkernel.theory.gram_numbers import white_numbers
 from symkernel.theory.gram_state import GramState
+from symkernel.theory.phases import require_digits
 from symkernel.theory.riccati import RiccatiFlow
-from symkernel.theory.two_layer_path import require_digits
 from symkernel.trajectory import Trajectory
 
 
@@ -143,7 +143,7 @@ class Derivation(Protocol):
 
 def riccati_derived(
     derivation: Derivation,
-    limits: tuple[tuple[str, Callable[[], Evidence]], ...],
+    limits: Limits,
     precision: Callable[[Any, int], Evidence],
 ) -> Derived:
     """Return what the derivation of a law of the equation produces."""

@@ -24,8 +24,9 @@ from symkernel.problem.task import Task
 from symkernel.theory.mode_flow import ModeFlow
 from symkernel.theory.mode_numbers import unit_numbers
 from symkernel.theory.mode_observables import check_observables, layer_rates, layer_scales
-from symkernel.theory.mode_state import TOLERANCE, decay_verdict, network_verdict
+from symkernel.theory.mode_state import TOLERANCE, decay_verdict, moments_verdict, network_verdict
 from symkernel.theory.mode_values import as_index, mode_values
+from symkernel.theory.phases import reaching
 from symkernel.theory.single_unit_checks import draw_unit, unit_limits, unit_precision
 from symkernel.theory.single_unit_flow import (
     HALF_PULL,
@@ -38,7 +39,6 @@ from symkernel.theory.single_unit_flow import (
 )
 from symkernel.theory.single_unit_path import UnitPath, refuse_lost
 from symkernel.theory.single_unit_stable import unit_routine
-from symkernel.theory.two_layer_path import reaching
 from symkernel.trajectory import Trajectory
 
 _NAME = "single_unit"
@@ -151,8 +151,8 @@ def _steps(flow: ModeFlow) -> tuple[Step, ...]:
 
 
 def _test(problem: Problem) -> tuple[Verdict, ...]:
-    network, reason = network_verdict(_NAME, problem)
-    if reason:
+    network = network_verdict(_NAME, problem)
+    if not network.holds:
         return (network,)
     against = decay_verdict(_NAME, problem)
     if against:
@@ -163,10 +163,10 @@ def _test(problem: Problem) -> tuple[Verdict, ...]:
     one = Verdict(_NAME, "the hidden layer is one unit", extra == 0, extra, 0.0, advice)
     if extra:
         return (network, one)
+    unknown = moments_verdict(_NAME, problem)
+    if unknown:
+        return (network, one, *unknown)
     tasks = [phase.task for phase in problem.curriculum.phases]
-    if any(task.is_numeric and task.Syx is None for task in tasks):
-        words, advice = "the tasks' second moments are known", "use a linear teacher, or simulate"
-        return (network, one, Verdict(_NAME, words, False, np.inf, 0.0, advice))
     words = "all inputs have one variance and are uncorrelated"
     if not problem.is_numeric_but_for_durations:
         modes = tasks[0].modes if len(tasks) == 1 else None

@@ -10,7 +10,7 @@ import numpy as np
 import sympy as sp
 
 from symkernel import notation
-from symkernel.formula import Evidence
+from symkernel.formula import Evidence, Limits
 from symkernel.identities import vanishes
 from symkernel.problem import weights
 from symkernel.problem.curriculum import Curriculum, Phase
@@ -28,7 +28,7 @@ _P, _Q, _M, _N = sp.symbols("p_0 q_0 m_0 n_0", positive=True)
 _GROWN = sp.Symbol("E", positive=True)
 
 
-def unit_limits(flow: ModeFlow) -> tuple[tuple[str, Callable[[], Evidence]], ...]:
+def unit_limits(flow: ModeFlow) -> Limits:
     """Return the limits and removable singularities of the law, with their checks."""
     return (
         ("t = 0", lambda: _at_zero(flow)),
@@ -39,16 +39,12 @@ def unit_limits(flow: ModeFlow) -> tuple[tuple[str, Callable[[], Evidence]], ...
     )
 
 
-def _evidence(passed: bool, words: str) -> Evidence:
-    return Evidence(bool(passed), words if passed else f"NOT so: {words}")
-
-
 def _at_zero(flow: ModeFlow) -> Evidence:
     solution = UnitSolution(flow, (Part(notation.s, _P, _Q), Part(sp.S.Zero, _M, _N)), LAMBDA)
     found = [value.subs(_TIME, 0) for part in solution.parts for value in solution.linear(part)]
     want = [_P, _Q, 0, _M, _N, 0]
     same = all(sp.expand(x - y) == 0 for x, y in zip(found, want, strict=True))
-    return _evidence(same, "sides as given, N = 1 exactly")
+    return Evidence.of(same, "sides as given, N = 1 exactly")
 
 
 def _at_infinity(flow: ModeFlow) -> Evidence:
@@ -64,7 +60,7 @@ def _at_infinity(flow: ModeFlow) -> Evidence:
 
     overlap = lead(p, 1) * lead(q, 1) / (flow.delta * lead(integral, 2))
     same = vanishes(overlap - g / flow.delta, ((w, g**2 + h**2),))
-    return _evidence(same, "overlap tends to sigma/delta exactly")
+    return Evidence.of(same, "overlap tends to sigma/delta exactly")
 
 
 def _balanced(flow: ModeFlow) -> Evidence:
@@ -76,13 +72,13 @@ def _balanced(flow: ModeFlow) -> Evidence:
     rate = sp.expand(flow.sigma)
     found = (p * q / solution.norm).rewrite(sp.exp).subs(sp.exp(-rate * _TIME), 1 / _GROWN)
     found = found.subs(sp.exp(rate * _TIME), _GROWN)
-    return _evidence(vanishes(found - logistic), "one balanced mode = logistic solution exactly")
+    return Evidence.of(vanishes(found - logistic), "one balanced mode = logistic solution exactly")
 
 
 def _unused() -> Evidence:
     f = sp.Symbol("f", real=True)
     grown = (sp.exp(2 * f * _TIME) - 1) / (2 * f)
-    return _evidence(sp.limit(grown, f, 0) == _TIME, "(exp(2ft) - 1)/(2f) tends to t exactly")
+    return Evidence.of(sp.limit(grown, f, 0) == _TIME, "(exp(2ft) - 1)/(2f) tends to t exactly")
 
 
 def _zero_mode(flow: ModeFlow) -> Evidence:
@@ -94,7 +90,7 @@ def _zero_mode(flow: ModeFlow) -> Evidence:
     gaps = [x - y for x, y in zip(one, solution.linear(solution.parts[0]), strict=True)]
     masks = {sp.exp(k * h * _TIME): _GROWN**k for k in (-2, -1, 1, 2)}
     same = all(vanishes(sp.expand(gap.rewrite(sp.exp)).subs(masks)) for gap in gaps)
-    return _evidence(same, "general form at s = 0 = exponentials exactly")
+    return Evidence.of(same, "general form at s = 0 = exponentials exactly")
 
 
 def reference(flow: ModeFlow) -> Callable[..., list[tuple[mpmath.mpf, mpmath.mpf]]]:

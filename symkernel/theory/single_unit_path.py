@@ -23,17 +23,17 @@ from symkernel.problem.modes import Basis, common_basis, singular_basis
 from symkernel.problem.problem import Problem
 from symkernel.theory.mode_flow import ModeFlow
 from symkernel.theory.mode_state import TOLERANCE
-from symkernel.theory.single_unit_flow import Part
-from symkernel.theory.single_unit_stable import SIDES
-from symkernel.theory.two_layer_path import (
+from symkernel.theory.phases import (
     LEAST_DIGITS,
     SMALLEST,
-    TwoLayerPath,
     phases_at,
     refuse_faint,
     require_digits,
     within_phases,
 )
+from symkernel.theory.single_unit_flow import Part
+from symkernel.theory.single_unit_stable import SIDES
+from symkernel.theory.two_layer_path import TwoLayerPath
 from symkernel.trajectory import Field
 
 Routine = Callable[..., dict[str, np.ndarray]]

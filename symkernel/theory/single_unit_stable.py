@@ -31,6 +31,9 @@ _P, _Q = sp.symbols("p_mode q_mode", real=True)
 # Stands for |h| where it vanishes with the strength, so that the rate is no 0 either.
 _TINY = sp.Float(1e-290)
 SIDES = ("p", "q", "plus", "minus")
+# What the rules put in for the clock, and for the square of the rate.
+_CLOCK = (_TAU, (1 - _E) / (2 * OMEGA))
+_SQUARE = ((OMEGA, _G**2 + _H**2),)
 
 
 @cache
@@ -59,10 +62,8 @@ def stable_unit() -> tuple[dict[str, sp.Expr], tuple[Rewriting, ...]]:
         "q": _E * _Q + _TAU * _UP,
         "integral": _TAU * (up**2 + _E * down**2),
     }
-    square = ((OMEGA, _G**2 + _H**2),)
-    clock = (_TAU, (1 - _E) / (2 * OMEGA))
     meaning = (
-        clock,
+        _CLOCK,
         (_B, OMEGA + _H),
         (_UP, _G * _P + _B * _Q),
         (norm, sp.sqrt(2 * OMEGA * _B)),
@@ -74,31 +75,40 @@ def stable_unit() -> tuple[dict[str, sp.Expr], tuple[Rewriting, ...]]:
         "integral": "sum of squares over the two eigenvectors of F: all terms are positive",
     }
     log = tuple(
-        Rewriting(f"without growth: {name}", reason, derived[name], stable[name], meaning, square)
+        Rewriting(f"without growth: {name}", reason, derived[name], stable[name], meaning, _SQUARE)
         for name, reason in reasons.items()
     )
-    # The difference and the sum in the places of p and q, -h and g in those of g and h.
+    root = sp.sqrt(_TAU) * hypot(up, sp.sqrt(_E) * down)
+    stable = {"p": stable["p"], "q": stable["q"], "root": root, "norm": norm}
+    return stable, (*log, *_rules_of_the_sum(derived["p"], derived["q"]))
+
+
+def _rules_of_the_sum(p: sp.Expr, q: sp.Expr) -> tuple[Rewriting, ...]:
+    """Return the rules for sum and difference of the sides, given times exp(-omega t).
+
+    They stand in the places of q and p, and -h and g in those of g and h.
+    """
     other = (
-        clock,
+        _CLOCK,
         (_B_SUM, OMEGA + _G),
         (_UP_SUM, _B_SUM * (_P + _Q) - _H * (_P - _Q)),
     )
-    log += (
+    return (
         Rewriting(
             "without growth: p + q",
             "next to the saddle the sum is what grows again, and the sides do not hold its digits",
-            derived["p"] + derived["q"],
+            p + q,
             _E * (_P + _Q) + _TAU * _UP_SUM,
             other,
-            square,
+            _SQUARE,
         ),
         Rewriting(
             "without growth: p - q",
             "the same where the task is reversed",
-            derived["p"] - derived["q"],
+            p - q,
             _E * (_P - _Q) - _TAU * (_H / _B_SUM) * _UP_SUM,
             other,
-            square,
+            _SQUARE,
         ),
         Rewriting(
             "what grows, by sides or by sum and difference",
@@ -106,11 +116,9 @@ def stable_unit() -> tuple[dict[str, sp.Expr], tuple[Rewriting, ...]]:
             _G * _P + (OMEGA + _H) * _Q,
             _UP_SUM * (OMEGA + _H) / (OMEGA + _G + _H),
             other[1:],
-            square,
+            _SQUARE,
         ),
     )
-    root = sp.sqrt(_TAU) * hypot(up, sp.sqrt(_E) * down)
-    return {"p": stable["p"], "q": stable["q"], "root": root, "norm": norm}, log
 
 
 def unit_routine(flow: ModeFlow) -> ElementwiseRoutine:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from symkernel.codegen.activation_values import value_and_slope
+from symkernel.errors import ShapeMismatch, as_real_array
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import (
     Apply,
@@ -89,6 +90,32 @@ class Displacements:
             name: weight + steps.get(name, still.reshape(still.shape + (1,) * weight.ndim))
             for name, weight in weights.items()
         }
+
+
+def gates_of(net: Network, given: Mapping[str, np.ndarray], samples: int) -> dict[str, np.ndarray]:
+    """Return the gates that a network has, one column for each unit.
+
+    Raises
+    ------
+    ShapeMismatch
+        If one is missing or does not fit.
+    """
+    found = {}
+    for node in net.order:
+        if isinstance(node, Gate) and node.name not in found:
+            if node.name not in given:
+                raise ShapeMismatch(
+                    f"Argument 'gates' must hold the gate '{node.name}' of the network, an array "
+                    f"of {samples} rows."
+                )
+            gate = as_real_array(given[node.name], f"gates[{node.name!r}]", 2)
+            if gate.shape not in ((samples, 1), (samples, int(node.size))):
+                raise ShapeMismatch(
+                    f"Gate '{node.name}' must be of shape {(samples, int(node.size))}, not "
+                    f"{gate.shape}."
+                )
+            found[node.name] = np.broadcast_to(gate, (samples, int(node.size)))
+    return found
 
 
 class TangentPass:

@@ -29,6 +29,7 @@ import sympy as sp
 
 from symkernel import notation
 from symkernel.check_report import CheckReport
+from symkernel.equations import needed_lines
 from symkernel.errors import InvalidArgument, as_count
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
@@ -134,16 +135,9 @@ class TimeDerivatives:
     ) -> TimeDerivative:
         symbol = sp.Symbol({"ntk": "K", "output": "f"}.get(self.of, "p") + mark, real=True)
         entries = tuple(self.jets.symbol(quantity, n) for quantity in self.quantities)
-        where = self._where(expression)
+        lines = [*self.start.items(), *self.jets.lines.items()]
+        where = tuple(needed_lines(lines, expression.free_symbols))
         return TimeDerivative(title, symbol, expression, where, entries, self.jets.texts)
-
-    def _where(self, expression: sp.ImmutableMatrix) -> tuple[tuple[sp.Symbol, sp.Expr], ...]:
-        needed, found = set(expression.free_symbols), []
-        for symbol, meaning in [*self.start.items(), *self.jets.lines.items()][::-1]:
-            if symbol in needed:
-                needed |= meaning.free_symbols
-                found.append((symbol, meaning))
-        return tuple(found[::-1])
 
     def series(self, t: sp.Symbol = notation.t) -> TimeDerivative:
         r"""Return $\sum_n \partial_t^n p\, t^n/n!$, a polynomial in t in names of derivatives.

@@ -87,8 +87,9 @@ def check_size(
     most = as_positive(most_operations, "most_operations")
     S, C, N = len(data.samples), int(net.outputs), int(node.size)
     layers = [n for n in net.order if isinstance(n, Linear)]
+    inner = [n.child for n in layers]
     entries = sum(math.prod(int(k) for k in n.parameter.shape) for n in layers)
-    rows, columns = (sum(int(k) for k in sizes) for sizes in _ends(layers))
+    rows, columns = (sum(int(n.size) for n in nodes) for nodes in (layers, inner))
     terms = S * entries * (2 + C) + (S * C) ** 2 * (rows / 2 + 1) + S**2 / 2 * columns
     if node is not net.output:
         terms += S * N * (entries + S * C * rows)
@@ -100,10 +101,6 @@ def check_size(
             f"{estimate:,.0f} operations, more than 'most_operations' = {most:,.0f}; take fewer "
             f"samples, units or orders (or a larger 'most_operations')."
         )
-
-
-def _ends(layers: Sequence[Linear]) -> tuple[list[Any], list[Any]]:
-    return [n.size for n in layers], [n.child.size for n in layers]
 
 
 def check_activations(net: Network, order: int) -> None:
@@ -121,9 +118,9 @@ def check_activations(net: Network, order: int) -> None:
 
 
 def _has_derivative(phi: Activation, order: int) -> bool:
-    body = sp.diff(phi.expression, ARGUMENT, order) if order else phi.expression
     if order == 0:
         return True
+    body = sp.diff(phi.expression, ARGUMENT, order)
     if body.has(*_KINKED) or phi.expression.has(*_KINKED):
         return False
     return all(body.subs(ARGUMENT, point).is_finite is not False for point in corners(phi))

@@ -2,7 +2,6 @@ r"""The flow of the two-eigenvalue class: its numbers, its limits, its precision
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,17 +9,17 @@ import mpmath
 import numpy as np
 import sympy as sp
 
-from symkernel.formula import Evidence
+from symkernel.formula import Evidence, Limits
 from symkernel.identities import vanishes
 from symkernel.theory import riccati
 from symkernel.theory.lax import fitted_class
-from symkernel.theory.two_layer_path import LEAST_DIGITS
+from symkernel.theory.phases import LEAST_DIGITS
 
 _DIGITS = 60
 _BOUND = 1e-12
 
 
-def limits() -> tuple[tuple[str, Callable[[], Evidence]], ...]:
+def limits() -> Limits:
     """Return the limits of the class, with their checks."""
     return (
         ("t = 0", lambda: _mode_evidence("start")),
@@ -63,7 +62,7 @@ def _mode_evidence(which: str) -> Evidence:
         gaps = [_eigenvalue(f, s, m, grown) - known for f, known in balanced]
         words = "the flow of balanced weights, for eigenvalues of F of either sign, exactly"
     same = all(vanishes(gap, square) for gap in gaps)
-    return Evidence(same, words if same else f"NOT so: {words}")
+    return Evidence.of(same, words)
 
 
 def check_precision(stream: np.random.Generator, draws: int) -> Evidence:

@@ -101,12 +101,8 @@ class _Derivation:
             (("K", False), ("K", False)): Words.of("F", "F") + c2,
         }
         gap = (rate - (K @ Y + Y @ K - Y @ Y)).reduced(rules)
-        return Evidence(
-            not gap.terms,
-            "the shifted equation differs"
-            if gap.terms
-            else "K commutes with F and K^2 = F^2 + c^2: the shifted equations agree exactly",
-        )
+        words = "K commutes with F and K^2 = F^2 + c^2: the shifted equations agree exactly"
+        return Evidence.of(not gap.terms, words)
 
     @property
     def flow(self) -> RiccatiFlow:

@@ -31,6 +31,12 @@ CANONICAL = {
     "w_1": Words.of("w_2'", "S") - Words.of("w_2'", "w_2", "w_1", "Sxx"),
     "w_2": Words.of("S", "w_1'") - Words.of("w_2", "w_1", "Sxx", "w_1'"),
 }
+# Products of the canonical weights, which do not change when the hidden layer is turned.
+PRODUCTS = {
+    "A": Words.of("w_1'", "w_1"),
+    "B": Words.of("w_2", "w_2'"),
+    "W": Words.of("w_2", "w_1"),
+}
 
 
 @dataclass(frozen=True)
@@ -166,12 +172,7 @@ class TwoLayer:
     def check(self) -> Evidence:
         """Substitute the units into the derived flow."""
         same = all(not (self.flow[name] - words).terms for name, words in self.expected.items())
-        return Evidence(
-            same,
-            "derived flow in these units = canonical flow exactly"
-            if same
-            else "the derived flow does not have the canonical form",
-        )
+        return Evidence.of(same, "derived flow in these units = canonical flow exactly")
 
 
 def on_white_inputs(flow: Mapping[str, Words]) -> dict[str, Words]:
@@ -216,7 +217,7 @@ def canonical_form(network: Network, loss: SquaredError) -> TwoLayer:
     return TwoLayer(system, first, second, scale, rho1, rho2, strength, (decay1, decay2))
 
 
-def gram_rates(flow: TwoLayer | dict[str, Words]) -> dict[str, Words]:
+def gram_rates(flow: Mapping[str, Words]) -> dict[str, Words]:
     r"""Return the rates of $A = w_1^T w_1$, $B = w_2 w_2^T$ and $W = w_2 w_1$, in these alone.
 
     Raises
@@ -230,13 +231,7 @@ def gram_rates(flow: TwoLayer | dict[str, Words]) -> dict[str, Words]:
         (("w_2", False), ("w_1", False)): Words.of("W"),
         (("w_1", True), ("w_2", True)): Words.of("W'"),
     }
-    rates = flow.expected if isinstance(flow, TwoLayer) else flow
-    made = {
-        "A": Words.of("w_1'", "w_1"),
-        "B": Words.of("w_2", "w_2'"),
-        "W": Words.of("w_2", "w_1"),
-    }
-    found = {name: derivative(words, rates).reduced(rules) for name, words in made.items()}
+    found = {name: derivative(words, flow).reduced(rules) for name, words in PRODUCTS.items()}
     for name, words in found.items():
         if any(factor in ("w_1", "w_2") for word in words.terms for factor, _ in word):
             raise NoClosedForm(f"The rate of {name} holds more than A, B and W.")

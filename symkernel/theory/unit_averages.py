@@ -153,12 +153,9 @@ def _derivatives(phi: Activation | None) -> tuple[Callable, ...]:
                 f"second order of learning is not known here. Use a smooth activation."
             )
         expressions = [phi.expression, phi.slope, bend]
-    bodies: list = [{"sigmoid": special.expit, "softplus": _softplus}, "scipy", "numpy"]
+    own = {"sigmoid": special.expit, "softplus": lambda u: np.logaddexp(0.0, u)}
+    bodies: list = [own, "scipy", "numpy"]
     return tuple(sp.lambdify(ARGUMENT, without_overflow(e), bodies) for e in expressions)
-
-
-def _softplus(u: np.ndarray) -> np.ndarray:
-    return np.logaddexp(0.0, u)
 
 
 Rule = Iterator[tuple[np.ndarray, np.ndarray]]

@@ -14,7 +14,7 @@ from symkernel.theory.wide_layers import WideLayer
 if TYPE_CHECKING:
     from symkernel.theory.infinite_width import InfiniteWidth
 
-__all__ = ["OVERLAPS", "Recursion", "needed_lines", "recursion_of", "recursion_step"]
+__all__ = ["OVERLAPS", "Recursion", "recursion_of", "recursion_step"]
 
 OVERLAPS = (
     notation.register(
@@ -119,18 +119,6 @@ def _averages(
             sp.Function(f"{kind}_average{mark}")(first, second, both) for kind in ("k", "d")
         )
     return derived.diagonal(first) if first == second else derived.at(first, second, both)
-
-
-def needed_lines(
-    lines: list[tuple[sp.Symbol, sp.Expr]], expression: sp.Expr
-) -> list[tuple[sp.Symbol, sp.Expr]]:
-    """Return the lines that an expression needs, directly or through others."""
-    needed, found = set(expression.free_symbols), []
-    for symbol, meaning in reversed(lines):
-        if symbol in needed:
-            needed |= meaning.free_symbols
-            found.append((symbol, meaning))
-    return found[::-1]
 
 
 _LAYER = {

@@ -18,9 +18,10 @@ from symkernel.codegen.algorithms import AlgorithmRoutine
 from symkernel.formula import Evidence
 from symkernel.theory import LAWS
 from symkernel.theory.deep_checks import check_precision
-from symkernel.theory.deep_mode import U0, DeepMode
+from symkernel.theory.deep_mode import DeepMode
 from symkernel.theory.deep_routine import DeepRoutine, deep_routine
 from symkernel.theory.gated_checks import check_race
+from symkernel.theory.hyperbolic import U0
 from symkernel.theory.pathway_state import PathwayState
 from symkernel.theory.race_clock import THETA, Race, RaceRoutine
 

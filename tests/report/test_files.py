@@ -81,6 +81,13 @@ def test_folders_must_exist(tmp_path):
         save("text", tmp_path)
 
 
+def test_devices_are_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InvalidArgument, match="must be a file, not the device or pipe"):
+        save("text", tmp_path / "pipe")
+    assert names(tmp_path) == ["pipe"]
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
 def test_folders_must_be_writable(tmp_path):
     tmp_path.chmod(0o500)
