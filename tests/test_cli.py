@@ -42,7 +42,13 @@ def test_list_names_every_law_and_derivation(capsys):
     assert "saxe2014" in cli.derivation_names()
 
 
-@pytest.mark.parametrize("law", LAWS)
+# Drawing these two compiles a network's own equations; their reports are tested elsewhere.
+LONG = {"reduced_flow", "relinearised"}
+
+
+@pytest.mark.parametrize(
+    "law", [pytest.param(law, marks=[pytest.mark.slow] * (law in LONG)) for law in LAWS]
+)
 def test_derive_prints_and_writes(law, tmp_path, capsys):
     files = {kind: tmp_path / f"law.{kind}" for kind in ("tex", "png", "json")}
     status = cli.main(

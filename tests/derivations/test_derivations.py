@@ -29,7 +29,9 @@ ALLOWED = {"__future__", "functools", "typing", "numpy", "sympy", "matplotlib.fi
 
 # Their laws climb on problems of their own in every run; here each costs seconds of compilation.
 LONG_CLIMBS = {
+    "frozen_kernel",
     "kleinman2021",
+    "reduced_flow",
     "saxe2022_race",
     "woodworth2020_diagonal",
     "arora2018_depth",
@@ -64,8 +66,13 @@ def test_derives(module):
 
 # They train many networks; their claims are tested one by one, here and in files of their own.
 LONG_CLAIMS = {*OF_ENVIRONMENTS, "pyle2023_pseudo_kernel", "frozen_kernel", "kleinman2021"}
-claiming = pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG_CLAIMS)) for n in NAMES]
+# Those that follow races to their end, and deep networks at many depths.
+LONG_FIGURES = {*LONG_CLAIMS, "saxe2022_race", "arora2018_depth"}
+claiming, drawing = (
+    pytest.mark.parametrize(
+        "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in long)) for n in NAMES]
+    )
+    for long in (LONG_CLAIMS, LONG_FIGURES)
 )
 
 
@@ -110,7 +117,7 @@ def covered(ax) -> list[str]:
 
 
 # One test, so that a parallel run draws each figure once.
-@claiming
+@drawing
 def test_figure_has_data_and_nothing_is_cut_off_or_covered(name):
     page = import_module(f"symkernel.derivations.{name}").figure()
     FigureCanvasAgg(page).draw()

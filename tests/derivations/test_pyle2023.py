@@ -20,7 +20,17 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize("name", sorted(WRONG))
+# These train networks for seconds.
+LONG = {
+    "as 1/width",
+    "laws that exchange ranks at any width alike",
+    "contributions without the sign of the targets",
+}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in sorted(WRONG)]
+)
 def test_a_wrong_claim_fails(name):
     holds, _ = WRONG[name]()
     assert not holds

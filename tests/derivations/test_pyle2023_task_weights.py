@@ -17,7 +17,7 @@ WRONG = {
     "late": lambda: pyle.response_groups_come_first(late=20.0),
 }
 # These train networks at every scale.
-LONG = {"fourth power of the alignment"}
+LONG = {"fourth power of the alignment", "half the alignment"}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,8 @@ Gradients are complex steps, slopes quotients: nothing in common with the compil
 
 from __future__ import annotations
 
+import os
+
 import numpy as np
 from hypothesis import given, reject, settings
 from hypothesis import strategies as st
@@ -17,6 +19,8 @@ from symkernel.problem.activation import ACTIVATIONS
 from tests.oracles import numpy_descent
 from tests.oracles.activations import FUNCTIONS, RECORDS
 from tests.oracles.networks import EXAMPLES, drawn, expressions, start, two_layer_problem
+
+DRAWS = 100 if os.environ.get("SYMKERNEL_PROFILE") == "thorough" else 40
 
 
 class Step:
@@ -116,7 +120,7 @@ def check_random_expressions():
     """Compare program and oracle; meant for a process with NUMBA_DISABLE_JIT=1."""
     nets = st.one_of(expressions(), st.sampled_from(sorted(EXAMPLES)).map(lambda n: EXAMPLES[n]()))
 
-    @settings(max_examples=100, deadline=None, derandomize=True)
+    @settings(max_examples=DRAWS, deadline=None, derandomize=True)
     @given(
         net=nets,
         seed=st.integers(0, 1000),
@@ -156,7 +160,7 @@ def check_sum_rule():
     deep = testing.mlps(most=4, most_layers=4, activations=sorted(set(ACTIVATIONS) - {"quadratic"}))
     nets = st.one_of(deep, testing.networks(most=4, activations=kinds))
 
-    @settings(max_examples=100, deadline=None, derandomize=True)
+    @settings(max_examples=DRAWS, deadline=None, derandomize=True)
     @given(
         case=testing.numerical_networks(nets),
         by=st.sampled_from(["sample", "task", "phase"]),

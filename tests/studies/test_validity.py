@@ -268,7 +268,7 @@ def test_no_theory_holds_where_descent_did_not_learn(study):
     assert {scale for _, scale in judged(study, after=only)} == {0.1}
 
 
-@pytest.mark.parametrize("activation", ["tanh", "relu"])
+@pytest.mark.parametrize("activation", ["tanh", pytest.param("relu", marks=pytest.mark.slow)])
 def test_a_large_learning_rate_leaves_no_theory_of_small_steps(activation):
     found = sk.studies.multitask(
         SMALL, scales=[4.0], curricula=["single"], seeds=[1000], hidden=12, steps=(60, 1),
