@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from symkernel.cli_information import add_information
+from symkernel.cli_values import integers, reals
 from symkernel.errors import InvalidArgument
 
 PASSED, FAILED = 0, 1
@@ -73,30 +74,14 @@ def add_study(commands: Any) -> None:
     varied.add_argument(
         "--no-direct", action="store_true", help="no path from the task to the output"
     )
-    varied.add_argument("--scales", metavar="X,X,...", type=_reals, help="0.1,0.3,1,2")
-    varied.add_argument("--seeds", metavar="N,N,...", type=_integers, help="1000,...,1007")
+    varied.add_argument("--scales", metavar="X,X,...", type=reals, help="0.1,0.3,1,2")
+    varied.add_argument("--seeds", metavar="N,N,...", type=integers, help="1000,...,1007")
     varied.add_argument(
         "--curricula", metavar="NAME;NAME;...", type=lambda text: text.split(";"),
         help='as "single; concurrent; single, concurrent; concurrent, single; interleaved"',
     )  # fmt: skip
     command.set_defaults(run=_multitask)
-
-
-def _reals(text: str) -> list[float]:
-    return _several(text, float, "numbers", "0.1,0.3,1")
-
-
-def _integers(text: str) -> list[int]:
-    return _several(text, int, "whole numbers", "1000,1001")
-
-
-def _several(text: str, kind: Callable[[str], Any], what: str, example: str) -> list[Any]:
-    try:
-        return [kind(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"must be {what} with commas between them, as {example}, not {text!r}"
-        ) from None
+    add_information(names)
 
 
 def _multitask(options: argparse.Namespace) -> int:

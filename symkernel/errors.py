@@ -222,6 +222,25 @@ def as_names(value: object, name: str, count: int, what: str = "samples") -> tup
     return tuple(map(str, given))
 
 
+def as_classes(value: object, name: str, count: int) -> np.ndarray:
+    """Return integer labels, one for each of so many samples."""
+    try:
+        labels = np.asarray(value)
+    except ValueError:
+        labels = np.empty(0, dtype=object)
+    if labels.dtype.kind not in "iu" or np.ma.is_masked(value):
+        raise InvalidArgument(
+            f"Argument '{name}' must hold labels that are integers, not of dtype {labels.dtype}; "
+            f"numpy.unique(..., return_inverse=True) numbers others."
+        )
+    if labels.shape != (count,):
+        raise ShapeMismatch(
+            f"Argument '{name}' must hold a label for each of the {count} samples, not be of shape "
+            f"{labels.shape}."
+        )
+    return labels
+
+
 def as_values(value: object, symbols: Iterable[Any], owner: str) -> Mapping[Any, Any]:
     """Return values of symbols if every one of `symbols` has one.
 

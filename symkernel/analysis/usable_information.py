@@ -29,7 +29,7 @@ from symkernel.analysis.representation import Representation, as_representation
 from symkernel.errors import (
     InvalidArgument,
     OutsideValidity,
-    ShapeMismatch,
+    as_classes,
     as_real_array,
     as_seed,
 )
@@ -233,25 +233,6 @@ def _depth(source: Any) -> int:
         return np.ndim(source)
     except ValueError:
         return 2
-
-
-def as_classes(value: Any, name: str, count: int) -> np.ndarray:
-    """Return integer labels, one for each sample."""
-    try:
-        labels = np.asarray(value)
-    except ValueError:
-        labels = np.empty(0, dtype=object)
-    if labels.dtype.kind not in "iu" or np.ma.is_masked(value):
-        raise InvalidArgument(
-            f"Argument '{name}' must hold labels that are integers, not of dtype {labels.dtype}; "
-            f"numpy.unique(..., return_inverse=True) numbers others."
-        )
-    if labels.shape != (count,):
-        raise ShapeMismatch(
-            f"Argument '{name}' must hold a label for each of the {count} samples, not be of shape "
-            f"{labels.shape}."
-        )
-    return labels
 
 
 @dataclass(frozen=True, eq=False)

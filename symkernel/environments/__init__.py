@@ -6,6 +6,7 @@ from __future__ import annotations
 # loaded last would hide the function. Data sets and their libraries are loaded when asked for.
 from symkernel.environments.checkerboard import Checkerboard, checkerboard
 from symkernel.environments.contexts import contexts
+from symkernel.environments.decision import Decision
 from symkernel.environments.digits import digits
 from symkernel.environments.multitasking import Multitasking
 from symkernel.environments.semantic_hierarchy import Hierarchy, semantic_hierarchy
@@ -13,6 +14,7 @@ from symkernel.environments.symbolic_multitasking import SymbolicMultitasking
 
 __all__ = [
     "Checkerboard",
+    "Decision",
     "Hierarchy",
     "Multitasking",
     "SymbolicMultitasking",

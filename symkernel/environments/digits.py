@@ -73,8 +73,8 @@ def digits(
     if not isinstance(whiten, bool):
         raise InvalidArgument(f"Argument 'whiten' must be True or False, not {whiten!r}.")
     names = _OUTPUTS[as_choice(targets, "targets", _OUTPUTS)]
-    class_of = _class_of_digits(targets, as_seed(seed))
-    pixels, digit = _images()
+    class_of = class_of_digits(targets, as_seed(seed))
+    pixels, digit = images()
     raw = Task(
         pixels / _BRIGHTEST,
         np.eye(len(names))[class_of[digit]],
@@ -85,7 +85,7 @@ def digits(
     return task if whiten else _unscaled(task, raw)
 
 
-def _class_of_digits(targets: str, seed: int) -> np.ndarray:
+def class_of_digits(targets: str, seed: int) -> np.ndarray:
     """Return the class of each digit."""
     number = np.arange(_CLASSES)
     if targets == "random":
@@ -104,7 +104,8 @@ def _unscaled(white: Task, raw: Task) -> Task:
     return replace(white, X=white.X * spread[:kept], history=(*raw.history, note))
 
 
-def _images() -> tuple[np.ndarray, np.ndarray]:
+def images() -> tuple[np.ndarray, np.ndarray]:
+    """Return the pixels of all images, (1797, 64), and their digits."""
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:

@@ -5,16 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import symkernel
 from symkernel.errors import InvalidArgument, SymkernelError
 from symkernel.report.files import save
-from symkernel.studies.setting import Setting
 
 _MANIFEST, _FORMAT = "symkernel_study.json", 1
 
@@ -34,10 +33,10 @@ def _code() -> str:
 
 
 @contextmanager
-def kept_in(folder: str | Path | None, setting: Setting) -> Iterator[Path]:
+def kept_in(folder: str | Path | None, about: Mapping[str, Any]) -> Iterator[Path]:
     """Yield a study's folder, or a temporary one."""
     if folder is not None:
-        yield claimed(folder, setting)
+        yield claimed(folder, about)
         return
     with tempfile.TemporaryDirectory(prefix="symkernel_") as name:
         try:
@@ -46,8 +45,14 @@ def kept_in(folder: str | Path | None, setting: Setting) -> Iterator[Path]:
             raise KeyboardInterrupt("nothing is kept, since no folder was named") from None
 
 
-def claimed(folder: object, setting: Setting) -> Path:
+def claimed(folder: object, about: Mapping[str, Any]) -> Path:
     """Return a study's folder, made if there is none.
+
+    Parameters
+    ----------
+    folder : str or Path
+    about : mapping of str to object
+        What makes it the same study, as JSON can hold it.
 
     Raises
     ------
@@ -58,9 +63,8 @@ def claimed(folder: object, setting: Setting) -> Path:
         raise InvalidArgument(f"Argument 'folder' must be a folder's name, not {folder!r}.")
     root = Path(folder)
     manifest = root / _MANIFEST
-    wanted = {
-        "symkernel_study": "multitask", "format": _FORMAT, **asdict(setting), "code": _code(),
-    }  # fmt: skip
+    # Lists are read as what was written as tuples.
+    wanted = json.loads(json.dumps({"format": _FORMAT, **about, "code": _code()}))
     if root.exists() and not root.is_dir():
         raise InvalidArgument(f"Argument 'folder' must not be the file {str(root)!r}.")
     if manifest.exists():

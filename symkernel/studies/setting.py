@@ -116,6 +116,11 @@ class Setting:
         """Every attribute as a parameter of a sweep with one value."""
         return {name: [value] for name, value in asdict(self).items()}
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What makes a study the same one, for its folder."""
+        return {"symkernel_study": "multitask", **asdict(self)}
+
     @classmethod
     def of(cls, parameters: Mapping[str, Any]) -> Setting:
         """Return the setting of a cell's parameters."""

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
-import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,9 +11,10 @@ import numpy as np
 
 from symkernel import __version__
 from symkernel.report.figures import save_figure
-from symkernel.report.files import save, write_atomically
+from symkernel.report.files import save
 from symkernel.report.record import save_record
 from symkernel.studies.comparison import Comparison, contribution_means
+from symkernel.studies.files import as_dataset, save_numbers
 from symkernel.studies.folder import claimed
 from symkernel.studies.labels import about_variable
 from symkernel.studies.measures import mean_and_deviation
@@ -47,7 +46,7 @@ def save_study(study: MultitaskStudy, folder: str | Path) -> list[Path]:
     InvalidArgument
         If the folder is neither new nor empty nor of this study; it is left as it is.
     """
-    root = claimed(folder, study.setting)
+    root = claimed(folder, study.setting.about)
     written = [
         save(f"{study}\n", root / f"{_NAME}.txt"),
         save(study.latex(), root / f"{_NAME}.tex"),
@@ -177,37 +176,14 @@ def _put(
 
 def dataset(study: MultitaskStudy) -> Any:
     """Return everything as an ``xarray.Dataset``."""
-    try:
-        import xarray
-    except ImportError as error:
-        raise ImportError(
-            "to_xarray() needs the package xarray; install it with 'pip install xarray'."
-        ) from error
-    data, coords = labelled(study)
-    used = {axis for axes, _ in data.values() for axis in axes}
     # netCDF has no truth values among its attributes.
     about = {**asdict(study.setting), "direct": int(study.setting.direct)}
-    kept = {name: values for name, values in coords.items() if name in used}
     seeds = ", ".join(map(str, study.axis("seed")))
-    found = xarray.Dataset(
-        data, coords=kept, attrs={"symkernel": __version__, **about, "seeds": seeds}
-    )
+    found = as_dataset(*labelled(study), {**about, "seeds": seeds})
     for name in found.variables:
         found[name].attrs.update(about_variable(str(name)))
     return found
 
 
 def _save_numbers(study: MultitaskStudy, root: Path) -> Path:
-    """Write everything as netCDF, or as NPZ where xarray is not installed."""
-    if importlib.util.find_spec("xarray") is not None:
-        content = bytes(dataset(study).to_netcdf(engine="scipy", format="NETCDF3_64BIT"))
-        return write_atomically(root / f"{_NAME}.nc", lambda file: file.write(content))
-    data, coords = labelled(study)
-    arrays: Mapping[str, Any] = {
-        **{name: array for name, (_, array) in data.items()},
-        **{f"axes_of_{name}": np.array(axes) for name, (axes, _) in data.items()},
-        **{f"along_{name}": np.array(values) for name, values in coords.items()},
-    }
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, **arrays)
-    return write_atomically(root / f"{_NAME}.npz", lambda file: file.write(buffer.getbuffer()))
+    return save_numbers(*labelled(study), lambda: dataset(study), root / _NAME)

@@ -319,7 +319,7 @@ def multitask(
     options: dict[str, Any] = {"n_jobs": n_jobs, "scheduler": scheduler, "progress": progress}
     # What is refused leaves no folder behind.
     _ = setting.network, Workers.of(None, n_jobs, scheduler)
-    with kept_in(folder, setting) as kept:
+    with kept_in(folder, setting.about) as kept:
 
         def swept(cell: Callable[..., Any], grid: Mapping[str, Any], name: str) -> Sweep:
             return sweep(cell, {**setting.axes, **grid}, kept / name, **options)

@@ -205,12 +205,12 @@ def latex_tables(study: MultitaskStudy) -> str:
     for name, caption in _captions(study).items():
         chosen = (0, 1, *places[name])
         cells = [[row[k] for k in chosen] for row in rows]
-        parts.append(_table([heads[k] for k in chosen], cells, caption))
+        parts.append(latex_table([heads[k] for k in chosen], cells, caption))
     theories = [_short(row) for row in _theories(study, "/")]
     if theories:
         head = ["scale", "curriculum", "theory", "similarities", "$S$", "accuracies", "valid"]
         some = ", ".join(map(str, study.axis("seed", "predictions")))
-        parts.append(_table(head, theories, _THEORIES.format(seeds=some), "p{34mm}"))
+        parts.append(latex_table(head, theories, _THEORIES.format(seeds=some), "p{34mm}"))
     return "\n\n".join(parts) + "\n"
 
 
@@ -257,7 +257,7 @@ def _number(measure: str, mean: float, deviation: float) -> str:
     return f"${mean:{form}}{spread}$"
 
 
-def _table(
+def latex_table(
     head: Sequence[str], rows: Iterable[Sequence[str]], caption: str, third: str = "l"
 ) -> str:
     """Return a table with its caption, and a gap where the first cell changes."""

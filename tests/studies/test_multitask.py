@@ -220,9 +220,9 @@ def test_numbers_come_back_from_the_file(study, files):
 
 
 def test_without_xarray_the_numbers_are_an_npz(study, tmp_path, monkeypatch):
-    from symkernel.studies import store
+    from symkernel.studies import files, store
 
-    monkeypatch.setattr(store.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(files.importlib.util, "find_spec", lambda name: None)
     path = store._save_numbers(study, tmp_path)
     with np.load(path, allow_pickle=False) as found:
         assert (found["S"] == study.array("S")).all()

@@ -1,0 +1,1 @@
+"""Usable information and how representations of decisions evolve."""
