@@ -84,7 +84,11 @@ NUMBERS = {S: sp.Rational(2), R: sp.Rational(1, 2), A: sp.Rational(1, 10), B: sp
 
 @pytest.mark.parametrize("law", ["aligned_modes", "gram_diagonal"])
 @pytest.mark.parametrize("sides", [(A, A), (A, -A), (A, B), (0, B), (0, 0)], ids=str)
-@pytest.mark.parametrize("strengths", [(S, R, S), (S, 0, R), (S, S, S)], ids=str)
+@pytest.mark.parametrize(
+    "strengths",
+    [(S, R, S), (S, 0, R), pytest.param((S, S, S), marks=pytest.mark.slow)],
+    ids=str,
+)
 def test_symbolic_curricula_are_the_compiled_law_in_every_phase(law, sides, strengths) -> None:
     """Durations, strengths and amplitudes as symbols; the modes go from phase to phase exactly."""
     tasks = [sk.Task.from_modes(s) for s in strengths]

@@ -27,7 +27,7 @@ from tests.oracles.interpreted import interpreted
 
 # Relative to the largest entry, or 1.
 BY_DIFFERENCES, EXACT = 1e-7, 1e-12
-DRAWS = max(40, settings.default.max_examples)
+DRAWS = max(20, settings.default.max_examples)
 STEP = 3e-6
 RECORD = (0.0, 0.5, 15.0)
 

@@ -41,7 +41,7 @@ def test_there_is_a_notebook():
 
 
 # Those of the applications train many networks, as their tests do.
-LONG = {"04_pseudo_kernel", "05_multitasking", "06_usable_information"}
+LONG = {"03_curricula", "04_pseudo_kernel", "05_multitasking", "06_usable_information"}
 executing = pytest.mark.parametrize(
     "path",
     [pytest.param(p, marks=[pytest.mark.slow] * (p.stem in LONG), id=p.stem) for p in NOTEBOOKS],

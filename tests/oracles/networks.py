@@ -218,7 +218,7 @@ def check_random_expressions():
     from symkernel.simulation.reading import Pass
     from tests.oracles import numpy_descent as oracle
 
-    @settings(max_examples=400, deadline=None, derandomize=True)
+    @settings(max_examples=150, deadline=None, derandomize=True)
     @given(
         net=expressions(),
         seed=st.integers(0, 1000),

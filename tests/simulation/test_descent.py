@@ -29,7 +29,14 @@ def threads():
 # Against the oracle
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+# The longest program to compile is left to the slow tests.
+each_example = pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=[pytest.mark.slow] * (n == "user-made activations")) for n in EXAMPLES],
+)
+
+
+@each_example
 def test_run_follows_the_oracle(name):
     net, arrays, task, gates = drawn_problem(name, 6, 1)
     sim = simulate(net, task, start(net, arrays), 0.02, steps=20, gates=gates, on="samples")
@@ -40,7 +47,7 @@ def test_run_follows_the_oracle(name):
     assert sim.loss[-1] == pytest.approx(oracle.loss(net, expected, task.X, task.Y, gates))
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@each_example
 def test_fields_follow_from_the_weights(name):
     net, arrays, task, gates = drawn_problem(name, 5, 2)
     sim = simulate(net, task, start(net, arrays), 0.01, steps=3, gates=gates)

@@ -177,8 +177,8 @@ def test_members_are_single_runs_to_the_last_bit_for_any_threads(batch):
 @pytest.mark.parametrize(
     ("online", "batch", "by"),
     [
-        (True, 3, "sample"),
-        pytest.param(True, None, "phase", marks=pytest.mark.slow),
+        (True, None, "phase"),
+        pytest.param(True, 3, "sample", marks=pytest.mark.slow),
         pytest.param(False, 3, "sample", marks=pytest.mark.slow),
         pytest.param(False, None, "sample", marks=pytest.mark.slow),
     ],

@@ -49,6 +49,7 @@ def test_every_step_follows_the_oracle(noise, covariance, size):
         weights = oracle.descend_fresh(STUDENT, weights, samples, RATE, 1, size)
 
 
+@pytest.mark.slow
 def test_deep_network_with_rates_and_decay():
     net = Network.mlp([4, 3, 3, 2, 2, 1], "tanh", rates=[1, 2, 0.5, 1, 3])
     w0 = initial.gaussian(net, seed=3)

@@ -150,19 +150,19 @@ CHECKS = (check_overlap, check_angle, check_amplitudes)
 
 
 @given(curves())
-@settings(max_examples=400)
+@settings(max_examples=max(150, settings.default.max_examples))
 def test_overlap_against_high_precision(curve) -> None:
     check_overlap(curve)
 
 
 @given(curves())
-@settings(max_examples=400)
+@settings(max_examples=max(150, settings.default.max_examples))
 def test_angle_against_high_precision(curve) -> None:
     check_angle(curve)
 
 
 @given(curves())
-@settings(max_examples=400)
+@settings(max_examples=max(150, settings.default.max_examples))
 def test_amplitudes_against_high_precision(curve) -> None:
     check_amplitudes(curve)
 
