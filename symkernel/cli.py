@@ -243,10 +243,12 @@ def _check_all(options: argparse.Namespace) -> int:
 
 def _claims(found: Found) -> tuple[tuple[str, bool, str], ...]:
     """Judge the claims of a published result or of a file, and print what was found."""
-    claims = tuple(found.module.claims()) if hasattr(found.module, "claims") else ()  # type: ignore[union-attr]
-    for title, holds, figure in claims:
-        print(f"  claim: {title}: {'holds' if holds else 'FAILS'} ({figure})")
-    return claims if found.file is None else _judged(found.file)
+    claims = []
+    # Some are judged one by one, and take long: each is told when it is known.
+    for title, holds, figure in found.module.claims() if hasattr(found.module, "claims") else ():  # type: ignore[union-attr]
+        print(f"  claim: {title}: {'holds' if holds else 'FAILS'} ({figure})", flush=True)
+        claims.append((title, holds, figure))
+    return tuple(claims) if found.file is None else _judged(found.file)
 
 
 def _judged(file: ProblemFile) -> tuple[tuple[str, bool, str], ...]:

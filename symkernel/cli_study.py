@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,13 @@ _QUICK: dict[str, Any] = {
 }
 # Of the study's own environment; see the notes of `symkernel.studies.multitask`.
 _RATES = (
-    "flow time of a step (20, which suits sigmoid units with bias -2; sigmoid with bias 0 and "
-    "sigmoid with linear output 2; tanh, erf and relu 2; these with linear output 0.2)"
+    "flow time of a step, by default by the functions (20, which suits sigmoid units with bias "
+    "-2; sigmoid with bias 0 and sigmoid with linear output 2; tanh, erf and relu 2; these with "
+    "linear output 0.2)"
 )
+# Options that are not called like the argument they give.
+_OPTIONS = {"n_jobs": "jobs", "folder": "out", "environment": "groups"}
+_ARGUMENT = re.compile(r"Argument '(\w+)'")
 _ALL = "theories on all curricula and seeds"
 
 
@@ -91,10 +96,13 @@ def _multitask(options: argparse.Namespace) -> int:
     begun = time.perf_counter()
     asked = _asked(options)
     sizes = [3 if n is None else n for n in (options.groups, options.features)]
-    study = multitask(
-        Multitasking(*sizes), **asked, folder=options.out, n_jobs=options.jobs,
-        scheduler=options.scheduler, progress=True,
-    )  # fmt: skip
+    try:
+        study = multitask(
+            Multitasking(*sizes), **asked, folder=options.out, n_jobs=options.jobs,
+            scheduler=options.scheduler, progress=True,
+        )  # fmt: skip
+    except InvalidArgument as error:
+        raise InvalidArgument(_ARGUMENT.sub(_as_option, str(error))) from error
     print(study)
     print("\nWritten")
     for path in study.save(options.out):
@@ -102,6 +110,18 @@ def _multitask(options: argparse.Namespace) -> int:
     print(f"\n{time.perf_counter() - begun:.1f} s")
     held = all(band.holds for band in study.bands)
     return PASSED if held and not study.failures else FAILED
+
+
+def _count(value: int, option: str) -> int:
+    if value < 1:
+        raise InvalidArgument(f"Option --{option} must be an integer of at least 1, not {value}.")
+    return value
+
+
+def _as_option(found: re.Match[str]) -> str:
+    """Return the option by which an argument of `multitask` is given."""
+    name = found[1]
+    return f"Option --{_OPTIONS.get(name, name.replace('_', '-'))}"
 
 
 def _asked(options: argparse.Namespace) -> dict[str, Any]:
@@ -115,9 +135,12 @@ def _asked(options: argparse.Namespace) -> dict[str, Any]:
         asked["curricula"] = [name.strip() for name in options.curricula]
     if options.no_direct:
         asked["direct"] = False
-    steps = options.single_steps, options.concurrent_steps
     asked["steps"] = tuple(
-        plain if n is None else n for n, plain in zip(steps, (1000, 600), strict=True)
+        plain if n is None else _count(n, name)
+        for name, n, plain in (
+            ("single-steps", options.single_steps, 1000),
+            ("concurrent-steps", options.concurrent_steps, 600),
+        )
     )
     if options.predictors is not None:
         which = options.predictors

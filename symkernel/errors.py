@@ -185,6 +185,15 @@ def as_count(value: object, name: str, least: int = 1) -> int:
     return int(value)
 
 
+def refuse_batch(batch: int, samples: int, advice: str) -> None:
+    """Refuse batches of more samples than there are."""
+    if batch > samples:
+        raise InvalidArgument(
+            f"Argument 'batch_size' must not exceed the {samples} samples of the task, but is "
+            f"{batch}; {advice}."
+        )
+
+
 def did_you_mean(name: object, among: Iterable[str]) -> str:
     """Return the end of a message that refuses a name: a question if one is nearly the same."""
     close = difflib.get_close_matches(name, list(among), 1) if isinstance(name, str) else []

@@ -13,8 +13,9 @@ from symkernel.problem.weights import from_arrays
 from symkernel.simulation import simulate_ensemble
 from symkernel.theory.pruning_clock import VALID, PruningClock, pruning_clock
 
-# The learning rate of the trajectory is halved so often.
-_HALVINGS = 2
+# The learning rate of the trajectory is halved so often at least, and at most until the excess of
+# measured over predicted, which is of its first order, should be below the bound.
+_HALVINGS, _MOST_HALVINGS = 2, 5
 # Runs whose mean is compared: their spread is a few times the learning rate.
 _MEMBERS = 200
 _RECORDS = 65
@@ -57,6 +58,8 @@ def check_pruning(clock: PruningClock, seed: int = 1000) -> CheckReport:
         )
     report = clock.check()
     trials = [trial(clock, 2.0**-k, seed) for k in range(_HALVINGS + 1)]
+    while _excess(trials) >= _SMALLEST and len(trials) <= _MOST_HALVINGS:
+        trials.append(trial(clock, 2.0 ** -len(trials), seed))
     count = len(report.rungs)
     # At a given flow time X falls with the learning rate, and its error faster.
     error = [_error_rung(count + 1, trials, clock)] if _is_closed(clock) else []
@@ -78,6 +81,11 @@ def trial(clock: PruningClock, part: float, seed: int) -> Trial:
     late = int(np.flatnonzero(known <= VALID)[-1])
     if late == 0:
         raise OutsideValidity(f"The first step takes X beyond {VALID:g}; use smaller steps.")
+    if not known[late] > 0:
+        raise OutsideValidity(
+            "X stays 0: in this trajectory no noise prunes, so that nothing can be measured. Give "
+            "batches to the simulation, or label noise."
+        )
     # Label noise takes so much of a step; without it X belongs to a flow time.
     whole = int(clock.steps[late] - clock.steps[0]) / part ** (2 if closed else 1)
     rate, steps = part * clock.learning_rate, round(whole)
@@ -111,6 +119,15 @@ def trial(clock: PruningClock, part: float, seed: int) -> Trial:
     half = int(np.searchsorted(X, X[-1] / 2))
     ratio = -np.log(imbalance[half] / imbalance[0]) / X[half]
     return Trial(rate, float(np.sqrt((gap**2).mean())), float(ratio))
+
+
+def _excess(trials: list[Trial]) -> float:
+    """Return what the regression says of measured over predicted at the smallest rate, less 1.
+
+    What it finds at no learning rate is not an excess that smaller rates would mend.
+    """
+    rates, ratios = np.array([(one.rate, one.ratio) for one in trials]).T
+    return float(abs(np.polyfit(rates, ratios, 1)[0]) * rates[-1])
 
 
 def _error_rung(number: int, trials: list[Trial], clock: PruningClock) -> Rung:

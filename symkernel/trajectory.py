@@ -75,6 +75,8 @@ class Trajectory:
         Names of samples, inputs and outputs.
     path_record : PathRecord or None
         What was attributed in the run, for `attribution` to read.
+    descent : Descent or None
+        Loss, batch size, label noise and resets of a simulation, for what reads it afterwards.
     caveat : str
         Which assumptions of the law are violated, and why it is worth nothing here if it is; empty
         where all is well.
@@ -95,6 +97,7 @@ class Trajectory:
     modes_are: str = "mode"
     path_record: Any = None
     caveat: str = ""
+    descent: Any = None
 
     def __post_init__(self) -> None:
         for name in ("labels", "fields", "nodes"):

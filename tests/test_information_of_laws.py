@@ -130,9 +130,15 @@ def test_biases_do_not_count():
     task = sk.Task(np.array([[1.0, 0.5], [-1.0, 2.0], [0.3, 0.1]]), np.array([[1.0], [0.0], [2.0]]))
     w0 = sk.weights.gaussian(net, seed=0)
     law = sk.derive(net, task, w0, law="frozen_kernel")
-    found = law.information(relevant=0, irrelevant=1, noise=0.3, inputs="binary")([0.0])
-    own = np.linalg.norm(w0.arrays["W1"][:, 0]) / 0.3
-    assert np.isclose(found.relevant[0], sk.information.binary(own))
+    times = [0.0, 0.5, 2.0]
+    found = law.information(relevant=0, irrelevant=1, noise=1.5, inputs="binary")(times)
+    weights = law.compile().weights(times)
+    assert np.abs(weights["W1"][-1] - weights["W1"][0]).max() > 0.05
+    assert np.abs(weights["b1"][-1]).max() > 0.05
+    for k in range(3):
+        own = np.linalg.norm(weights["W1"][k, :, 0]) / 1.5
+        assert np.isclose(found.relevant[k], sk.information.binary(own))
+    assert found.relevant[-1] != pytest.approx(found.relevant[0], rel=1e-3)
 
 
 # ---- classes
@@ -234,6 +240,19 @@ def test_relative_noise_is_that_of_the_estimator():
             assert np.isclose(curve(times).irrelevant[k], one.irrelevant[k], rtol=0.02)
     with pytest.raises(InvalidArgument, match="'noise' must be absolute or relative"):
         law.information(**groups, noise=sk.analysis.Noise("none"))
+
+
+def test_relative_noise_of_classes_over_all_their_combinations():
+    """Exactly: one input of each group is 1, which makes those of a group vary against another."""
+    law, times = law_of_classes(), [0.0, 3.0]
+    asked = {"relevant": [0, 1, 2], "irrelevant": [3, 4, 5, 6], "inputs": "one-hot"}
+    curve = law.information(**asked, noise=sk.analysis.Noise("relative", 0.4))(times)
+    X, _ = one_hot([3, 4])
+    for k, W1 in enumerate(law.compile().weights(times)["W1"]):
+        size = 0.4 * float(np.sqrt((X @ W1.T).var(0).mean()))
+        one = law.information(**asked, noise=size)(times)
+        assert curve.relevant[k] == pytest.approx(one.relevant[k], rel=1e-9)
+        assert curve.irrelevant[k] == pytest.approx(one.irrelevant[k], rel=1e-9)
 
 
 def test_a_layer_that_is_silent_tells_nothing_under_relative_noise():

@@ -366,6 +366,13 @@ class Multitasking:
         size = as_positive(scale, "scale")
         stream = np.random.default_rng(as_seed(seed))
         hidden = int(net.node("hidden").size)
+        found = int(net.inputs), int(net.outputs)
+        if found != (self.inputs, self.outputs):
+            raise ShapeMismatch(
+                f"Argument 'net' must have {self.inputs} inputs and {self.outputs} outputs, for "
+                f"{self.groups} groups of {self.features} features, not {found[0]} and {found[1]}: "
+                f"it was made for an environment of another size."
+            )
         spread = {
             "W_s": size / np.sqrt(self.inputs),
             "W_t": size / np.sqrt(self.inputs),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
@@ -17,6 +17,11 @@ if TYPE_CHECKING:
 
 __all__ = ["ADDRESSED", "AT_ONCE", "MATCHED", "POOLED", "READ", "SAME", "SymbolicMultitasking"]
 
+# What the environment with numbers has, and that with symbols has not.
+_OF_NUMBERS = (
+    "tasks", "name", "task_sets", "prompts", "single", "concurrent", "curriculum", "network",
+    "weights", "symbolic",
+)  # fmt: skip
 _COUNT = {"integer": True, "nonnegative": True}
 MATCHED = notation.register(
     sp.Symbol("m_matched", **_COUNT), "m", "number of stimulus groups in which two prompts agree"
@@ -72,6 +77,14 @@ class SymbolicMultitasking:
     def __post_init__(self) -> None:
         for name in ("groups", "features"):
             object.__setattr__(self, name, whole(getattr(self, name), name, 2))
+
+    def __getattr__(self, name: str) -> Any:
+        if name in _OF_NUMBERS:
+            raise AttributeError(
+                f"An environment with symbols has no {name!r}: give its sizes numbers first, as "
+                f"env.with_values({{G: 3, M: 3}}).{name}."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     @property
     def matched(self) -> sp.Symbol:

@@ -31,7 +31,7 @@ class LabelNoise:
     ------
     InvalidArgument
         If not exactly one of the two is given, for a probability outside (0, 1], and for a
-        standard deviation that is not positive.
+        standard deviation that is not positive, or whose square is not finite.
 
     Examples
     --------
@@ -56,13 +56,17 @@ class LabelNoise:
                 "'std' (for squared error) must be given."
             )
         name = "std" if self.probability is None else "probability"
-        object.__setattr__(self, name, as_positive(getattr(self, name), name))
+        number = as_positive(getattr(self, name), name)
+        object.__setattr__(self, name, number)
+        if number * number == np.inf:
+            raise InvalidArgument(f"Argument '{name}' must have a finite square, not {number:g}.")
         if self.probability is not None and self.probability > 1:
             raise InvalidArgument(
                 f"Argument 'probability' must be in (0, 1], not {self.probability:g}."
             )
-        if not isinstance(self.online, bool):
+        if not isinstance(self.online, (bool, np.bool_)):
             raise InvalidArgument(f"Argument 'online' must be a bool, not {self.online!r}.")
+        object.__setattr__(self, "online", bool(self.online))
 
     def drawn(self, targets: np.ndarray, stream: np.random.Generator) -> np.ndarray:
         """Return targets with noise; each sample takes the same numbers from the stream."""

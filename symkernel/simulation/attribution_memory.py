@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from symkernel.errors import InvalidArgument
 from symkernel.simulation.attribution_plan import ProbeLayout
 from symkernel.simulation.attribution_request import Request
 from symkernel.simulation.attribution_run import Moves, Whole, probe_layout
-from symkernel.simulation.batches import batches_of
+from symkernel.simulation.batches import batches_of, streams_of
 from symkernel.simulation.engine import Stage
 from symkernel.simulation.schedule import Schedule
 
@@ -65,7 +63,7 @@ def _kept(layout: ProbeLayout, request: Request, schedule: Schedule) -> int:
 def _moving(stage: Stage, batch_size: int | None, stride: int) -> int:
     """Return the bytes that `GroupedDescent` holds through a phase."""
     # Only its size is asked for: nothing is drawn.
-    source = batches_of(stage, batch_size, np.random.default_rng(0))
+    source = batches_of(stage, batch_size, streams_of(0, 1)[0])
     moves = Moves(stage, source or Whole(stage), stride)
     sizes = moves.layout.sizes
     # Drawn samples, in the order of their groups, and where they go: no more than they take packed.

@@ -5,7 +5,7 @@ Batches are packed together for many steps, so that drawing and packing are rare
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -24,6 +24,37 @@ _DRAWN = 2**17
 _NONE = np.empty(0)
 # Held-out samples on which the loss of fresh ones is taken, and their seed.
 HELD_OUT, HELD_OUT_SEED = 4096, 0
+
+
+class Streams(NamedTuple):
+    """Streams of numbers of a phase.
+
+    Attributes
+    ----------
+    order : numpy.random.Generator
+        For the orders of samples, through all phases.
+    drawn : numpy.random.Generator
+        Of the phase alone, for the inputs of fresh samples, or for label noise.
+    noise : numpy.random.Generator
+        Likewise, for the noise of fresh samples.
+    """
+
+    order: np.random.Generator
+    drawn: np.random.Generator
+    noise: np.random.Generator
+
+
+def streams_of(seed: int, count: int) -> tuple[Streams, ...]:
+    """Return the streams of so many phases.
+
+    What a phase draws is the same whatever the others do: keys are fixed, not counted.
+    """
+    order = np.random.default_rng(seed)
+    own = [
+        np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(key,)))
+        for key in range(2 * count)
+    ]
+    return tuple(Streams(order, *own[2 * k : 2 * k + 2]) for k in range(count))
 
 
 class Source(Protocol):
@@ -50,14 +81,13 @@ class Epochs:
         Its task has samples.
     size : int
         Samples in a batch.
-    stream : numpy.random.Generator
-        From which the orders are drawn; labels are redrawn from one that it spawns, so that the
-        orders are the same with noise and without.
+    streams : Streams
+        Labels are redrawn from another than the orders, which are the same with noise and without.
     """
 
-    def __init__(self, stage: Stage, size: int, stream: np.random.Generator) -> None:
+    def __init__(self, stage: Stage, size: int, streams: Streams) -> None:
         self.stage, self.size = stage, size
-        self.streams = [stream] if stage.noise is None else [stream, *stream.spawn(1)]
+        self.streams = streams[: 1 if stage.noise is None else 2]
         self.in_epoch = len(stage.task.X) // size * size
         most = min(_PACKED, 4 * _DRAWN // int(stage.net.inputs))
         self.count = max(1, most // size) * size
@@ -98,14 +128,13 @@ class Fresh:
         With a teacher.
     size : int
         Samples in a batch.
-    stream : numpy.random.Generator
-        From which the two streams are made.
+    streams : Streams
     """
 
-    def __init__(self, stage: Stage, size: int, stream: np.random.Generator) -> None:
+    def __init__(self, stage: Stage, size: int, streams: Streams) -> None:
         assert stage.teacher is not None
         self.teacher, self.size = stage.teacher, size
-        self.streams = stream.spawn(2)
+        self.streams = streams[1:]
         self.count = max(1, _DRAWN // (int(stage.net.inputs) * size)) * size
 
     @property
@@ -142,16 +171,16 @@ def held_out(teacher: Teacher) -> Task:
     return Task(*labelled(teacher, np.random.default_rng(HELD_OUT_SEED), HELD_OUT))
 
 
-def batches_of(stage: Stage, size: int | None, stream: np.random.Generator) -> Source | None:
+def batches_of(stage: Stage, size: int | None, streams: Streams) -> Source | None:
     """Return batches of a task's samples, or of fresh ones if it has a teacher.
 
     Without a size there are none, but where labels are redrawn: then all samples, in each batch.
     """
     if stage.teacher is not None and size is not None:
-        return Fresh(stage, size, stream)
+        return Fresh(stage, size, streams)
     if size is None and stage.noise is not None:
         size = len(stage.task.X)
-    return None if size is None else Epochs(stage, size, stream)
+    return None if size is None else Epochs(stage, size, streams)
 
 
 class Batches:

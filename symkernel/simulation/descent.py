@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from symkernel.errors import InvalidArgument, as_count
 from symkernel.problem.curriculum import Curriculum
+from symkernel.problem.descent import Descent
 from symkernel.problem.label_noise import LabelNoise
 from symkernel.problem.loss import Loss
 from symkernel.problem.network import Network
@@ -25,6 +26,7 @@ from symkernel.problem.task import Task
 from symkernel.problem.weights import Weights
 from symkernel.simulation.attribution_memory import refuse_memory
 from symkernel.simulation.attribution_run import Probe
+from symkernel.simulation.batches import streams_of
 from symkernel.simulation.engine import Engine
 from symkernel.simulation.layout import Layout, aligned
 from symkernel.simulation.reading import Reading
@@ -75,8 +77,8 @@ def simulate(
         Samples of a mini-batch; all samples in each step if not given. The number of fresh samples
         in each step for a task of `Task.from_teacher`.
     seed : int
-        Seed of the order of mini-batches, of fresh samples and of label noise (PCG64). Orders are
-        the same with label noise and without.
+        Seed of the order of mini-batches, of fresh samples and of label noise (PCG64). Orders and
+        fresh samples are the same with label noise and without: every phase has streams of its own.
     loss : SquaredError or CrossEntropy, optional
         With its weight decay; squared error with the factor 1/2 if not given.
     label_noise : LabelNoise, or a sequence of LabelNoise or None, optional
@@ -165,13 +167,12 @@ def simulate(
                 "samples apart; use 'samples'."
             )
         setup = replace(setup, request=request, on_moments=False)
-        stages = [setup.stage(phase, task) for phase, task in enumerate(setup.tasks(None))]
+        stages = [setup.stage(phase, task) for phase, task in enumerate(setup.tasks())]
         refuse_memory(request, setup.schedule, stages, batch_size)
-    stream = np.random.default_rng(as_count(seed, "seed", 0))
-    return train(setup, stream, progress)[0]
+    return train(setup, as_count(seed, "seed", 0), progress)[0]
 
 
-def train(setup: Setup, stream: np.random.Generator, progress: bool) -> tuple[Trajectory, ...]:
+def train(setup: Setup, seed: int, progress: bool) -> tuple[Trajectory, ...]:
     """Run the descent of all members at once and return their trajectories."""
     schedule = setup.schedule
     layout = Layout(setup.problems[0].network, 1)
@@ -189,7 +190,8 @@ def train(setup: Setup, stream: np.random.Generator, progress: bool) -> tuple[Tr
         if setup.request is not None:
             probe = Probe(setup.problems[0].network, setup.request, schedule, thetas[0])
         engines: dict[int, Engine] = {}
-        tasks = setup.tasks(stream)
+        streams = streams_of(seed, len(schedule.ends))
+        tasks = setup.tasks(streams)
         for phase, end in enumerate(schedule.ends):
             stage = setup.stage(phase, tasks[phase])
             if setup.resets[phase]:
@@ -198,7 +200,7 @@ def train(setup: Setup, stream: np.random.Generator, progress: bool) -> tuple[Tr
                 if probe is not None:
                     probe.jump(before[0], thetas[0])
             known = engines.pop(id(stage.task), None)
-            run = Run(stage, thetas, step, setup.batch_size, stream, probe, known)
+            run = Run(stage, thetas, step, setup.batch_size, streams[phase], probe, known)
             for k in np.flatnonzero(schedule.phases == phase):
                 losses[:, k] = run.go_to(int(schedule.steps[k]), bar)
                 records[:, k] = thetas
@@ -237,4 +239,7 @@ def _trajectory(
         nodes=reading.nodes(),
         conventions=(*problem.conventions, *setup.remarks()),
         path_record=None if probe is None else probe.path(reading.weights, problem.weights.arrays),
+        descent=Descent(
+            problem.loss, setup.batch_size, setup.noise, tuple(map(tuple, setup.resets))
+        ),
     )

@@ -87,7 +87,7 @@ def simulate_ensemble(
         )
     streams = [as_count(s, "seeds", 0) for s in (range(len(members)) if seeds is None else seeds)]
     if batch_size is None and not any(setup.noise):
-        return train(setup, np.random.default_rng(0), progress)
+        return train(setup, 0, progress)
 
     # Each member has an order of its own, so that no block of data is common to two.
     def one(member: int) -> Trajectory:

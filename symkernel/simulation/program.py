@@ -210,7 +210,7 @@ class Source:
             **blocks,
             "views": [*data, *self.weight_views(False), *work, *slices],
             "forward": self.statements.forward(),
-            "sum": self.summed_squares(),
+            "sum": self.summed_misfits(),
         }
         functions = [self.filled(part, blocks) for part in parts]
         return self.module(*functions, self.filled(_SQUARES, squares))
@@ -313,7 +313,7 @@ class Source:
                 lines += [f"for q in range(moved{j}.size):", f"    moved{j}[q] -= {step}"]
         return lines or ["pass"]
 
-    def summed_squares(self) -> Lines:
+    def summed_misfits(self) -> Lines:
         """Return the statements that add a block's misfits to `total`.
 
         On moments: what they exceed those of least squares by, without cancellation.
@@ -372,6 +372,19 @@ def _with_blocks(text: str, blocks: dict[str, Lines]) -> str:
 
 
 def compiled(layout: Layout, mode: str = "one") -> ModuleType:
-    """Return the module of a layout, with functions ``descend`` and ``squares``."""
+    """Return the module of a layout, with functions ``descend`` and ``squares``.
+
+    Parameters
+    ----------
+    layout : Layout
+        Of the network and its samples.
+    mode : {"one", "members", "batches"}
+        One network over blocks of samples, many networks, or one network on a batch in each step.
+
+    Returns
+    -------
+    module
+        Its ``squares`` adds up the misfits of all samples, whatever the loss.
+    """
     text = Source(layout).text(mode)
     return load(text, f"descent_{mode}", straight=layout.is_written_out)

@@ -27,7 +27,8 @@ def as_resets(value: object, net: Network, phases: int, members: int) -> tuple[R
             f"Argument 'reset' must hold one entry for each of the {phases} phases, not "
             f"{len(value)}."
         )
-    if value[0]:
+    first = value[0]
+    if not (first is None or (isinstance(first, Mapping) and not first)):
         raise InvalidArgument(
             "Argument 'reset' must be None for the first phase, which starts from the initial "
             "weights; give these as 'w0'."

@@ -11,7 +11,7 @@ import numpy as np
 
 from symkernel.errors import Diverged
 from symkernel.simulation.attribution_run import GroupedDescent, Probe, Whole
-from symkernel.simulation.batches import Batches, batches_of
+from symkernel.simulation.batches import Batches, Streams, batches_of
 from symkernel.simulation.engine import Engine, Stage
 
 # A call of the compiled program lasts about so many seconds, so that Ctrl-C is heard.
@@ -41,8 +41,8 @@ class Run:
         Steps taken before.
     batch_size : int or None
         Samples of a mini-batch.
-    stream : numpy.random.Generator
-        For the order of mini-batches, or for fresh samples.
+    streams : Streams
+        For the order of mini-batches, label noise and fresh samples.
     probe : Probe, optional
         Samples whose movements are attributed; for one member.
     engine : Engine, optional
@@ -55,15 +55,16 @@ class Run:
         thetas: np.ndarray,
         step: int,
         batch_size: int | None,
-        stream: np.random.Generator,
+        streams: Streams,
         probe: Probe | None = None,
         engine: Engine | None = None,
     ) -> None:
         self.stage, self.thetas, self.step = stage, thetas, step
+        self.batch_size = batch_size
         self.engine = engine or Engine(stage, thetas)
         self.stride = 1 if probe is None else probe.request.stride
         self.batches: Batches | GroupedDescent | None = None
-        source = batches_of(stage, batch_size, stream)
+        source = batches_of(stage, batch_size, streams)
         if probe is not None:
             self.batches = GroupedDescent(stage, thetas, source or Whole(stage), probe, step)
         elif source is not None:
@@ -148,14 +149,25 @@ class Run:
         with _REPORTING:
             limit, where = self._explained(member)
         who = f" of member {member}" if len(self.thetas) > 1 else ""
+        whole = "" if self.batch_size is None else " of full batches"
         return Diverged(
             f"Gradient descent{who} diverged at step {step} with learning rate {rate:g}. The "
-            f"stable limit is {limit:.3g}, which is 2 / (largest eigenvalue of the loss's "
-            f"Hessian) {where}; use a learning rate well below it.",
+            f"stable limit{whole} is {limit:.3g}, which is 2 / (largest eigenvalue of the loss's "
+            f"Hessian) {where}; use a learning rate well below it.{self._of_batches()}",
             step,
             rate,
             limit,
         )
+
+    def _of_batches(self) -> str:
+        """Return what is known of the limit for mini-batches."""
+        if self.batch_size is None:
+            return ""
+        net, words = self.stage.net, f" That of batches of {self.batch_size} is lower as a rule"
+        trained = [p for p in net.parameters if p.trained]
+        if self.stage.misfit == "squares" and net.is_linear and len(trained) == 1:
+            return f"{words}: sk.noise.stability_limit gives it for linear readouts."
+        return f"{words}."
 
     def _explained(self, member: int) -> tuple[float, str]:
         """Return the stable limit that explains the divergence, and where it is that."""

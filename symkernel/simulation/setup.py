@@ -14,6 +14,7 @@ from symkernel.errors import (
     as_count,
     as_positive,
     as_real_array,
+    refuse_batch,
 )
 from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.label_noise import LabelNoise, as_label_noise
@@ -24,7 +25,7 @@ from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.problem.weights import Weights
 from symkernel.simulation.attribution_request import Request, as_request
-from symkernel.simulation.batches import held_out
+from symkernel.simulation.batches import Streams, held_out
 from symkernel.simulation.engine import Stage
 from symkernel.simulation.moments import choose_moments
 from symkernel.simulation.resets import Reset, as_resets
@@ -101,21 +102,18 @@ class Setup:
             if reset:
                 yield f"new values of {', '.join(reset)} at the start{where}"
 
-    def tasks(self, stream: np.random.Generator | None) -> tuple[Task, ...]:
+    def tasks(self, streams: Sequence[Streams] = ()) -> tuple[Task, ...]:
         """Return the task of each phase, with labels that are corrupted once where they are.
 
-        Without a stream of numbers the labels are as they are given.
+        Without streams of numbers the labels are as they are given.
         """
         tasks = [phase.task for phase in self.problems[0].curriculum.phases]
-        if stream is None or not any(noise and not noise.online for noise in self.noise):
-            return tuple(tasks)
         found: dict[tuple[int, LabelNoise], Task] = {}
-        for k, (task, noise, own) in enumerate(
-            zip(list(tasks), self.noise, stream.spawn(len(tasks)), strict=True)
-        ):
+        for k, own in enumerate(streams):
+            task, noise = tasks[k], self.noise[k]
             if noise is not None and not noise.online:
                 known = found.get((id(task), noise))
-                tasks[k] = found[id(task), noise] = known or noise.corrupted(task, own)
+                tasks[k] = found[id(task), noise] = known or noise.corrupted(task, own.drawn)
         return tuple(tasks)
 
 
@@ -158,11 +156,8 @@ def prepare(
     other = "labels are redrawn sample by sample" if any(noise) else other
     on_moments = choose_moments(net, tasks, on, batch_size is not None, other)
     fewest = min((len(task.X) for task in tasks if task.X is not None), default=None)
-    if batch_size is not None and fewest is not None and batch_size > fewest:
-        raise InvalidArgument(
-            f"Argument 'batch_size' must not exceed the {fewest} samples of the task, but is "
-            f"{batch_size}; leave it out to train on all samples in each step."
-        )
+    if batch_size is not None and fewest is not None:
+        refuse_batch(batch_size, fewest, "leave it out to train on all samples in each step")
     schedule = plan_schedule(course, rate, steps, record)
     return Setup(
         problems, checked_gates(net, tasks, gates), schedule, on_moments, batch_size,

@@ -14,8 +14,7 @@ from symkernel.simulation.plan import Plan
 from symkernel.simulation.statements import Lines, Statements, indented
 
 _HIGH, _WIDE = 4, 4
-# Statements are repeated for up to so many samples. Names that each of them has for itself:
-_MOST = 8
+# Statements are repeated for every sample. Names that each of them has for itself:
 _NAMES = re.compile(r"\b[egs]\b")
 
 
@@ -45,8 +44,6 @@ class WrittenOut(Statements):
         Loads and stores may be of the same place, for all that LLVM knows: it takes samples
         together only where no store is between their loads.
         """
-        if self.batch > _MOST:
-            return super().across(columns, body)
         computed: Lines = []
         stored: Lines = []
         for line in body:

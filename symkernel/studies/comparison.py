@@ -110,7 +110,7 @@ def compared(study: MultitaskStudy) -> Iterator[Comparison]:
                     theirs["valid"][here].astype(float),
                     of_steps,
                     learned,
-                    f"{said}{_of_descent(theory, step_error[0], bool(learned[0]))}",
+                    _stated(theory, said, step_error[0], bool(learned[0])),
                 )
 
 
@@ -122,14 +122,16 @@ def _of_steps(study: MultitaskStudy, name: str) -> np.ndarray:
     return np.full([len(values) for values in axes], np.nan)
 
 
-def _of_descent(theory: Predictor, step_error: float, learned: bool) -> str:
-    """Return what descent adds to a theory's statement of its validity."""
+def _stated(theory: Predictor, said: str, step_error: float, learned: bool) -> str:
+    """Return a theory's statement of its validity, with what descent adds."""
     if not learned:
-        return "; descent diverged, or ended at a larger loss than at its start"
+        lost = "descent diverged, or ended at a larger loss than at its start, so that there is"
+        return f"{lost} nothing learned to foresee; of itself it says: {said}"
     if not theory.small_steps:
-        return ""
+        return said
     return (
-        f"; the size of the steps matters by {step_error:.2g} of the movement of the hidden layer"
+        f"{said}; the size of the steps matters by {step_error:.2g} of the movement of the hidden "
+        f"layer"
     )
 
 

@@ -17,6 +17,7 @@ from symkernel.errors import SymkernelError
 from symkernel.report.figures import COLOURS, Shown
 from symkernel.studies.comparison import Comparison
 from symkernel.studies.measures import mean_and_deviation
+from symkernel.studies.predictors import PREDICTORS
 
 if TYPE_CHECKING:
     from symkernel.studies.study import MultitaskStudy
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 _WIDE, _SMALL, _NORMAL = 7.0, 7, 8
 # The floor is no theory, and grey.
 _THEORIES = ("0.5", *COLOURS)
+_PLACE = {one.name: k for k, one in enumerate(PREDICTORS)}
+# What the sharing index is made of.
+_SHARED = (
+    ("r_in", r"$r_{\mathrm{in}}$", "correlation, one stimulus group"),
+    ("r_out", r"$r_{\mathrm{out}}$", "correlation, one response group"),
+    ("r_diff", r"$r_{\mathrm{diff}}$", "correlation, neither in common"),
+)
 _MARKS = ("o", "s", "^", "D", "v", "P", "X")
 # Matrices of more tasks than this name stimulus groups at their rows.
 _MOST_NAMES = 9
@@ -44,22 +52,28 @@ def figures(study: MultitaskStudy) -> Mapping[str, Figure]:
 def sharing_over_scale(study: MultitaskStudy) -> Figure:
     """Draw sharing and concurrent accuracy over the scale: all curricula, and all theories."""
     shown, theories = _measures(study), _by_theory(study)
-    strip = 0.75 + 0.19 * len(theories)
-    figure = _figure(_WIDE, 4.7 + strip if theories else 2.5)
-    # Names of theories are long: the strip must not push the panels above to the right.
-    parts: Any = figure.subfigures(2, 1, height_ratios=[4.7, strip]) if theories else [figure]
-    panels = parts[0].subplots(2 if theories else 1, len(shown), squeeze=False)
+    heights = [2.5, 2.1]
+    if theories:
+        heights += [2.2, 0.75 + 0.19 * len(theories)]
+    figure = _figure(_WIDE, sum(heights))
+    # Names of theories are long: their strip must not push the panels above to the right.
+    parts: Any = figure.subfigures(len(heights), 1, height_ratios=heights)
+    panels = [part.subplots(1, len(shown), squeeze=False)[0] for part in parts[:3:2]]
     for column, (label, measure, K) in enumerate(shown):
-        _draw_runs(panels[0, column], study, measure, K)
+        _draw_runs(panels[0][column], study, measure, K)
         count = len(study.axis("seed"))
-        title = "dotted: congruent prompts alone" if K else f"all curricula, {_seeds(count)}"
-        _dress(panels[0, column], study, label, title)
+        title = "dotted: only congruent prompts right" if K else f"all curricula, {_seeds(count)}"
+        _dress(panels[0][column], study, label, title)
         if theories:
             first = next(iter(theories.values()))[0]
             some = f"{first.curriculum}, {_seeds(len(first.true_S))}"
             title = "" if column else f"{some}: simulation (circles), theories (lines)"
-            _draw_theories(panels[1, column], study, theories, measure, K)
-            _dress(panels[1, column], study, label, title)
+            _draw_theories(panels[1][column], study, theories, measure, K)
+            _dress(panels[1][column], study, label, title)
+    for panel, (name, label, title) in zip(parts[1].subplots(1, 3), _SHARED, strict=True):
+        _draw_runs(panel, study, name, None)
+        _dress(panel, study, label, title)
+        panel.set_ylim(-1.05, 1.05)
     handles = [
         Line2D([], [], color=COLOURS[k], marker=_MARKS[k], markersize=3.5, linewidth=0.9,
                label=name)
@@ -70,7 +84,7 @@ def sharing_over_scale(study: MultitaskStudy) -> Figure:
         frameon=False,
     )  # fmt: skip
     if theories:
-        _draw_domains(parts[1].subplots(), study, theories)
+        _draw_domains(parts[-1].subplots(), study, theories)
     return figure
 
 
@@ -104,10 +118,16 @@ def _draw_runs(panel: Axes, study: MultitaskStudy, measure: str, K: int | None) 
         # Curricula whose accuracies agree would hide one another.
         apart = np.array(scales) * 1.05 ** (k - (len(study.axis("curriculum")) - 1) / 2)
         panel.errorbar(
-            apart, mean, deviation, color=COLOURS[k], marker=_MARKS[k], markersize=3,
-            linewidth=0.9, elinewidth=0.7,
+            apart, mean, _bars(mean, deviation, K), color=COLOURS[k], marker=_MARKS[k],
+            markersize=3, linewidth=0.9, elinewidth=0.7,
         )  # fmt: skip
     _floor(panel, study, K)
+
+
+def _bars(mean: np.ndarray, deviation: np.ndarray, K: int | None) -> np.ndarray:
+    """Return how far bars reach down and up; those of accuracies end at 0 and 1."""
+    reach = np.array([deviation, deviation])
+    return reach if K is None else np.minimum(reach, [np.maximum(mean, 0), np.maximum(1 - mean, 0)])
 
 
 def _floor(panel: Axes, study: MultitaskStudy, K: int | None) -> None:
@@ -128,20 +148,21 @@ def _draw_theories(
     found = [one.true_S if K is None else one.true_acc[:, K - 1] for one in first]
     mean, deviation = np.array([mean_and_deviation(values) for values in found]).T
     panel.errorbar(
-        scales, mean, deviation, color="black", linestyle="none", marker="o", markersize=4.5,
-        markerfacecolor="none", elinewidth=0.7, zorder=6,
+        scales, mean, _bars(mean, deviation, K), color="black", linestyle="none", marker="o",
+        markersize=4.5, markerfacecolor="none", elinewidth=0.7, zorder=6,
     )  # fmt: skip
-    for k, along in enumerate(theories.values()):
+    for k, (name, along) in enumerate(theories.items()):
         said = [one.S if K is None else one.acc[:, K - 1] for one in along]
         line = np.array([mean_and_deviation(values)[0] for values in said])
         # The path, which is the last, agrees with the simulation everywhere: under all others.
         level = 2 - k / len(theories)
-        _line(panel, scales, line, np.array([one.holds for one in along]), _colour(k), level)
+        _line(panel, scales, line, np.array([one.holds for one in along]), _colour(name), level)
     _floor(panel, study, K)
 
 
-def _colour(k: int) -> str:
-    return _THEORIES[k % len(_THEORIES)]
+def _colour(name: str) -> str:
+    """Return the colour of a theory, the same whatever others are asked."""
+    return _THEORIES[_PLACE[name] % len(_THEORIES)]
 
 
 def _line(
@@ -165,25 +186,27 @@ def _draw_domains(
     logs = np.log(scales[order])
     half = np.diff(logs) / 2 if len(logs) > 1 else np.array([0.3])
     left, right = np.r_[half[:1], half], np.r_[half, half[-1:]]
-    for k, along in enumerate(theories.values()):
-        colour = _colour(k)
+    unfinished = {(scale, name) for scale, name, _ in study.unlearned}
+    for k, (name, along) in enumerate(theories.items()):
+        colour = _colour(name)
         for place, log in zip(order, range(len(logs)), strict=True):
             start, end = np.exp(logs[log] - left[log]), np.exp(logs[log] + right[log])
             if along[place].holds:
                 panel.barh(k, end - start, 0.8, left=start, color=colour, alpha=0.35, linewidth=0)
-            words = f"{along[place].similarities.mean():.3f}"
+            star = "*" * ((along[place].scale, along[place].curriculum) in unfinished)
+            words = f"{along[place].similarities.mean():.3f}{star}"
             panel.text(scales[place], k, words, ha="center", va="center", fontsize=_SMALL)
     panel.set_ylim(len(theories) - 0.45, -0.55)
     panel.set_yticks(range(len(theories)), [along[0].title for along in theories.values()])
-    for k, label in enumerate(panel.get_yticklabels()):
-        label.set_color(_colour(k))
+    for name, label in zip(theories, panel.get_yticklabels(), strict=True):
+        label.set_color(_colour(name))
     edges = np.exp(logs[0] - left[0]), np.exp(logs[-1] + right[-1])
     panel.set_xscale("log")
     panel.set_xlim(*edges)
     panel.tick_params(axis="y", length=0)
     _scale_axis(panel, study)
     panel.set_title(
-        "numbers: correlation of foreseen and learned similarities\n"
+        "numbers: correlation of foreseen and learned similarities; *: training not finished\n"
         "shaded here, solid above: where the theory says of itself that it holds", fontsize=_SMALL,
     )  # fmt: skip
     panel.spines[["top", "right", "left"]].set_visible(False)

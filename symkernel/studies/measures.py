@@ -13,9 +13,11 @@ from symkernel.errors import OutsideValidity
 
 if TYPE_CHECKING:
     from symkernel.studies.study import MultitaskStudy
+    from symkernel.sweeps.results import Sweep
 
-# Accuracy is at chance within so much of it.
-_ABOVE_CHANCE = 0.1
+# Training got far enough if it went this share of the way: of accuracy from chance to 1, and of the
+# loss from that at the start to 0.
+FAR_ENOUGH = 0.5
 Values = dict[str, np.ndarray]
 
 
@@ -124,15 +126,37 @@ def mean_and_deviation(values: np.ndarray) -> tuple[float, float]:
     return float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else float("nan")
 
 
+def any_learned(runs: Sweep) -> bool:
+    """Return whether any training ended at a smaller loss on single tasks than at its start."""
+    loss = runs["loss"]
+    # nan, of what failed, is not smaller.
+    return bool((loss[..., -1] < loss[..., 0]).any())
+
+
 def unlearned(study: MultitaskStudy) -> Iterator[tuple[float, str, str]]:
-    """Yield scale, curriculum and reason of cells that did not learn, means over seeds."""
-    chance = 1 / study.setting.features
+    """Yield scale, curriculum and reason of cells that did not finish, means over seeds.
+
+    Judged on what was trained on last, single tasks or concurrent ones: what was trained on before
+    may be forgotten, which is a result.
+    """
     for scale in study.axis("scale"):
         start = mean_and_deviation(study.values("loss", scale, "init"))[0]
         for name in study.axis("curriculum"):
-            loss = mean_and_deviation(study.values("loss", scale, name))[0]
-            right = mean_and_deviation(study.values("acc", scale, name, 1))[0]
-            if loss >= start:
-                yield scale, name, f"loss {loss:.3g}, at the start {start:.3g}"
-            elif right <= chance + _ABOVE_CHANCE * (1 - chance):
-                yield scale, name, f"accuracy {right:.2f} at one task, by chance {chance:.2f}"
+            why = _why_unlearned(study, scale, name, start)
+            if why:
+                yield scale, name, why
+
+
+def _why_unlearned(study: MultitaskStudy, scale: float, name: str, start: float) -> str:
+    last = ("single", "concurrent") if name == "interleaved" else (name.split(", ")[-1],)
+    loss = mean_and_deviation(study.values("loss", scale, name))[0]
+    if loss >= start or ("single" in last and loss > (1 - FAR_ENOUGH) * start):
+        return f"loss {loss:.3g}, at the start {start:.3g}"
+    single = [1] if "single" in last else []
+    many = range(2, study.setting.groups + 1) if "concurrent" in last else []
+    for K in (*single, *many):
+        right = mean_and_deviation(study.values("acc", scale, name, K))[0]
+        chance = study.setting.features ** -float(K)
+        if right < chance + FAR_ENOUGH * (1 - chance):
+            return f"accuracy {right:.2f} at {K} task{'s' * (K > 1)}, by chance {chance:.2f}"
+    return ""

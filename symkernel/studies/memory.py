@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from symkernel.environments.symbolic_multitasking import SymbolicMultitasking
 from symkernel.errors import InvalidArgument
 from symkernel.studies.setting import Setting
@@ -9,6 +11,8 @@ from symkernel.studies.setting import Setting
 _MOST_BYTES = 2**30
 # Inputs and targets are held as they are, packed for the simulator, and as the answers to them.
 _COPIES = 3
+# Counts of more digits are told as powers of ten.
+_MOST_DIGITS = 15
 
 
 def refuse_memory(setting: Setting, trainings: int, predictions: int) -> None:
@@ -32,13 +36,21 @@ def refuse_memory(setting: Setting, trainings: int, predictions: int) -> None:
     if size > _MOST_BYTES:
         raise InvalidArgument(
             f"Argument 'environment' must be smaller than {env.groups} groups of {env.features} "
-            f"features, which have {total:,} prompts, {single:,} of them of single tasks: the "
-            f"study would take {size:,} bytes ({size / 2**30:.1f} GiB), more than 1 GiB. "
-            f"{answered:,} are for prompts and what {hidden} hidden units answer, {kept:,} for the "
-            f"activity at the end of {trainings} trainings, {similar:,} for similarities in "
+            f"features, which have {_told(total)} prompts, {_told(single)} of them of single "
+            f"tasks: "
+            f"the study would take {_told(size)} bytes, more than 1 GiB ({_MOST_BYTES:,}). "
+            f"{_told(answered)} are for prompts and what {hidden} hidden units answer, "
+            f"{_told(kept)} for the activity at the end of {trainings} trainings, "
+            f"{_told(similar)} for similarities in "
             f"{predictions} predictions; take fewer groups or features, fewer scales, curricula "
             f"and seeds, or predictors='none'."
         )
+
+
+def _told(count: int) -> str:
+    """Return a count in digits, or its power of ten if these are many: it may exceed any float."""
+    digits = int(count.bit_length() * math.log10(2))
+    return f"{count:,}" if digits < _MOST_DIGITS else f"about 10^{digits}"
 
 
 def prompt_counts(environment: SymbolicMultitasking) -> list[int]:

@@ -192,6 +192,8 @@ def _divided(case: Case, order: int) -> Foreseen:
         f"exact on the invariant manifold, {'first' if order and not beyond else 'zeroth'} order "
         f"beside it; what lies beside it {end}"
     )
+    if order and beyond:
+        words = f"NO first order, the numbers repeat those of the zeroth: {words}"
     hidden = activity(case.network, found, setting.prompts[0].X, "hidden")
     outputs = activity(case.network, found, setting.inputs)
     return Foreseen(hidden, outputs, error, words)

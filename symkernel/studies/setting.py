@@ -19,6 +19,9 @@ from symkernel.problem.formula_text import parse_formula
 from symkernel.problem.network import ActivationLike, Network
 from symkernel.problem.weights import Weights
 
+# For sigmoid units with a negative bias, and by how much other functions are steeper.
+_GENTLE, _STEEPER = 20.0, 10.0
+
 
 @lru_cache(maxsize=8)
 def environment_of(groups: int, features: int) -> Multitasking:
@@ -131,6 +134,13 @@ class Setting:
 def _setting(*values: Any) -> Setting:
     """Return a setting; its network and prompts are made once."""
     return Setting(*values)
+
+
+def usual_rate(activation: str, output_activation: str, bias: object) -> float:
+    """Return a learning rate that suits the functions: a step of flow time for these slopes."""
+    gentle = activation == "sigmoid" and as_real(bias, "bias") < 0
+    rate = _GENTLE if gentle else _GENTLE / _STEEPER
+    return rate if output_activation == "sigmoid" else rate / _STEEPER
 
 
 def as_text(value: ActivationLike) -> str:

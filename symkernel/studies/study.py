@@ -23,10 +23,10 @@ from symkernel.studies import cells
 from symkernel.studies.bands import Band, bands, foreseen_bands, has_bands
 from symkernel.studies.comparison import Comparison, compared
 from symkernel.studies.folder import kept_in
-from symkernel.studies.measures import unlearned
+from symkernel.studies.measures import any_learned, unlearned
 from symkernel.studies.memory import refuse_memory
 from symkernel.studies.predictors import PREDICTORS, predictor_of
-from symkernel.studies.setting import Setting, as_text
+from symkernel.studies.setting import Setting, as_text, usual_rate
 from symkernel.sweeps.results import Sweep
 from symkernel.sweeps.sweep import sweep
 from symkernel.sweeps.workers import Workers
@@ -154,9 +154,10 @@ class MultitaskStudy:
 
     @cached_property
     def unlearned(self) -> tuple[tuple[float, str, str], ...]:
-        """Scale, curriculum and reason of cells that did not learn their tasks.
+        """Scale, curriculum and reason of cells that did not finish learning their tasks.
 
-        Their accuracy at single tasks is at chance, or their loss is not below that at the start.
+        On what was trained on last, accuracy is less than half way from chance to 1, or the loss
+        of single tasks, if they were, is more than half of that at the start.
         """
         return tuple(unlearned(self))
 
@@ -212,7 +213,7 @@ def multitask(
     direct: bool = True,
     bias: float = -2.0,
     output_bias: float = -2.0,
-    learning_rate: float = 20.0,
+    learning_rate: float | None = None,
     steps: tuple[int, int] = (1000, 600),
     predictors: str | Sequence[str] = "few",
     folder: str | Path | None = None,
@@ -240,9 +241,9 @@ def multitask(
         Whether there is a path from the task input to the output.
     bias, output_bias : float
         Constants, not trained.
-    learning_rate : float
-        20 suits sigmoid units with negative biases. Sigmoid units with bias 0 or linear outputs,
-        tanh, erf and ReLU need 2 or less; tanh, erf and ReLU with linear outputs 0.2.
+    learning_rate : float, optional
+        By default 20, which suits sigmoid units with negative biases; 2 for sigmoid units with bias
+        0 or linear outputs, and for tanh, erf and ReLU; 0.2 for these with linear outputs.
     steps : (int, int)
         On single tasks and on concurrent ones.
     predictors : {"few", "all", "none"} or sequence of str
@@ -304,9 +305,11 @@ def multitask(
     if not isinstance(env, Multitasking):
         raise InvalidArgument(f"Argument 'environment' must be a Multitasking, not {env!r}.")
     single, concurrent = _as_steps(steps)
+    phi, psi = as_text(activation), as_text(output_activation)
+    rate = usual_rate(phi, psi, bias) if learning_rate is None else learning_rate
     setting = Setting(
-        env.groups, env.features, hidden, as_text(activation), as_text(output_activation), direct,
-        bias, output_bias, learning_rate, single, concurrent,
+        env.groups, env.features, hidden, phi, psi, direct, bias, output_bias, rate, single,
+        concurrent,
     )  # fmt: skip
     axes: dict[str, list[Any]] = {
         "scale": [as_positive(scale, "scales") for scale in _as_list(scales, "scales")],
@@ -329,7 +332,7 @@ def multitask(
             raise SymkernelError(f"Every training failed; the first: {runs.failures[0].error}")
         moved = swept(cells.attributed, few, "contributions")
         said = stepped = None
-        if names:
+        if names and any_learned(runs):
             said = swept(cells.foreseen, {"predictor": names, **where}, "predictions")
             stepped = swept(cells.stepped, where, "steps")
     return MultitaskStudy(setting, runs, moved, said, stepped)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from symkernel.studies.comparison import contribution_means
-from symkernel.studies.measures import mean_and_deviation
-from symkernel.studies.predictors import SMALL
+from symkernel.studies.measures import any_learned, mean_and_deviation
+from symkernel.studies.predictors import SMALL, predictor_of
 from symkernel.tables import as_text
 
 if TYPE_CHECKING:
@@ -22,8 +22,11 @@ Line = tuple[str, ...]
 _LEGEND = (
     ("r_in, r_out, r_diff", "mean correlation over hidden units of the patterns of two tasks, "
      "averaged over stimuli, from one stimulus group, to one response group, sharing neither"),
-    ("S", "sharing index: r_in less the mean over all pairs from two stimulus groups; 0 if tasks "
-     "are separated"),
+    ("S", "sharing index: r_in less the mean over all pairs from two stimulus groups, those of "
+     "r_out and r_diff. 1 and more: shared by stimulus group. Near 0: tasks of one stimulus group "
+     "are no more alike than others, be all of them separated or all alike: read r_in, r_out and "
+     "r_diff. Below 0: they are less alike than others, as where patterns are shared by response "
+     "group, r_out above r_in"),
     ("acc_K", "share of the prompts of K tasks at once of which every addressed response group has "
      "its largest output at the right unit"),
     ("incongruent", "of prompts alone whose features to be copied are not all the same"),
@@ -92,6 +95,7 @@ def table_of_theories(study: MultitaskStudy) -> str:
 
 def _theories(study: MultitaskStudy, join: str) -> Iterator[Line]:
     cell: tuple[float, str] | None = None
+    unfinished = {(scale, name) for scale, name, _ in study.unlearned}
     for one in study.comparisons:
         if cell != (one.scale, one.curriculum):
             cell = one.scale, one.curriculum
@@ -99,6 +103,7 @@ def _theories(study: MultitaskStudy, join: str) -> Iterator[Line]:
             truth = f"{one.true_S.mean():.2f}", _joined(one.true_acc, join)
             yield (*place, "simulation", "", *truth, "")
         verdict = "holds" if one.holds else "does not hold"
+        verdict += "; training not finished" if cell in unfinished else ""
         yield (
             *place,
             one.title,
@@ -111,6 +116,47 @@ def _theories(study: MultitaskStudy, join: str) -> Iterator[Line]:
 
 def _joined(accuracies: np.ndarray, join: str) -> str:
     return join.join(f"{value:.2f}" for value in accuracies.mean(axis=0))
+
+
+def notes_on_theories(study: MultitaskStudy) -> list[str]:
+    """Return what the table of theories does not tell, as paragraphs."""
+    notes = []
+    asked = set(study.axis("curriculum", "predictions"))
+    if asked == {"single"}:
+        notes.append(
+            "Theories are compared on single tasks alone. With concurrent tasks none was found to "
+            "hold at small scale; all curricula and seeds: --predictors all, predictors='all'"
+        )
+    frozen = frozen_domain(study)
+    return [*notes, frozen] if frozen else notes
+
+
+def frozen_domain(study: MultitaskStudy) -> str:
+    """Return by how much a frozen kernel moves at the largest scale, and what it would take."""
+    assert study.predictions is not None
+    names = study.axis("predictor", "predictions")
+    asked = [name for name in ("frozen_inside", "frozen") if name in names]
+    if not asked or "error" not in study.predictions.values:
+        return ""
+    scales = study.axis("scale", "predictions")
+    largest = scales.index(max(scales))
+    # Small scales are no way there: their kernel may stay where it learns nothing.
+    errors = study.array("error", "predictions")[names.index(asked[0]), largest]
+    moved, hidden = mean_and_deviation(errors.ravel())[0], study.setting.hidden
+    if not np.isfinite(moved):
+        return ""
+    told = (
+        f"{predictor_of(asked[0]).title}: by its own account it would hold where it moves by less "
+        f"than {SMALL:g} of itself; at scale {scales[largest]:g}, the largest here, it moves by "
+        f"{moved:.2g}"
+    )
+    if moved < SMALL:
+        return told
+    units = float(f"{moved / SMALL * hidden:.2g}")
+    return (
+        f"{told}. That falls as 1/width, to leading order: at this scale it would hold from about "
+        f"{units:,.0f} hidden units on, {hidden} here; larger scales lower it, too"
+    )
 
 
 def table_of_contributions(study: MultitaskStudy) -> str:
@@ -141,8 +187,10 @@ def summary(study: MultitaskStudy) -> str:
     if study.unlearned:
         lines = "\n".join(f"  scale {x:g}, {name}: {why}" for x, name, why in study.unlearned)
         blocks.append(
-            "NOT learned, so that representations and accuracies say nothing; another learning "
-            f"rate than {setting.learning_rate:g}, or more steps, may help\n{lines}"
+            "NOT learned, or not finished: less than half way from chance to 1 in accuracy, at "
+            "what was trained on last, or the loss of single tasks, if so trained, not halved. "
+            "Representations and accuracies say little there; another learning rate than "
+            f"{setting.learning_rate:g}, or more steps, may help\n{lines}"
         )
     if study.bands:
         lines = "\n".join(f"  {band}" for band in study.bands)
@@ -168,6 +216,9 @@ def summary(study: MultitaskStudy) -> str:
             "than at its start\n"
             f"{table_of_theories(study)}"
         )
+        blocks += notes_on_theories(study)
+    elif not any_learned(study.runs):
+        blocks.append("No theory is asked: no training ended at a smaller loss than at its start")
     if study.failures:
         lines = "\n".join(f"  {_cell(one.parameters)}: {one.error}" for one in study.failures)
         count = len(study.failures)
@@ -211,7 +262,7 @@ def latex_tables(study: MultitaskStudy) -> str:
         head = ["scale", "curriculum", "theory", "similarities", "$S$", "accuracies", "valid"]
         some = ", ".join(map(str, study.axis("seed", "predictions")))
         parts.append(latex_table(head, theories, _THEORIES.format(seeds=some), "p{34mm}"))
-    return "\n\n".join(parts) + "\n"
+    return "\n\n".join(["% \\input{multitask} in a document of yours.", *parts]) + "\n"
 
 
 # What a loss is shown in multiples of.
@@ -226,9 +277,11 @@ _THEORIES = (
 def _captions(study: MultitaskStudy) -> dict[str, str]:
     """Return the captions of both halves of the table of trainings."""
     setting, seeds = study.setting, study.axis("seed")
+    count = len(seeds)
+    drawn = f"means and standard deviations over {count} seeds" if count > 1 else "one seed"
     head = (
         f"$G = {setting.groups}$ groups of $M = {setting.features}$ features, {setting.hidden} "
-        f"hidden units; means and standard deviations over {len(seeds)} seeds."
+        f"hidden units; {drawn}."
     )
     return {
         "sharing": f"Representations: {head} $r$: mean correlation of the hidden patterns of two "
@@ -244,7 +297,9 @@ def _captions(study: MultitaskStudy) -> dict[str, str]:
 def _short(row: Line) -> Line:
     """Return a line of the theories with whether it holds in a word."""
     *cells, statement = row
-    return (*cells, {"": "", "h": "yes"}.get(statement[:1], "no"))
+    word = {"": "", "h": "yes"}.get(statement[:1], "no")
+    unfinished = "training not finished" in statement.partition(":")[0]
+    return (*cells, f"{word}, not finished" if unfinished else word)
 
 
 def _number(measure: str, mean: float, deviation: float) -> str:
@@ -271,7 +326,8 @@ def latex_table(
     columns = f"rl{third}" + "l" * (len(head) - 3)
     body = "\n".join([r"\hline", " & ".join(head) + r" \\", r"\hline", *lines, r"\hline"])
     return (
-        f"\\begin{{table}}\n\\centering\\scriptsize\\setlength{{\\tabcolsep}}{{2pt}}\n"
+        f"\\begin{{table}}\n\\centering\\scriptsize\\setlength{{\\tabcolsep}}{{2pt}}"
+        "\\renewcommand{\\arraystretch}{1.3}\n"
         f"\\caption{{{caption}}}\n\\begin{{tabular}}{{{columns}}}\n{body}\n\\end{{tabular}}\n"
         "\\end{table}"
     )

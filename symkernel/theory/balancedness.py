@@ -16,6 +16,7 @@ import numpy as np
 from symkernel.check_report import CheckReport
 from symkernel.errors import InvalidArgument, NoClosedForm, OutsideValidity, as_real
 from symkernel.formula import Evidence, Step
+from symkernel.problem.descent import agreed
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Linear, Parameter
 from symkernel.theory.balancedness_steps import balancedness_formula
@@ -72,7 +73,9 @@ class Balancedness:
         return CheckReport.of_steps("the balancedness identity", (*self.formula.steps, own))
 
 
-def balancedness(trajectory: Trajectory, net: Network, weight_decay: float = 0.0) -> Balancedness:
+def balancedness(
+    trajectory: Trajectory, net: Network, weight_decay: float | None = None
+) -> Balancedness:
     r"""Return the balance of neighbouring linear layers along a simulation, and its exact law.
 
     $\Delta \leftarrow \Delta + \delta_2^T\delta_2 - \delta_1\delta_1^T$ for the moves
@@ -85,15 +88,27 @@ def balancedness(trajectory: Trajectory, net: Network, weight_decay: float = 0.0
         ``record=learning_rate * np.arange(n_steps + 1)``.
     net : Network
         A chain of dense linear layers, all trained.
-    weight_decay : float
-        That of the loss; the layers have one rate then.
+    weight_decay : float, optional
+        That of the loss, read off a simulation of `symkernel.simulate`, otherwise 0 if not given;
+        the layers have one rate then.
+
+    Returns
+    -------
+    Balancedness
 
     Raises
     ------
+    InvalidArgument
+        For a weight decay that is not that of the simulation.
     NoClosedForm
         If the network is no chain of linear layers.
     OutsideValidity
-        If steps were left out: what happened between them cannot be told from the weights.
+        If steps were left out: what happened between them cannot be told from the weights; and if
+        parameters got new values between phases.
+
+    Notes
+    -----
+    Derived here, step by step in `Balancedness.formula`.
 
     Examples
     --------
@@ -110,9 +125,7 @@ def balancedness(trajectory: Trajectory, net: Network, weight_decay: float = 0.0
             f"Arguments 'net' and 'trajectory' must be a Network and a Trajectory, not {net!r} and "
             f"{trajectory!r}."
         )
-    decay = as_real(weight_decay, "weight_decay")
-    if decay < 0:
-        raise InvalidArgument(f"Argument 'weight_decay' must not be negative, not {decay:g}.")
+    decay = _decay_of(trajectory, weight_decay)
     layers = [node.parameter for node in net.order if isinstance(node, Linear)]
     if not net.is_chain or len(layers) < 2 or not net.is_numeric:
         raise NoClosedForm(
@@ -140,8 +153,27 @@ def balancedness(trajectory: Trajectory, net: Network, weight_decay: float = 0.0
         measured, told, size = _pair(one, other, weights, rate * decay)
         matrices[one.name, other.name] = measured
         predicted[one.name, other.name] = told
-        gaps.append(float(np.abs(measured - told).max()) / size)
+        # Weights that are 0 stay so: nothing is off then.
+        gaps.append(float(np.abs(measured - told).max()) / (size or 1.0))
     return Balancedness(trajectory.times, matrices, predicted, max(gaps))
+
+
+def _decay_of(trajectory: Trajectory, given: float | None) -> float:
+    """Return the weight decay of a run without resets."""
+    decay = None if given is None else as_real(given, "weight_decay")
+    if decay is not None and decay < 0:
+        raise InvalidArgument(f"Argument 'weight_decay' must not be negative, not {decay:g}.")
+    run = trajectory.descent
+    if run is None:
+        return decay or 0.0
+    for phase, names in enumerate(run.resets):
+        if names:
+            raise OutsideValidity(
+                f"The balancedness identity is for what descent does, and {', '.join(names)} got "
+                f"new values at the start of phase {phase} (the first is 0); simulate the phases "
+                f"one by one."
+            )
+    return float(agreed(decay, float(run.loss.weight_decay), "weight_decay"))
 
 
 def _pair(

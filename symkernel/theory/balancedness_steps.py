@@ -7,7 +7,7 @@ import sympy as sp
 from symkernel import notation
 from symkernel.formula import Evidence, Step
 from symkernel.identities import vanishes
-from symkernel.theory.information_derivation import DerivedFormula
+from symkernel.theory.information_derivation import DerivedFormula, eq
 from symkernel.theory.second_moment_formulas import ETA
 from symkernel.theory.words import Words, trace_gradient
 
@@ -59,10 +59,6 @@ _MEANINGS = (
 _SQUARES = RATES[0] * _MOVED[1].T * _MOVED[1] - RATES[1] * _MOVED[0] * _MOVED[0].T
 
 
-def _eq(left: sp.Expr, right: sp.Expr) -> sp.Eq:
-    return sp.Eq(left, right, evaluate=False)
-
-
 def change_at_one_rate() -> Words:
     """Return by how much a step moves the conserved matrix over the rate, alike in both layers."""
     alike = dict.fromkeys(RATES, ETA)
@@ -89,7 +85,7 @@ def _of_two_rates() -> tuple[Step, ...]:
         Step(
             "One step",
             "the loss of a batch depends on the layers through the map alone",
-            tuple(_eq(one, words.matrix(_SHAPES)) for one, words in moved),
+            tuple(eq(one, words.matrix(_SHAPES)) for one, words in moved),
             check_moves,
             (_GRADIENT, *_MEANINGS[2:]),
         ),
@@ -98,8 +94,8 @@ def _of_two_rates() -> tuple[Step, ...]:
             "what is linear in the moves cancels, as it does under gradient flow: the squares of "
             "the moves are all that is left, so that weights before and after tell the change",
             (
-                _eq(_BALANCE, imbalance(_FIRST, _SECOND).matrix(_SHAPES)),
-                _eq(_AFTER, _BALANCE + _SQUARES),
+                eq(_BALANCE, imbalance(_FIRST, _SECOND).matrix(_SHAPES)),
+                eq(_AFTER, _BALANCE + _SQUARES),
             ),
             lambda: check_squares(imbalance_change()),
             _MEANINGS,
@@ -107,7 +103,7 @@ def _of_two_rates() -> tuple[Step, ...]:
         Step(
             "Weight decay",
             "alike in both layers it multiplies the weights first, and the matrix by the square",
-            (_eq(_AFTER, SHRUNK**2 * _BALANCE + _SQUARES),),
+            (eq(_AFTER, SHRUNK**2 * _BALANCE + _SQUARES),),
             lambda: check_decay(SHRUNK**2),
             _MEANINGS,
         ),
@@ -121,7 +117,7 @@ def _of_one_rate() -> tuple[Step, ...]:
         Step(
             "In the gradient",
             "with one rate for both layers, and the matrix divided by it",
-            (_eq(_AFTER, _BALANCE + plain.matrix(_SHAPES)),),
+            (eq(_AFTER, _BALANCE + plain.matrix(_SHAPES)),),
             lambda: check_gradient(plain),
             (_GRADIENT, *_MEANINGS[:2]),
         ),
@@ -129,7 +125,7 @@ def _of_one_rate() -> tuple[Step, ...]:
             "One unit",
             "with one input and one output too, every step shrinks the imbalance: its sign stays, "
             "and its size only falls",
-            (_eq(scalar[1], scalar[0] * (1 - ETA**2 * scalar[2] ** 2)),),
+            (eq(scalar[1], scalar[0] * (1 - ETA**2 * scalar[2] ** 2)),),
             lambda: check_scalar(plain),
             tuple(zip(scalar, ("imbalance", "the same a step later", "gradient"), strict=True)),
         ),

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import mpmath
 import sympy as sp
@@ -48,6 +49,11 @@ LOGIT = m**2 + m * u
 _POSTERIOR = sp.Function("p")(y, h)
 _SUM_TRANSFORM = sp.Function("varphi_S")(t)
 _LINE = (u, -sp.oo, sp.oo)
+
+
+def eq(left: Any, right: Any) -> sp.Eq:
+    """Return an equation that stays as it is written."""
+    return sp.Eq(left, right, evaluate=False)
 
 
 @dataclass(frozen=True)
@@ -98,40 +104,40 @@ def binary_formula() -> DerivedFormula:
             "Posterior",
             "the log-odds are linear in h: no decoder of y from h is better than a logistic one, "
             "and what it uses is Shannon's information",
-            (_eq(_POSTERIOR, posterior),),
+            (eq(_POSTERIOR, posterior),),
             lambda: check_posterior(posterior),
         ),
         Step(
             "Average",
             "1 plus the mean of log2 p; at h = y (m + u), of the same distribution as m y + u, "
             "both classes have the same bits",
-            (_eq(node, whole),),
+            (eq(node, whole),),
             lambda: check_average(whole, posterior),
         ),
         Step(
             "Symmetric form",
             "ln(1 + exp(-2x)) = ln 2 + ln cosh x - x, and the mean of x = m^2 + m u is m^2: "
             "nothing cancels at small m",
-            (_eq(node, even),),
+            (eq(node, even),),
             lambda: check_symmetric(even, whole),
         ),
         Step(
             "Derivative",
             "integrated by parts; the mean of tanh^2 is that of tanh, as the density of x is "
             "exp(x) times an even function",
-            (_eq(sp.Derivative(node, m), node.fdiff()),),
+            (eq(sp.Derivative(node, m), node.fdiff()),),
             lambda: check_derivative(node.fdiff()),
         ),
         Step(
             "Weak signals",
             "from the moments of u",
-            (_eq(node, weak + sp.O(m**6)),),
+            (eq(node, weak + sp.O(m**6)),),
             lambda: check_weak(weak),
         ),
         Step(
             "Numbers",
             "a sum over equidistant points converges exponentially: the integrand is analytic",
-            (_eq(node, even),),
+            (eq(node, even),),
             lambda: check_binary_numbers(whole),
         ),
     )
@@ -151,44 +157,40 @@ def categorical_formula() -> DerivedFormula:
             "Posterior",
             "a softmax; m h has mean m^2 at the right class, so that the bits are log2 K less the "
             "mean of ln S - m h, over ln 2",
-            (_eq(p1, posterior),),
+            (eq(p1, posterior),),
             lambda: check_softmax(posterior),
             ((p1, "posterior of the first class"),),
         ),
         Step(
             "Logarithm of a sum",
             "the derivative in S is 1/S, and at S = 1 it is 0",
-            (_eq(sp.log(S), logarithm),),
+            (eq(sp.log(S), logarithm),),
             lambda: check_logarithm(logarithm),
         ),
         Step(
             "Independent units",
             "the mean of exp(-t S) is a product over units; that of the right class is shifted by "
             "m, which multiplies t by exp(m^2)",
-            (_eq(TRANSFORM(t), transform), _eq(_SUM_TRANSFORM, product), _eq(node, whole)),
+            (eq(TRANSFORM(t), transform), eq(_SUM_TRANSFORM, product), eq(node, whole)),
             lambda: check_product(product, transform),
             ((_SUM_TRANSFORM, "mean of exp(-t S)"),),
         ),
         Step(
             "Two classes",
             "only the difference of the two units counts, whose noise has variance 2",
-            (_eq(CategoricalInformation(2, m, evaluate=False), BinaryInformation(m / sp.sqrt(2))),),
+            (eq(CategoricalInformation(2, m, evaluate=False), BinaryInformation(m / sp.sqrt(2))),),
             lambda: check_two(m / sp.sqrt(2)),
         ),
         Step(
             "Numbers",
             "with t = exp(v) the integral is a sum over equidistant points, and the transform a "
             "convolution on the same points: the cost does not depend on K",
-            (_eq(node, whole),),
+            (eq(node, whole),),
             check_categorical_numbers,
         ),
     )
     where = ((TRANSFORM(t), transform),)
     return DerivedFormula("information about one of K classes", node, whole, where, steps=steps)
-
-
-def _eq(left: sp.Expr, right: sp.Expr) -> sp.Eq:
-    return sp.Eq(left, right, evaluate=False)
 
 
 def _zero(what: str, *residuals: sp.Expr) -> Evidence:

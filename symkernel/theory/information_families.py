@@ -25,7 +25,7 @@ from symkernel.errors import InvalidArgument, as_choice, as_positive
 from symkernel.formula import Evidence, Step
 from symkernel.identities import vanishes
 from symkernel.problem.scalars import as_expression
-from symkernel.theory.information_derivation import DerivedFormula
+from symkernel.theory.information_derivation import DerivedFormula, eq
 from symkernel.theory.information_gaussian import exact_cases, gaussian
 from symkernel.theory.information_layer import GaussianLayer, SymbolicLayer, is_symbolic
 
@@ -169,14 +169,14 @@ def v_information_formula(family: str = SCALAR) -> DerivedFormula:
             "Best guess",
             "linear in h and g; any other one adds to the covariance of what is left, so that it "
             "is best for every covariance of the decoder",
-            (_eq(E_g, before), _eq(E_hg, after)),
+            (eq(E_g, before), eq(E_hg, after)),
             check_guess,
             meanings,
         ),
         Step(
             "Cross-entropy",
             "minus the mean of the decoder's log-density, in nats; only E matters",
-            (_eq(_ENTROPY, entropy),),
+            (eq(_ENTROPY, entropy),),
             check_entropy,
             meanings,
         ),
@@ -184,7 +184,7 @@ def v_information_formula(family: str = SCALAR) -> DerivedFormula:
         Step(
             "Information",
             "the least cross-entropy without h, less that with it, in bits",
-            (_eq(_INFORMATION, whole),),
+            (eq(_INFORMATION, whole),),
             lambda: check_information(kind),
             meanings,
         ),
@@ -206,19 +206,15 @@ def _best(kind: str, E: Any, E_g: Any, E_hg: Any) -> tuple[tuple[sp.Eq, ...], sp
     trace, bits = sp.Trace, 1 / (2 * sp.log(2))
     if kind == FULL:
         reached = sp.log(sp.Determinant(2 * sp.pi * sp.E * E)) / 2
-        return (_eq(_LEAST, reached),), bits * (
+        return (eq(_LEAST, reached),), bits * (
             sp.log(sp.Determinant(E_g)) - sp.log(sp.Determinant(E_hg))
         )
     if kind == SCALAR:
         reached = k * sp.log(2 * sp.pi * sp.E * trace(E) / k) / 2
         whole = bits * k * sp.log(trace(E_g) / trace(E_hg))
-        return (_eq(v, trace(E) / k), _eq(_LEAST, reached)), whole
+        return (eq(v, trace(E) / k), eq(_LEAST, reached)), whole
     reached = k * sp.log(2 * sp.pi * v) / 2 + trace(E) / (2 * v)
-    return (_eq(_LEAST, reached),), bits * (trace(E_g) - trace(E_hg)) / v
-
-
-def _eq(left: Any, right: Any) -> sp.Eq:
-    return sp.Eq(left, right, evaluate=False)
+    return (eq(_LEAST, reached),), bits * (trace(E_g) - trace(E_hg)) / v
 
 
 def _left(W: sp.Matrix, C: sp.Matrix, R: sp.Matrix, rows: sp.Matrix, noise: sp.Matrix) -> Any:

@@ -17,7 +17,7 @@ import sympy as sp
 
 from symkernel.formula import Evidence, Step
 from symkernel.identities import rational_orthogonal, vanishes
-from symkernel.theory.information_derivation import DerivedFormula
+from symkernel.theory.information_derivation import DerivedFormula, eq
 from symkernel.theory.information_layer import (
     GaussianLayer,
     SymbolicLayer,
@@ -100,7 +100,7 @@ def gaussian_formula() -> DerivedFormula:
             "What remains uncertain",
             "the covariance of x less its best linear guess from g, then from r: uncorrelated with "
             "what is known",
-            (_eq(C_g, left), _eq(C_rg, less)),
+            (eq(C_g, left), eq(C_rg, less)),
             check_remaining,
             meanings,
         ),
@@ -108,7 +108,7 @@ def gaussian_formula() -> DerivedFormula:
             "Determinants of the inputs' size",
             "the determinant of 1 + M N is that of 1 + N M: only W^T W enters",
             (
-                _eq(
+                eq(
                     sp.Determinant(sp.Identity(H) + W * C * W.T / sigma**2),
                     sp.Determinant(one + W.T * W * C / sigma**2),
                 ),
@@ -119,17 +119,13 @@ def gaussian_formula() -> DerivedFormula:
         Step(
             "Information",
             "entropy of h given g, less that of h given r and g",
-            (_eq(symbol, whole),),
+            (eq(symbol, whole),),
             check_joint,
             meanings,
         ),
     )
     where = ((C_g, left), (C_rg, less))
     return DerivedFormula("information of a noisy linear layer", symbol, whole, where, steps=steps)
-
-
-def _eq(left: Any, right: Any) -> sp.Eq:
-    return sp.Eq(left, right, evaluate=False)
 
 
 def _drawn(inputs: int, salt: int) -> tuple[sp.Matrix, sp.Matrix]:

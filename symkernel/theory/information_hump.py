@@ -17,7 +17,7 @@ from symkernel import notation
 from symkernel.formula import Evidence, Step
 from symkernel.identities import rational_orthogonal, vanishes
 from symkernel.notation import t
-from symkernel.theory.information_derivation import DerivedFormula
+from symkernel.theory.information_derivation import DerivedFormula, eq
 from symkernel.theory.information_gaussian import gaussian
 
 __all__ = ["one_layer_hump", "two_layer_hump"]
@@ -54,10 +54,6 @@ _INFORMATION = notation.register(
 _OWN_INFORMATION = notation.register(
     sp.Symbol("I_own", real=True), r"I(h; x_j | x_{\neq j})", "bits about one input"
 )
-
-
-def _eq(left: sp.Expr, right: sp.Expr) -> sp.Eq:
-    return sp.Eq(left, right, evaluate=False)
 
 
 def one_layer_weights() -> tuple[sp.Expr, sp.Expr]:
@@ -97,21 +93,21 @@ def one_layer_hump() -> DerivedFormula:
             "the gradient of the squared error; the sum and the difference of the weights relax on "
             "their own",
             (
-                *(_eq(sp.Derivative(q, t), rate) for q, rate in zip((f, g), flow, strict=True)),
-                *map(_eq, (W1, W2), weights),
+                *(eq(sp.Derivative(q, t), rate) for q, rate in zip((f, g), flow, strict=True)),
+                *map(eq, (W1, W2), weights),
             ),
             lambda: check_flow(weights),
         ),
         Step(
             "Information",
             "of the linear layer, the first input known",
-            (_eq(_INFORMATION, bits),),
+            (eq(_INFORMATION, bits),),
             lambda: check_information(bits),
         ),
         Step(
             "Peak",
             "the slope of the second weight changes sign once",
-            (_eq(PEAK, peak_time()), _eq(HEIGHT, peak_weight())),
+            (eq(PEAK, peak_time()), eq(HEIGHT, peak_weight())),
             lambda: check_peak(peak_time(), peak_weight),
         ),
     )
@@ -141,19 +137,19 @@ def two_layer_hump() -> DerivedFormula:
             "Hidden weights from the map",
             "of -lambda/2 + (k^2 + w w^T)^(1/2) with lambda = b - a, 2 k = a + b: the root of a "
             "matrix of rank one beside the identity",
-            (_eq(GRAM, gram),),
+            (eq(GRAM, gram),),
             lambda: check_root(gram),
         ),
         Step(
             "Information",
             "of the linear layer, all other inputs known: only the input's own weights enter",
-            (_eq(_OWN_INFORMATION, bits),),
+            (eq(_OWN_INFORMATION, bits),),
             lambda: check_own(bits),
         ),
         Step(
             "Return",
             "where the map does not use the input its hidden weights are what they were",
-            (_eq(sp.Function("A_jj")(0), START),),
+            (eq(sp.Function("A_jj")(0), START),),
             lambda: Evidence.of(
                 vanishes(gram.subs(OWN, 0) - START),
                 "hidden weights at w_j = 0 are the initial ones",

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations_with_replacement
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,15 @@ class GaussianLayer:
             )
         known = _directions(given, "given", len(C))
         asked = _directions(of, "of", len(C))
-        return cls(A / as_positive(noise, "noise") ** 2, C, asked, known)
+        sigma = as_positive(noise, "noise")
+        with np.errstate(over="ignore"):
+            seen = A / sigma / sigma
+        if not np.isfinite(seen).all():
+            raise InvalidArgument(
+                f"Argument 'noise' must be large enough for gram / noise^2 to be finite, not "
+                f"{sigma:g} with entries up to {np.abs(A).max():g}; rescale both."
+            )
+        return cls(seen, C, asked, known)
 
     def bits(self) -> np.ndarray:
         """Return Shannon's information."""
@@ -108,6 +117,8 @@ class SymbolicLayer:
                 f"Arguments 'gram' and 'covariance' must be square and of one shape, not "
                 f"{A.shape} and {C.shape}."
             )
+        _refuse_indefinite(A, "gram")
+        _refuse_indefinite(C, "covariance")
         known, asked = (
             _exact_directions(value, name, C.rows) for value, name in ((given, "given"), (of, "of"))
         )
@@ -159,6 +170,35 @@ def _symmetric(value: Any, name: str, ndim: int) -> np.ndarray:
             f"transpose by {skew:.2g} and has the eigenvalue {least:.2g}."
         )
     return matrices
+
+
+def _refuse_indefinite(matrix: sp.Matrix, name: str) -> None:
+    """Refuse a matrix that is known not to be symmetric and positive semi-definite.
+
+    Of symbols that is what their assumptions decide of entries and of pairs.
+    """
+    if not matrix.free_symbols:
+        _symmetric(np.array(matrix.evalf().tolist(), dtype=np.float64), name, 2)
+        return
+    for i, j in combinations_with_replacement(range(matrix.rows), 2):
+        a, b = matrix[i, j], matrix[j, i]
+        apart = sp.expand(a - b)
+        pair = a if i == j else sp.expand(matrix[i, i] * matrix[j, j] - a * b)
+        # Numbers may be rounded.
+        small = _TOLERANCE * float(abs(a) + abs(b)) if a.is_number and b.is_number else 0.0
+        if _exceeds(abs(apart), small) or _exceeds(-pair, small * small):
+            raise InvalidArgument(
+                f"Argument '{name}' must be symmetric and positive semi-definite, but its entries "
+                f"({i}, {j}) and ({j}, {i}) are {a} and {b}, beside {matrix[i, i]} and "
+                f"{matrix[j, j]} in the diagonal."
+            )
+
+
+def _exceeds(expression: sp.Expr, bound: float) -> bool:
+    """Whether an expression is known to exceed a bound, which is 0 for symbols."""
+    if expression.is_number:
+        return float(expression) > bound
+    return expression.is_positive is True
 
 
 def _directions(value: Any, name: str, inputs: int) -> np.ndarray:

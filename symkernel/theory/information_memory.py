@@ -18,7 +18,7 @@ from symkernel import notation
 from symkernel.formula import Evidence, Step
 from symkernel.identities import vanishes
 from symkernel.notation import t
-from symkernel.theory.information_derivation import DerivedFormula
+from symkernel.theory.information_derivation import DerivedFormula, eq
 from symkernel.theory.information_gaussian import gaussian
 
 __all__ = ["pretraining_memory"]
@@ -75,50 +75,46 @@ def pretraining_memory() -> DerivedFormula:
             "the gradient of half the squared output; a^2 - b^2 stays, and closes the equation of "
             "a^2",
             (
-                *(_eq(sp.Derivative(q, t), f) for q, f in zip((_A, _B), flow, strict=True)),
-                _eq(sp.Derivative(sp.Function("A")(t), t), rate),
+                *(eq(sp.Derivative(q, t), f) for q, f in zip((_A, _B), flow, strict=True)),
+                eq(sp.Derivative(sp.Function("A")(t), t), rate),
             ),
             lambda: check_flow(flow, rate),
         ),
         Step(
             "Solution",
             "a logistic equation, whose other fixed point is c",
-            (_eq(MEMORY, solution),),
+            (eq(MEMORY, solution),),
             lambda: check_solution(memory, rate),
         ),
         Step(
             "Balanced weights",
             "the limit c to 0: late in the second task it does not matter what was learned",
-            (_eq(MEMORY, balanced),),
+            (eq(MEMORY, balanced),),
             lambda: check_balanced(balanced),
         ),
         Step(
             "What remains",
             "for c > 0 the floor c, for c < 0 nothing",
-            (_eq(sp.Limit(MEMORY, t, sp.oo), sp.Max(KEPT, 0)),),
+            (eq(sp.Limit(MEMORY, t, sp.oo), sp.Max(KEPT, 0)),),
             lambda: check_floor(memory),
         ),
         Step(
             "Read-out reset",
             "set to b_r before the second task begins, it makes c what was learned but b_r^2: the "
             "input is locked in",
-            (_eq(KEPT, LEARNED - RESET**2),),
+            (eq(KEPT, LEARNED - RESET**2),),
             lambda: check_reset(LEARNED - RESET**2),
         ),
         Step(
             "Information",
             "of the linear layer about an input that correlates with no other",
-            (_eq(INFORMATION, bits),),
+            (eq(INFORMATION, bits),),
             lambda: check_information(bits),
         ),
     )
     where = ((MEMORY, solution),)
     name = "information about an input that is needed no longer"
     return DerivedFormula(name, INFORMATION, bits, where, steps=steps)
-
-
-def _eq(left: sp.Expr, right: sp.Expr) -> sp.Eq:
-    return sp.Eq(left, right, evaluate=False)
 
 
 def check_flow(flow: tuple[sp.Expr, sp.Expr], rate: sp.Expr) -> Evidence:

@@ -21,7 +21,7 @@ from symkernel import notation
 from symkernel.formula import Evidence, Step
 from symkernel.identities import vanishes
 from symkernel.notation import t
-from symkernel.theory.information_derivation import DerivedFormula
+from symkernel.theory.information_derivation import DerivedFormula, eq
 from symkernel.theory.information_gaussian import gaussian
 from symkernel.theory.information_memory import INFORMATION, LEARNED, MEMORY, NOISE
 
@@ -88,50 +88,46 @@ def shared_readout_memory() -> DerivedFormula:
         Step(
             "Flow",
             "the gradient of half the squared error; b^2 - |w|^2 stays 0",
-            tuple(_eq(sp.Derivative(q, t), rate) for q, rate in flow.items()),
+            tuple(eq(sp.Derivative(q, t), rate) for q, rate in flow.items()),
             lambda: check_flow(flow),
         ),
         Step(
             "Directions",
             "w / b, of length 1 where weights are balanced: its equation is closed",
             (
-                *(_eq(sp.Derivative(q, t), rate) for q, rate in zip(angles, bends, strict=True)),
-                _eq(_TURN, turn()),
+                *(eq(sp.Derivative(q, t), rate) for q, rate in zip(angles, bends, strict=True)),
+                eq(_TURN, turn()),
             ),
             lambda: check_directions(flow, bends, turn()),
         ),
         Step(
             "Memory",
             "1 / b^2 obeys a linear equation whose integrating factor is D^2",
-            (_eq(SPAN, span()), _eq(MEMORY, shared_memory())),
+            (eq(SPAN, span()), eq(MEMORY, shared_memory())),
             lambda: check_memory(shared_memory(), span()),
         ),
         Step(
             "Late times",
             "the read-out has become that of the second task, b^2 = s",
-            (_eq(MEMORY, late),),
+            (eq(MEMORY, late),),
             lambda: check_late(late),
         ),
         Step(
             "Nothing to learn",
             "the limit s to 0: the memory of a read-out of its own, from balanced weights",
-            (_eq(sp.Limit(SPAN, s, 0), t),),
+            (eq(sp.Limit(SPAN, s, 0), t),),
             lambda: check_nothing(t),
         ),
         Step(
             "Information",
             "of the linear layer about an input that correlates with no other, which is known",
-            (_eq(INFORMATION, bits),),
+            (eq(INFORMATION, bits),),
             lambda: check_information(bits),
         ),
     )
     where = ((MEMORY, shared_memory()), (SPAN, span()))
     name = "information about an input that is needed no longer, shared read-out"
     return DerivedFormula(name, INFORMATION, bits, tuple(reversed(where)), steps=steps)
-
-
-def _eq(left: sp.Expr, right: sp.Expr) -> sp.Eq:
-    return sp.Eq(left, right, evaluate=False)
 
 
 def _exponential(expression: sp.Expr) -> sp.Expr:

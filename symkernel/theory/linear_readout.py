@@ -62,6 +62,11 @@ class Readout:
                 f"the moments of the weights do not close. Fix the others, as with "
                 f"Parameter(..., trained=False), or simulate."
             )
+        if any(name == last.name for word in words.terms for name, _ in word[1:]):
+            raise NoClosedForm(
+                f"The second-moment law is for networks that are linear in what is trained, but "
+                f"the output has '{last.name}' more than once in a product; simulate."
+            )
         arrays = problem.weights.arrays
         inputs = int(net.inputs)
         features = np.zeros((int(last.shape[1]), inputs))
@@ -85,9 +90,25 @@ class Readout:
                 "The second-moment law is for a set of samples, for moments and for linear "
                 "teachers; this teacher is not linear. Draw samples of it, or simulate."
             )
-        H, cross = self.moment(task), task.Syx @ self.features.T
-        least = cross @ np.linalg.pinv(H, rcond=ROUNDING, hermitian=True)
-        met = least @ cross.T
-        left = task.Syy - met - met.T + least @ H @ least.T
-        # What is left of targets that are met is rounding.
-        return least, left * (np.trace(left) > ROUNDING * np.trace(task.Syy))
+        return regression(self.moment(task), task.Syx @ self.features.T, task.Syy)
+
+
+def regression(
+    H: np.ndarray, cross: np.ndarray, targets: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the smallest optimum, and the second moment of what it leaves of the targets.
+
+    Parameters
+    ----------
+    H : ndarray, shape (n_features, n_features)
+        Second moment of the features.
+    cross : ndarray, shape (n_outputs, n_features)
+        That of targets and features.
+    targets : ndarray, shape (n_outputs, n_outputs)
+        That of the targets.
+    """
+    least = cross @ np.linalg.pinv(H, rcond=ROUNDING, hermitian=True)
+    met = least @ cross.T
+    left = targets - met - met.T + least @ H @ least.T
+    # What is left of targets that are met is rounding.
+    return least, left * (np.trace(left) > ROUNDING * np.trace(targets))

@@ -6,19 +6,69 @@ from typing import Any
 
 import numpy as np
 
-from symkernel.errors import InvalidArgument, NoClosedForm, ShapeMismatch, as_real_array
+from symkernel.errors import (
+    InvalidArgument,
+    NoClosedForm,
+    OutsideValidity,
+    ShapeMismatch,
+    as_count,
+    as_real_array,
+    refuse_batch,
+)
 from symkernel.problem.curriculum import Curriculum
+from symkernel.problem.descent import agreed
+from symkernel.problem.label_noise import LabelNoise
 from symkernel.problem.loss import Loss, SquaredError
 from symkernel.problem.network import Network
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.problem.weights import from_arrays
+from symkernel.theory.pruning_gradients import online_noise
 from symkernel.trajectory import Trajectory
 
-__all__ = ["check_fit", "check_loss", "direction_of", "pace_of"]
+__all__ = ["check_fit", "checked_steps", "direction_of", "pace_of", "settings_of"]
 
 
-def check_loss(loss: Any, task: Task) -> None:
+def checked_steps(trajectory: Any, net: Any, task: Any) -> np.ndarray:
+    """Return the steps of a trajectory; refuse what has none, is no network or no task."""
+    for value, kind, name in (
+        (trajectory, Trajectory, "trajectory"),
+        (net, Network, "net"),
+        (task, Task, "task"),
+    ):
+        if not isinstance(value, kind):
+            raise InvalidArgument(
+                f"Argument '{name}' must be a {kind.__name__}, not {type(value).__name__}."
+            )
+    steps = trajectory.steps
+    if steps is None or len(steps) < 2 or steps[-1] == steps[0]:
+        raise OutsideValidity(
+            "The pruning clock counts steps: Argument 'trajectory' must be a simulation with two "
+            "records or more."
+        )
+    return np.asarray(steps)
+
+
+def settings_of(
+    trajectory: Trajectory, task: Task, loss: Any, batch_size: Any, label_noise: Any
+) -> tuple[Any, int | None, LabelNoise | None]:
+    """Return loss, batch size and label noise: those of the simulation, where it knows them."""
+    run = trajectory.descent
+    if run is not None:
+        loss = agreed(loss, run.loss, "loss")
+    loss = SquaredError() if loss is None else loss
+    _check_loss(loss, task)
+    batch = None if batch_size is None else as_count(batch_size, "batch_size")
+    labels = online_noise(label_noise, task, loss)
+    if run is not None:
+        batch = agreed(batch, run.batch_size, "batch_size")
+        labels = online_noise(agreed(labels, run.label_noise[0], "label_noise"), task, loss)
+    if batch is not None and task.X is not None:
+        refuse_batch(batch, len(task.X), "leave it out for all samples in each step")
+    return loss, batch, labels
+
+
+def _check_loss(loss: Any, task: Task) -> None:
     """Refuse losses and tasks for which there is no clock."""
     named = isinstance(loss, Loss)
     if not named and not callable(loss):

@@ -12,19 +12,21 @@ from typing import Any
 import numpy as np
 
 from symkernel.check_report import CheckReport, Rung
-from symkernel.errors import (
-    InvalidArgument,
-    OutsideValidity,
-    as_count,
-    as_positive,
-)
+from symkernel.errors import InvalidArgument, OutsideValidity, as_positive
 from symkernel.problem.label_noise import LabelNoise
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.network import Network
 from symkernel.problem.task import Task
 from symkernel.theory.information_derivation import DerivedFormula
-from symkernel.theory.pruning_arguments import check_fit, check_loss, direction_of, pace_of
-from symkernel.theory.pruning_gradients import fresh_square, online_noise, sampled_square
+from symkernel.theory.linear_readout import regression
+from symkernel.theory.pruning_arguments import (
+    check_fit,
+    checked_steps,
+    direction_of,
+    pace_of,
+    settings_of,
+)
+from symkernel.theory.pruning_gradients import fresh_square, sampled_square
 from symkernel.theory.pruning_steps import pruning_formula
 from symkernel.trajectory import Trajectory
 
@@ -110,19 +112,21 @@ class PruningClock:
                 "The closed form of the clock needs label noise: without it the clock stops as "
                 "soon as the map is right."
             )
-        inverse = 0.0 if self.batch_size is None else 1 / self.batch_size
-        if self.batch_size is None and self.task.X is not None:
-            inverse = 1 / len(self.task.X)
+        if self.batch_size is None and self.task.X is None:
+            raise OutsideValidity(
+                "The closed form of the clock is for batches; the moments of fresh samples have no "
+                "noise, so that nothing prunes. Give 'batch_size' to the simulation."
+            )
+        batch = len(self.task.X) if self.batch_size is None else self.batch_size
         pace = self._pace * (2 * float(self.loss.factor)) ** 2
-        return np.asarray(pace * scatter * self.variance * inverse * (self.steps - self.steps[0]))
+        return np.asarray(pace * scatter * self.variance / batch * (self.steps - self.steps[0]))
 
     def _label_variance(self) -> float:
         if self.task.X is not None:
             found = self.label_noise
             return 0.0 if found is None else found.variance(int(self.task.outputs))
-        teacher = self.task.Syx @ np.linalg.pinv(self.task.Sxx, hermitian=True)
-        left = float(np.trace(self.task.Syy) - np.sum(teacher * self.task.Syx))
-        return left if left > 1e-12 * np.trace(self.task.Syy) else 0.0
+        _, left = regression(self.task.Sxx, self.task.Syx, self.task.Syy)
+        return float(np.trace(left))
 
     def _layers(self) -> tuple[np.ndarray, np.ndarray]:
         if not self.is_exact:
@@ -202,7 +206,15 @@ class PruningClock:
         How the error falls with the learning rate `symkernel.check` finds out, by simulation.
         """
         report = CheckReport.of_steps("the pruning clock", self.formula.steps)
-        own = Rung(len(report.rungs) + 1, "This trajectory", None, self._measured(), measured=True)
+        seen = self.is_valid.sum() > 1
+        found = f"nothing is measured: all later records are beyond X = {VALID:g}; record earlier"
+        own = Rung(
+            len(report.rungs) + 1,
+            "This trajectory",
+            None if seen else False,
+            self._measured() if seen else found,
+            measured=seen,
+        )
         return CheckReport(report.subject, (*report.rungs, own))
 
     def _measured(self) -> str:
@@ -218,6 +230,13 @@ class PruningClock:
             gap = np.abs(self.information - self.predicted)[self.is_valid].max()
             words += f"; largest error of the information {gap:.2g} bits"
         return words + f"; up to X = {VALID:g}"
+
+
+def _summed(rates: np.ndarray, steps: np.ndarray) -> np.ndarray:
+    """Return the sum over all steps since the first, of the rate interpolated between records."""
+    gaps = np.diff(steps)
+    added = gaps * rates[:-1] + np.diff(rates) * (gaps - 1) / 2
+    return np.concatenate([[0.0], np.cumsum(added)])
 
 
 def pruning_clock(
@@ -253,12 +272,13 @@ def pruning_clock(
     irrelevant : int or array_like, shape (n_inputs,)
         The input, or a direction among the inputs, made of unit length.
     batch_size : int, optional
-        Samples of a step, as in the simulation; all if not given.
+        Samples of a step; all if not given. A simulation of `symkernel.simulate` knows its batch
+        size, loss and label noise: they are read off it, and others are refused.
     loss : SquaredError, CrossEntropy or callable, optional
-        That of the simulation; of any other loss a function of outputs and targets,
-        (n_samples, n_outputs) each, that returns minus the gradient by the outputs.
+        Of any other loss a function of outputs and targets, (n_samples, n_outputs) each, that
+        returns minus the gradient by the outputs.
     label_noise : LabelNoise, optional
-        That of the simulation, drawn anew at every visit.
+        Drawn anew at every visit.
     noise : float, optional
         Standard deviation of the noise of the hidden units, needed for information.
 
@@ -267,11 +287,20 @@ def pruning_clock(
     PruningClock
         The clock, its closed form if there is one, and information measured and predicted.
 
+    Raises
+    ------
+    InvalidArgument
+        For settings that are not those of the simulation, and for more than one phase.
+    NoClosedForm
+        Under weight decay, and for fresh samples of which the moments are not known.
+    OutsideValidity
+        For a trajectory that does not count steps.
+
     Notes
     -----
     To leading order in the learning rate, and valid up to about X = 2: later the direction
     fluctuates into the readout and back. The mean of $|e|^2 z^2$ is not that of $|e|^2$ times that
-    of $z^2$: errors may sit where z is small.
+    of $z^2$: errors may sit where z is small. Derived here, in `PruningClock.formula`.
 
     Examples
     --------
@@ -280,34 +309,13 @@ def pruning_clock(
     >>> right = sk.weights.from_arrays(net, [np.eye(2), [[1.0, 0.0]]])
     >>> task = sk.Task.from_teacher(net, right, noise=1.0)  # input 1 is irrelevant
     >>> sim = sk.simulate(net, task, right, 0.02, steps=2500, batch_size=1)
-    >>> found = sk.pruning_clock(sim, net, task, irrelevant=1, batch_size=1, noise=0.3)
+    >>> found = sk.pruning_clock(sim, net, task, irrelevant=1, noise=0.3)
     >>> assert np.isclose(found.closed_form[-1], 1.0)  # 0.02^2 steps
     >>> assert abs(found.predicted - found.information).max() < 0.15  # of 1.8 bits
     """
-    for value, kind, name in (
-        (trajectory, Trajectory, "trajectory"),
-        (net, Network, "net"),
-        (task, Task, "task"),
-    ):
-        if not isinstance(value, kind):
-            raise InvalidArgument(
-                f"Argument '{name}' must be a {kind.__name__}, not {type(value).__name__}."
-            )
-    steps = trajectory.steps
-    if steps is None or len(steps) < 2 or steps[-1] == steps[0]:
-        raise OutsideValidity(
-            "The pruning clock counts steps: Argument 'trajectory' must be a simulation with two "
-            "records or more."
-        )
-    loss = SquaredError() if loss is None else loss
-    check_loss(loss, task)
+    steps = checked_steps(trajectory, net, task)
+    loss, batch, labels = settings_of(trajectory, task, loss, batch_size, label_noise)
     check_fit(net, task, trajectory, loss)
-    batch = None if batch_size is None else as_count(batch_size, "batch_size")
-    if batch is not None and task.X is not None and batch > len(task.X):
-        raise InvalidArgument(
-            f"Argument 'batch_size' must not exceed the {len(task.X)} samples, but is {batch}."
-        )
-    labels = online_noise(label_noise, task, loss)
     size = None if noise is None else as_positive(noise, "noise")
     direction = direction_of(irrelevant, int(net.inputs))
     if task.X is not None:
@@ -322,10 +330,7 @@ def pruning_clock(
     rate = float(trajectory.times[-1] / steps[-1])
     pace = rate**2 * pace_of(net)
     rates = pace * squares
-    gaps = np.diff(steps)
-    # The sum over the steps between two records, of the rate interpolated.
-    added = gaps * rates[:-1] + np.diff(rates) * (gaps - 1) / 2
-    clock = np.concatenate([[0.0], np.cumsum(added)])
+    clock = _summed(rates, steps)
     for array in (clock, rates):
         array.setflags(write=False)
     return PruningClock(

@@ -16,6 +16,7 @@ from symkernel.errors import InvalidArgument, ShapeMismatch, as_real_array
 from symkernel.problem.label_noise import LabelNoise, as_label_noise
 from symkernel.problem.loss import CrossEntropy, Loss, SquaredError
 from symkernel.problem.task import Task
+from symkernel.theory.linear_readout import regression
 
 __all__ = ["fresh_square", "online_noise", "sampled_square"]
 
@@ -64,7 +65,9 @@ def _binary(outputs: np.ndarray, targets: np.ndarray, redrawn: float) -> Errors:
     return mean[:, :1], square / 2
 
 
-def errors(loss: Any, noise: LabelNoise | None, outputs: np.ndarray, targets: np.ndarray) -> Errors:
+def error_moments(
+    loss: Any, noise: LabelNoise | None, outputs: np.ndarray, targets: np.ndarray
+) -> Errors:
     """Return the mean error of each sample over its labels, and the mean of its square."""
     if isinstance(loss, SquaredError):
         std = 0.0 if noise is None or noise.std is None else noise.std
@@ -106,7 +109,7 @@ def sampled_square(
     spread = (n - size) / (size * max(n - 1, 1))
 
     def square(outputs: np.ndarray) -> float:
-        mean, second = errors(loss, noise, outputs, task.Y)
+        mean, second = error_moments(loss, noise, outputs, task.Y)
         along = mean * z[:, None]
         common = float((along.mean(0) ** 2).sum())
         single = float((along**2).sum(1).mean())
@@ -121,8 +124,8 @@ def fresh_square(
 ) -> Callable[[np.ndarray], float]:
     """Return the same on fresh Gaussian inputs as a function of the map, for the squared error."""
     C = task.Sxx
-    teacher = task.Syx @ np.linalg.pinv(C, hermitian=True)
-    left = float(np.trace(task.Syy) - np.sum(teacher * task.Syx))
+    teacher, residual = regression(C, task.Syx, task.Syy)
+    left = float(np.trace(residual))
     inverse = 0.0 if batch is None else 1 / batch
 
     def square(linear_map: np.ndarray) -> float:

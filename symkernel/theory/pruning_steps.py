@@ -16,7 +16,7 @@ from symkernel import notation
 from symkernel.formula import Evidence, Step
 from symkernel.identities import vanishes
 from symkernel.theory.balancedness_steps import imbalance_change
-from symkernel.theory.information_derivation import DerivedFormula
+from symkernel.theory.information_derivation import DerivedFormula, eq
 from symkernel.theory.information_gaussian import gaussian
 from symkernel.theory.second_moment_checks import gaussian_mean
 from symkernel.theory.second_moment_formulas import BATCH, ETA, STEP
@@ -42,10 +42,6 @@ SHARE = _symbol("epsilon_step", r"\epsilon_j", "share that a step takes", positi
 _INFORMATION = _symbol("I_irrelevant", r"I(h; z)", "bits about the irrelevant input", real=True)
 _ERROR, _Z = sp.Function("e_j"), sp.Function("z")
 _MEAN = sp.Function("E")
-
-
-def _eq(left: sp.Expr, right: sp.Expr) -> sp.Eq:
-    return sp.Eq(left, right, evaluate=False)
 
 
 def manifold_clock() -> sp.Expr:
@@ -105,8 +101,8 @@ def _of_a_step() -> tuple[Step, ...]:
             "What is not read out",
             "of the balancedness identity, with W_2 n = 0",
             (
-                _eq(-_N.T * _BALANCE * _N, _N.T * _W1 * _W1.T * _N),
-                _eq(-_N.T * _AFTER * _N, -_N.T * _BALANCE * _N - ETA**2 * _SQUARE),
+                eq(-_N.T * _BALANCE * _N, _N.T * _W1 * _W1.T * _N),
+                eq(-_N.T * _AFTER * _N, -_N.T * _BALANCE * _N - ETA**2 * _SQUARE),
             ),
             lambda: check_direction(Words.of("n'", "W_1", "G'", "G", "W_1'", "n")),
             (
@@ -120,7 +116,7 @@ def _of_a_step() -> tuple[Step, ...]:
             "The share that a step takes",
             "where the direction holds the irrelevant input alone, with squared weights r: the "
             "gradient by the map along that input is the batch's mean of error times input",
-            (_eq(_NEXT, KEPT * (1 - ETA**2 * _ALONG**2)),),
+            (eq(_NEXT, KEPT * (1 - ETA**2 * _ALONG**2)),),
             check_share,
             ((_NEXT, "r a step later"), (_ALONG, "length of G along the irrelevant input")),
         ),
@@ -128,7 +124,7 @@ def _of_a_step() -> tuple[Step, ...]:
             "Batches",
             "single samples scatter by their mean square, different ones share their mean alone; "
             "that mean is 0 where the error does not correlate with the input",
-            (_eq(_MEAN(_ALONG**2), gradient_square(BATCH, _SINGLE, _COMMON)),),
+            (eq(_MEAN(_ALONG**2), gradient_square(BATCH, _SINGLE, _COMMON)),),
             lambda: check_batch(gradient_square),
         ),
     )
@@ -140,9 +136,9 @@ def _of_the_clock() -> tuple[Step, ...]:
             "Clock",
             "small shares add up in the exponent",
             (
-                _eq(SHARE, ETA**2 / BATCH * _SINGLE),
-                _eq(KEPT, FIRST * sp.exp(-CLOCK)),
-                _eq(CLOCK, sp.Sum(SHARE, (sp.Symbol("j"), 0, STEP - 1))),
+                eq(SHARE, ETA**2 / BATCH * _SINGLE),
+                eq(KEPT, FIRST * sp.exp(-CLOCK)),
+                eq(CLOCK, sp.Sum(SHARE, (sp.Symbol("j"), 0, STEP - 1))),
             ),
             lambda: check_clock(sp.exp(-SHARE)),
         ),
@@ -150,13 +146,13 @@ def _of_the_clock() -> tuple[Step, ...]:
             "Label noise",
             "on Gaussian inputs: where the map is right the error is label noise, independent of "
             "the inputs",
-            (_eq(CLOCK, manifold_clock()),),
+            (eq(CLOCK, manifold_clock()),),
             lambda: check_labels(gaussian_square, manifold_clock()),
         ),
         Step(
             "Information",
             "of the linear layer about an input that correlates with no other",
-            (_eq(_INFORMATION, bits()),),
+            (eq(_INFORMATION, bits()),),
             lambda: check_bits(bits()),
         ),
     )

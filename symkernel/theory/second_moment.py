@@ -19,6 +19,7 @@ from symkernel.errors import (
     as_count,
     as_positive,
     as_real_array,
+    refuse_batch,
     refuse_large,
 )
 from symkernel.problem.curriculum import Curriculum
@@ -33,6 +34,9 @@ from symkernel.theory.linear_readout import ROUNDING, Readout
 from symkernel.theory.pruning_gradients import online_noise
 from symkernel.theory.second_moment_laws import FreshBatches, SampledBatches
 from symkernel.theory.second_moment_steps import second_moment_formula
+
+# Larger numbers of steps are no exact float64.
+_MOST_STEPS = 2**53
 
 __all__ = ["SecondMoment", "second_moment", "stability_limit"]
 
@@ -81,8 +85,11 @@ class SecondMoment:
                 f"{steps!r}."
             )
         numbers = as_real_array(np.atleast_1d(array), "steps", 1)
-        if numbers.min() < 0:
-            raise InvalidArgument(f"Argument 'steps' must not be negative, but holds {steps!r}.")
+        if numbers.min() < 0 or numbers.max() > _MOST_STEPS:
+            raise InvalidArgument(
+                f"Argument 'steps' must be from 0 to {_MOST_STEPS:,}, but holds {steps!r}; what is "
+                f"left after many steps is 'stationary_covariance'."
+            )
         outputs, features = self.optimum.shape
         refuse_large((len(numbers), outputs, outputs, features, features), "covariance")
         found = self._law.moments(self._rate, self._start, np.atleast_1d(array).astype(np.int64))
@@ -204,6 +211,8 @@ def second_moment(
 
     Notes
     -----
+    Derived here, step by step in `SecondMoment.formula`.
+
     Every batch is drawn anew from the whole set. `symkernel.simulate` goes through a set in epochs,
     in which no sample comes twice: its batches are not independent, and their noise nearly cancels
     by the end of an epoch (with 12 samples in batches of 3, 0.3 % of this covariance is left there
@@ -268,6 +277,22 @@ def stability_limit(
     It is below $2/h_{\max}$, where the mean stops converging, and $2B/h(B + d + 1)$ for d Gaussian
     inputs of variance h. Parameters are those of `symkernel.second_moment`.
 
+    Returns
+    -------
+    float
+        Infinite if the features of all samples are 0.
+
+    Raises
+    ------
+    InvalidArgument
+        For arguments that cannot be used.
+    NoClosedForm
+        If the network is no linear regression.
+
+    Notes
+    -----
+    Derived here, in `SecondMoment.formula`.
+
     Examples
     --------
     >>> import numpy as np, symkernel as sk
@@ -312,11 +337,9 @@ def _set_up(
                 "Argument 'replacement' is for a set of samples; fresh ones never come twice."
             )
         return problem, readout, FreshBatches(readout.moment(task), left, batch)
-    if batch > len(task.X) and not replacement:
-        raise InvalidArgument(
-            f"Argument 'batch_size' must not exceed the {len(task.X)} samples of the task, but is "
-            f"{batch}; draw them with replacement=True, or take smaller batches."
-        )
+    if not replacement:
+        advice = "draw them with replacement=True, or take smaller batches"
+        refuse_batch(batch, len(task.X), advice)
     X = np.ascontiguousarray(task.X @ readout.features.T)
     residuals = np.ascontiguousarray(task.Y - X @ least.T)
     added = (0.0 if noise is None else noise.variance(1)) * np.eye(len(least))

@@ -19,6 +19,8 @@ from scipy.sparse.linalg import LinearOperator, cg, eigsh
 from symkernel.numerics import second_moment as algorithm
 from symkernel.theory.linear_readout import ROUNDING
 
+# Products in a call of the compiled program, between which Ctrl-C is heard.
+_CALL = 10**8
 # Of the equation for the stationary state.
 _SOLVED = 1e-14
 
@@ -186,11 +188,13 @@ class SampledBatches:
         mean, taken, go = mean.copy(), 0, _compiled().go
         noise = np.ascontiguousarray(self.noise / self.batch)
         found = np.empty((len(steps), *mean.shape)), np.empty((len(steps), *second.shape))
+        chunk = 1 + _CALL // (len(self.X) * second.size)
         for k in np.argsort(steps, kind="stable"):
-            count = int(steps[k]) - taken
-            go(self.X, self.R, self.H, rate, self.spread, noise, mean, second, count)
+            while taken < steps[k]:
+                count = min(int(steps[k]) - taken, chunk)
+                go(self.X, self.R, self.H, rate, self.spread, noise, mean, second, count)
+                taken += count
             found[0][k], found[1][k] = mean, second
-            taken += count
         return found
 
     def stationary(self, rate: float) -> np.ndarray:

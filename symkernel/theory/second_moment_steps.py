@@ -12,7 +12,7 @@ import sympy as sp
 from symkernel.errors import as_count
 from symkernel.formula import Step
 from symkernel.theory import second_moment_checks as checks
-from symkernel.theory.information_derivation import DerivedFormula
+from symkernel.theory.information_derivation import DerivedFormula, eq
 from symkernel.theory.second_moment_formulas import (
     BATCH,
     DIMENSION,
@@ -48,10 +48,6 @@ from symkernel.theory.second_moment_formulas import (
 __all__ = ["isotropic_second_moment", "second_moment_formula"]
 
 
-def _eq(left: sp.Expr, right: sp.Expr) -> sp.Eq:
-    return sp.Eq(left, right, evaluate=False)
-
-
 _MEAN = sp.Function("E")
 _SAMPLE, _BATCHED, _ALL = sp.symbols("psi_sample psi_batch psi_mean")
 _D = sp.Symbol("d_inputs", positive=True)
@@ -82,7 +78,7 @@ def _of_a_step() -> tuple[Step, ...]:
             "what is left of the error e = y - w x at the optimum is label noise (of a set of "
             "samples also what no w fits): the step is linear in v, with the moments H_B of the "
             "batch and the mean g_B of noise times input",
-            (_eq(_MOVED, _V - ETA * _H_BATCH * _V + ETA * _KICK),),
+            (eq(_MOVED, _V - ETA * _H_BATCH * _V + ETA * _KICK),),
             checks.check_step,
             (
                 (_V, "weights less those of the optimum"),
@@ -96,9 +92,9 @@ def _of_a_step() -> tuple[Step, ...]:
             "a batch's mean scatters by a share theta of the variance of single samples: 1/B for "
             "fresh ones and for those drawn with replacement, less for different samples of a set",
             (
-                _eq(_MEAN(_BATCHED**2), batch_square(_MEAN(_SAMPLE**2), _ALL, SPREAD)),
-                _eq(SPREAD, replaced_spread()),
-                _eq(SPREAD, distinct_spread()),
+                eq(_MEAN(_BATCHED**2), batch_square(_MEAN(_SAMPLE**2), _ALL, SPREAD)),
+                eq(SPREAD, replaced_spread()),
+                eq(SPREAD, distinct_spread()),
             ),
             lambda: checks.check_batches(replaced_spread(), distinct_spread()),
             (
@@ -115,14 +111,14 @@ def _of_the_moment() -> tuple[Step, ...]:
         Step(
             "Fourth moments",
             "of Gaussian inputs, pair by pair; of a set of samples its mean stands as it is",
-            (_eq(_MEAN(_X * _X.T * _S * _X * _X.T), fourth_moment(_S, _H)),),
+            (eq(_MEAN(_X * _X.T * _S * _X * _X.T), fourth_moment(_S, _H)),),
             lambda: checks.check_fourth(fourth_moment),
             ((_X, "an input"), (_H, "second moment of the inputs"), (_S, "second moment of v")),
         ),
         Step(
             "Second moment",
             "the square of the step, averaged: closed, and exact at every learning rate",
-            (_eq(_AFTER, recursion(_S, _H, BATCH)),),
+            (eq(_AFTER, recursion(_S, _H, BATCH)),),
             lambda: checks.check_recursion(recursion),
             ((_AFTER, "second moment of v after the step"),),
         ),
@@ -131,7 +127,7 @@ def _of_the_moment() -> tuple[Step, ...]:
             "the same for samples drawn from a set: the mean of e^2 x x^T over the set and over v, "
             "less that of its mean, by the share theta; noise that is drawn anew at every visit by "
             "1/B",
-            (_eq(_AFTER, sampled_recursion(_S, _H, _FOURTH, SPREAD, BATCH)),),
+            (eq(_AFTER, sampled_recursion(_S, _H, _FOURTH, SPREAD, BATCH)),),
             lambda: checks.check_sampled(sampled_recursion),
             ((_FOURTH, "mean of e^2 x x^T"),),
         ),
@@ -145,9 +141,9 @@ def _of_late_times() -> tuple[Step, ...]:
             "along the eigendirections of H, which the trace alone couples; the noise of the "
             "gradient returns a share kappa of itself",
             (
-                _eq(s_i, stationary_direction()),
-                _eq(TRACE, stationary_trace()),
-                _eq(SHARE, sp.Sum(returned(), (sp.Symbol("i"), 1, DIMENSION))),
+                eq(s_i, stationary_direction()),
+                eq(TRACE, stationary_trace()),
+                eq(SHARE, sp.Sum(returned(), (sp.Symbol("i"), 1, DIMENSION))),
             ),
             lambda: checks.check_stationary(direction_after()),
         ),
@@ -156,7 +152,7 @@ def _of_late_times() -> tuple[Step, ...]:
             "the operator of a step maps second moments to second moments, so that its largest "
             "eigenvalue decides; it is 1 where 2B/eta is the largest eigenvalue of the matrix with "
             "(B + 1) h_i on the diagonal and the products of roots of h_i and h_j added",
-            (_eq(LIMIT, 2 * BATCH / sp.Function("lambda_max")(limit_entry())),),
+            (eq(LIMIT, 2 * BATCH / sp.Function("lambda_max")(limit_entry())),),
             lambda: checks.check_stability(limit_matrix),
         ),
     )
@@ -187,20 +183,20 @@ def isotropic_second_moment(dimension: sp.Expr | int = DIMENSION) -> DerivedForm
         Step(
             "Mean squared length",
             "the trace of the recursion, which closes",
-            (_eq(later, FACTOR * TOTAL + isotropic_kick().subs(at)), _eq(FACTOR, factor)),
+            (eq(later, FACTOR * TOTAL + isotropic_kick().subs(at)), eq(FACTOR, factor)),
             lambda: checks.check_trace(step_factor(), isotropic_kick()),
             ((later, "mean squared length after one step more"),),
         ),
         Step(
             "Solution",
             "a geometric approach to the stationary value",
-            (_eq(TOTAL, solution), _eq(FINAL, final)),
+            (eq(TOTAL, solution), eq(FINAL, final)),
             lambda: checks.check_solution(solution, step_factor(), isotropic_final()),
         ),
         Step(
             "Stability",
             "the factor of a step is 1 at the limit, and the stationary value diverges there",
-            (_eq(LIMIT, isotropic_limit().subs(at)),),
+            (eq(LIMIT, isotropic_limit().subs(at)),),
             lambda: checks.check_limit(isotropic_limit()),
         ),
     )

@@ -38,6 +38,7 @@ def test_what_needs_no_training_holds_in_every_run(claim):
         lambda: kleinman.noise_prunes(power=0.5),
         lambda: kleinman.noise_prunes(power=1.2),
         lambda: kleinman.ratio_counts(cells=((0.025, 1), (0.05, 1))),
+        lambda: kleinman.ratio_counts(cells=((0.05, 2), (0.05, 3))),
         lambda: kleinman.less_with_width(power=-1.0),
         lambda: kleinman.less_with_width(power=0.0),
     ],

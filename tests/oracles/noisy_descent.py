@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from symkernel.trajectory import Trajectory
+
 Draw = Callable[[np.random.Generator], tuple[np.ndarray, np.ndarray]]
 
 
@@ -74,3 +76,14 @@ def two_layers(
         for layer, kept in zip((W1, W2), found, strict=True):
             kept.append(layer)
     return np.array(found[0]), np.array(found[1])
+
+
+def run_of(W1, W2, X, rate, steps, k):
+    """Return run k of the oracle as a trajectory."""
+    weights = {"W1": W1[:, k], "W2": W2[:, k]}
+    maps = weights["W2"] @ weights["W1"]
+    fields = {"weights": lambda: weights, "end_to_end": lambda: maps}
+    if X is not None:
+        fields["outputs"] = lambda: X @ maps.swapaxes(1, 2)
+    steps = np.asarray(steps)
+    return Trajectory(rate * steps, fields, steps, origin="simulation")

@@ -74,9 +74,10 @@ def redrawn(y, probability, stream):
 def train(net, weights, phases, rate, size, seed, of, decay=0.0):
     """Weights after every step; phases are (X, Y, steps, noise, reset), noise of each visit."""
     stream, path = np.random.default_rng(seed), [weights]
-    for X, Y, steps, noise, reset in phases:
+    for phase, (X, Y, steps, noise, reset) in enumerate(phases):
         weights = {**weights, **reset}
-        own = None if noise is None else stream.spawn(1)[0]
+        key = np.random.SeedSequence(seed, spawn_key=(2 * phase,))
+        own = None if noise is None else np.random.default_rng(key)
         whole = size is None and noise is None
         every = [np.arange(len(X))] * steps
         for here in every if whole else visits(len(X), size or len(X), stream)[:steps]:
@@ -96,7 +97,7 @@ def classes(samples, outputs, stream):
 def check_random_expressions():
     """Compare programs and oracle; meant for a process with NUMBA_DISABLE_JIT=1."""
     from symkernel import Task
-    from symkernel.simulation.batches import Batches, Epochs
+    from symkernel.simulation.batches import Batches, Epochs, streams_of
     from symkernel.simulation.engine import Engine, Stage
     from symkernel.simulation.layout import Layout, aligned
     from tests.oracles.networks import drawn, expressions
@@ -130,7 +131,7 @@ def check_random_expressions():
         bound = 1e-12 * max(1.0, np.abs(reference).max(initial=0))
         np.testing.assert_allclose(engine.gradient(thetas[0].copy()), reference, rtol=0, atol=bound)
         np.testing.assert_allclose(engine.loss(), loss(net, weights, *how), rtol=1e-11, atol=1e-15)
-        Batches(stage, thetas, Epochs(stage, size, np.random.default_rng(seed))).advance(1)
+        Batches(stage, thetas, Epochs(stage, size, streams_of(seed, 1)[0])).advance(1)
         here = visits(10, size, np.random.default_rng(seed))[0]
         part = None if shares is None else shares[here] * 10 / size
         gates = {name: gate[here] for name, gate in gates.items()}

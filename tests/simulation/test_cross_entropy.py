@@ -170,6 +170,48 @@ def test_the_flow_is_what_small_steps_lead_to():
     assert off[0] / off[1] == pytest.approx(2, rel=0.05)
 
 
+def linear():
+    net = sk.Network.mlp([3, 4, 2], "linear")
+    return net, sk.weights.gaussian(net, scale=1.3, seed=4), decision()
+
+
+def test_linear_networks_do_not_go_through_moments():
+    """Twelve samples of three inputs: squared error would run on second moments."""
+    net, w0, task = linear()
+    sim = sk.simulate(net, task, w0, 0.1, steps=20, loss=sk.CrossEntropy())
+    for k in (0, -1):
+        held = {name: w[k] for name, w in sim.weights.items()}
+        wanted = oracle.loss(net, held, task.X, task.Y, {}, oracle.cross_entropy)
+        assert sim.loss[k] == pytest.approx(wanted, rel=1e-12)
+        assert sim.task_losses[k, 0] == pytest.approx(wanted, rel=1e-12)
+
+
+def test_the_flow_of_a_linear_network_is_of_its_samples():
+    """Its slope at the start is minus the gradient of the cross-entropy."""
+    net, w0, task = linear()
+    problem = Problem(net, sk.Curriculum([sk.Phase(task)]), w0, sk.CrossEntropy())
+    flow = integrate_flow(problem, [0.0, 1e-4]).weights
+    slope = oracle.gradient(net, w0.arrays, task.X, task.Y, {}, oracle.cross_entropy)
+    for name, wanted in slope.items():
+        moved = (flow[name][1] - flow[name][0]) / 1e-4
+        np.testing.assert_allclose(moved, -wanted, rtol=0, atol=1e-3 * np.abs(wanted).max())
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_the_loss_of_an_output_that_is_zero(outputs):
+    net, _ = deep([5], outputs)
+    loss = sk.CrossEntropy()
+    stage = Stage(net, decision(outputs), {}, 0.1, loss.misfit_factor, misfit=loss.misfit(outputs))
+    assert stage.zero == pytest.approx(np.log(max(outputs, 2)), rel=1e-15)
+
+
+def test_symbols_get_values():
+    gamma = sp.Symbol("gamma", nonnegative=True)
+    loss = sk.CrossEntropy(weight_decay=2 * gamma)
+    assert loss.free_symbols == {gamma}
+    assert loss.with_values({gamma: sp.Rational(1, 4)}) == sk.CrossEntropy(sp.Rational(1, 2))
+
+
 def test_conventions_name_the_loss():
     net, w0 = deep([5])
     sim = sk.simulate(net, decision(), w0, 0.1, steps=1, loss=CE)

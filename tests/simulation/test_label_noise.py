@@ -69,6 +69,14 @@ def test_gaussian_noise():
     assert LabelNoise(std=0.3).variance(2) == pytest.approx(0.18)
 
 
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_the_mean_of_targets_by_hand(outputs):
+    """Redrawn labels of one output are 1 and -1 alike; of several each is 1 in one of them."""
+    Y = oracle.classes(6, outputs, np.random.default_rng(1))
+    other = 0.0 if outputs == 1 else 1 / 3
+    np.testing.assert_allclose(LabelNoise(0.3).mean(Y), 0.7 * Y + 0.3 * other, rtol=1e-15)
+
+
 # Trainings
 
 
@@ -124,6 +132,17 @@ def test_the_order_of_samples_is_the_same_with_noise():
     for sim in sims[1:]:
         for name, values in sims[0].weights.items():
             assert np.array_equal(values, sim.weights[name])
+
+
+def test_a_task_that_comes_again_without_noise_is_descended_without():
+    """The program of its first phase, which knows the noise, is not kept."""
+    one, other = decision(seed=1), decision(seed=2)
+    how = {"loss": sk.CrossEntropy(), "batch_size": 3}
+    sim = sk.simulate(
+        NET, course(one, other, one), W0, 0.1, steps=15, label_noise=[FLIP, None, None], **how
+    )
+    np.testing.assert_allclose(sim.loss[-1], sim.task_losses[-1, 0], rtol=1e-12)
+    assert sim.loss[0] != pytest.approx(sim.task_losses[0, 0], rel=1e-3)
 
 
 def test_fixed_noise_is_drawn_once():
@@ -241,12 +260,20 @@ def test_conventions_name_the_noise():
         ({"std": -1}, "std"),
         ({"std": float("inf")}, "std"),
         ({"std": 1j}, "std"),
+        ({"std": 1e200}, "finite square"),
         ({"std": 0.1, "online": 1}, "online"),
     ],
 )
 def test_noise_that_is_none(arguments, words):
     with pytest.raises(InvalidArgument, match=words):
         sk.LabelNoise(**arguments)
+
+
+@pytest.mark.parametrize("online", [True, False])
+def test_truth_of_numpy_is_truth(online):
+    noise = sk.LabelNoise(std=0.1, online=np.bool_(online))
+    assert noise.online is online
+    assert noise == sk.LabelNoise(std=0.1, online=online)
 
 
 BY_CLASS = {"loss": sk.CrossEntropy()}
@@ -263,6 +290,7 @@ BY_CLASS = {"loss": sk.CrossEntropy()}
         ({"reset": [None]}, ShapeMismatch, "each of the 2 phases, not 1"),
         ({"reset": NEW}, InvalidArgument, "must be a list"),
         ({"reset": [NEW, None]}, InvalidArgument, "None for the first phase"),
+        ({"reset": [NEW["W3"], None]}, InvalidArgument, "None for the first phase"),
         ({"reset": [None, 3]}, InvalidArgument, "None or a mapping"),
         ({"reset": [None, {"W9": NEW["W3"]}]}, InvalidArgument, "must name parameters.*'W9'"),
         ({"reset": [None, {"W3": np.ones((4, 2))}]}, ShapeMismatch, r"shape \(2, 4\)"),

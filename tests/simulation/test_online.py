@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 import symkernel.simulation.batches as batches
-from symkernel import Curriculum, Network, Phase, SquaredError, Task
+from symkernel import Curriculum, LabelNoise, Network, Phase, SquaredError, Task
 from symkernel import weights as initial
 from symkernel.errors import Diverged, InvalidArgument, OutsideValidity
 from symkernel.nodes import Gate, Input, Parameter
 from symkernel.simulation import simulate, simulate_ensemble
-from symkernel.simulation.batches import Batches, Epochs, held_out
+from symkernel.simulation.batches import Batches, Epochs, held_out, streams_of
 from symkernel.simulation.engine import Stage
 from symkernel.simulation.layout import Layout, aligned
 from tests.oracles import numpy_descent as oracle
@@ -114,12 +114,10 @@ def test_phases_of_fresh_and_of_given_samples():
     given = Task(np.eye(4), np.ones((4, 1)))
     course = Curriculum([Phase(fresh(), 5 * RATE), Phase(given, 4 * RATE), Phase(fresh(0.2))])
     sim = simulate(STUDENT, course, W0, RATE, steps=16, batch_size=2, seed=SEED)
-    stream = np.random.default_rng(SEED)
     phases = [simulate(STUDENT, fresh(), W0, RATE, steps=5, batch_size=2, seed=SEED)]
-    stream.spawn(2)
     middle = initial.from_arrays(STUDENT, {n: v[-1] for n, v in phases[0].weights.items()})
     phases.append(simulate(STUDENT, given, middle, RATE, steps=4, batch_size=2, seed=SEED))
-    inputs, noise = stream.spawn(2)
+    inputs, noise = np.random.default_rng(SEED).spawn(6)[4:]
     weights = {name: values[-1] for name, values in phases[1].weights.items()}
     for _ in range(7):
         X = inputs.standard_normal((2, 4))
@@ -161,6 +159,29 @@ def test_what_needs_samples_says_so():
         _ = linear.modes
 
 
+@pytest.mark.parametrize("online", [True, False])
+def test_fresh_samples_are_the_same_with_label_noise_in_another_phase(online):
+    """Noise too weak to change a label changes nothing else either."""
+    course = Curriculum([Phase(Task(np.eye(4), np.ones((4, 1))), 4 * RATE), Phase(fresh(0.2))])
+    weak = LabelNoise(std=1e-30, online=online)
+    sims = [
+        simulate(STUDENT, course, W0, RATE, steps=9, batch_size=2, label_noise=[noise, None])
+        for noise in (None, weak)
+    ]
+    np.testing.assert_array_equal(sims[0].weights["W1"], sims[1].weights["W1"])
+
+
+def test_divergence_of_batches_names_both_limits():
+    net = Network.mlp([4, 1])
+    with pytest.raises(Diverged, match=r"of full batches is .* batches of 1 .*stability_limit"):
+        simulate(net, fresh(), initial.gaussian(net), 5.0, steps=4000, batch_size=1)
+    with pytest.raises(Diverged, match=r"batches of 1 is lower as a rule\.$"):
+        simulate(STUDENT, fresh(), W0, 20.0, steps=4000, batch_size=1)
+    with pytest.raises(Diverged) as caught:
+        simulate(net, Task(np.eye(4), np.ones((4, 1))), initial.gaussian(net), 50.0, steps=4000)
+    assert "batches" not in str(caught.value)
+
+
 def test_divergence_is_found_at_the_same_step_whatever_is_recorded():
     steps = []
     for record in ([4000.0], 20.0 * np.arange(200)):
@@ -177,7 +198,7 @@ def test_a_place_between_two_draws_can_be_gone_back_to():
     stage = Stage(net, task, {}, 1e-3, 0.5)
     theta = aligned(1, Layout(net, 1).count)
     theta += 1
-    run = Batches(stage, theta, Epochs(stage, 2, np.random.default_rng(0)))
+    run = Batches(stage, theta, Epochs(stage, 2, streams_of(0, 1)[0]))
     run.advance(run.layout.blocks)
     place, start = run.position(), theta.copy()
     run.advance(4)

@@ -25,7 +25,7 @@ def study():
 @pytest.fixture(scope="module")
 def dead():
     env = sk.environments.Multitasking(groups=4, features=2)
-    options = {**TINY, "activation": "tanh", "hidden": 60}
+    options = {**TINY, "activation": "tanh", "hidden": 60, "learning_rate": 20.0}
     return sk.studies.multitask(env, **options, seeds=[1000], steps=(60, 5))
 
 

@@ -146,3 +146,33 @@ def test_what_the_identity_does_not_cover_is_refused():
     flow = Trajectory(run.times, {"weights": lambda: run.weights})
     with pytest.raises(OutsideValidity, match="step by step"):
         sk.balancedness(flow, net)
+
+
+def test_settings_are_those_of_the_simulation():
+    net = sk.Network.mlp([3, 4, 2], "linear")
+    w0, task = sk.weights.gaussian(net, seed=1), sk.Task(X, X[:, :2])
+    how = {"record": 0.05 * np.arange(21), "loss": sk.SquaredError(weight_decay=0.1)}
+    sim = sk.simulate(net, task, w0, 0.05, **how)
+    assert sk.balancedness(sim, net).gap == sk.balancedness(sim, net, weight_decay=0.1).gap < 1e-12
+    with pytest.raises(InvalidArgument, match=r"of the simulation, 0\.1, not 0\.2"):
+        sk.balancedness(sim, net, weight_decay=0.2)
+
+
+def test_a_reset_is_refused():
+    net = sk.Network.mlp([3, 4, 2], "linear")
+    w0, task = sk.weights.gaussian(net, seed=1), sk.Task(X, X[:, :2])
+    course = sk.Curriculum([sk.Phase(task, 0.5), sk.Phase(task)])
+    new = {"W2": np.ones((2, 4))}
+    sim = sk.simulate(net, course, w0, 0.05, record=0.05 * np.arange(21), reset=[None, new])
+    with pytest.raises(OutsideValidity, match="W2 got new values at the start of phase 1"):
+        sk.balancedness(sim, net)
+
+
+def test_weights_that_are_zero_stay_balanced():
+    net = sk.Network.two_layer(3, 4, 2)
+    weights = {"W1": np.zeros((3, 4, 3)), "W2": np.zeros((3, 2, 4))}
+    counts = np.arange(3)
+    assert (
+        sk.balancedness(Trajectory(0.1 * counts, {"weights": lambda: weights}, counts), net).gap
+        == 0
+    )

@@ -24,8 +24,9 @@ each_law = pytest.mark.parametrize("law", EXACT, ids=lambda law: law.name)
 
 
 @each_law
-def test_five_draws_follow_the_flow(law: Law) -> None:
-    follow(law, range(5), 1e-9)
+def test_some_draws_follow_the_flow(law: Law) -> None:
+    # Races take seconds each.
+    follow(law, range(2 if law.name == "neural_race" else 5), 1e-9)
 
 
 @pytest.mark.slow

@@ -118,7 +118,18 @@ def test_inputs_that_others_fix_add_nothing():
     )
 
 
+def test_symbols_that_may_be_a_covariance_are_taken():
+    a, b = sp.symbols("a b", real=True)
+    weights = sp.Matrix([[a, b]])
+    gram, rounded = weights.T * weights, sp.Matrix([[P, 0.1 + 0.2], [0.3, P]])
+    for C in (sp.Matrix([[1, a], [a, 1]]), rounded):
+        found = info.gaussian(gram, C, P, of=0)
+        assert found.free_symbols >= {a, b, P}
+
+
 # ---- refusals
+
+P = sp.Symbol("P", positive=True)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +161,14 @@ def test_inputs_that_others_fix_add_nothing():
         ({"gram": sp.eye(2), "of": [[1, 0, 0]]}, ShapeMismatch, "a column for each of the 2"),
         ({"gram": sp.eye(2), "given": 0}, InvalidArgument, "none of which the others determine"),
         ({"gram": sp.eye(2), "covariance": [[1]]}, ShapeMismatch, "square and of one shape"),
+        ({"noise": 1e-200}, InvalidArgument, "'noise' must be large enough"),
+        ({"gram": sp.Matrix([[1, 2], [0, 1]])}, InvalidArgument, "'gram' must be symmetric"),
+        ({"covariance": -sp.eye(2)}, InvalidArgument, "'covariance' must be symmetric"),
+        ({"gram": sp.Matrix([[P, 1], [2, P]])}, InvalidArgument, "'gram' must be symmetric"),
+        ({"gram": sp.Matrix([[P, 1], [1 + P, P]])}, InvalidArgument, "'gram' must be symmetric"),
+        ({"gram": sp.diag(P, -1)}, InvalidArgument, "'gram' must be symmetric"),
+        ({"covariance": sp.diag(1, -P)}, InvalidArgument, "'covariance' must be symmetric"),
+        ({"gram": sp.Matrix([[0, P], [P, 1]])}, InvalidArgument, "'gram' must be symmetric"),
         ({"gram": sp.eye(2), "covariance": "1"}, InvalidArgument, "not of text"),
     ],
 )

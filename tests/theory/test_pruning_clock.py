@@ -9,12 +9,12 @@ import pytest
 import sympy as sp
 
 import symkernel as sk
-from symkernel.errors import InvalidArgument, OutsideValidity, SymkernelError
+from symkernel.errors import InvalidArgument, OutsideValidity
 from symkernel.theory import pruning_steps as theory
-from symkernel.theory.pruning_gradients import errors, fresh_square, sampled_square
+from symkernel.theory.pruning_gradients import error_moments, fresh_square, sampled_square
 from symkernel.theory.words import Words
 from symkernel.trajectory import Trajectory
-from tests.oracles.noisy_descent import drawn, fresh, two_layers
+from tests.oracles.noisy_descent import drawn, fresh, run_of, two_layers
 
 NET = sk.Network.two_layer(inputs=2, hidden=2, outputs=1)
 START = np.eye(2), np.array([[1.0, 0.0]])
@@ -93,16 +93,16 @@ def test_every_batch_and_every_label_of_a_small_set(count, batch):
 def test_gaussian_labels_and_losses_of_ones_own():
     outputs, targets = STREAM.normal(size=(2, 5, 2))
     noise = sk.LabelNoise(std=0.7)
-    mean, square = errors(sk.SquaredError(0.8), noise, outputs, targets)
+    mean, square = error_moments(sk.SquaredError(0.8), noise, outputs, targets)
     assert np.allclose(mean, 1.6 * (targets - outputs))
     assert np.allclose(square, (mean**2).sum(1) + 2 * (1.6 * 0.7) ** 2)
-    own, squares = errors(softmax_error, None, outputs, targets)
+    own, squares = error_moments(softmax_error, None, outputs, targets)
     assert np.allclose(own, softmax_error(outputs, targets))
     assert np.allclose(squares, (own**2).sum(1))
     with pytest.raises(InvalidArgument, match=r"minus the gradient .* \(5, 2\), not \(5, 1\)"):
-        errors(lambda f, y: (y - f)[:, :1], None, outputs, targets)
+        error_moments(lambda f, y: (y - f)[:, :1], None, outputs, targets)
     extreme = np.array([[800.0], [-800.0]])
-    mean, square = errors(LOGISTIC, None, extreme, np.ones((2, 1)))
+    mean, square = error_moments(LOGISTIC, None, extreme, np.ones((2, 1)))
     assert np.allclose(mean[:, 0], [0, 1])
     assert np.allclose(square, [0, 1])
 
@@ -143,17 +143,6 @@ def test_one_step_is_exact_with_rates_scales_and_factors():
 
 
 # --- trajectories ---------------------------------------------------------------------------------
-
-
-def run_of(W1, W2, X, rate, steps, k):
-    """Return run k of the oracle as a trajectory."""
-    weights = {"W1": W1[:, k], "W2": W2[:, k]}
-    maps = weights["W2"] @ weights["W1"]
-    fields = {"weights": lambda: weights, "end_to_end": lambda: maps}
-    if X is not None:
-        fields["outputs"] = lambda: X @ maps.swapaxes(1, 2)
-    steps = np.asarray(steps)
-    return Trajectory(rate * steps, fields, steps, origin="simulation")
 
 
 def online(rate=0.05, batch=1, runs=40, records=33, X=2.0, s=1.0):
@@ -231,7 +220,7 @@ def classified(z, x, rate, batch, time, flips=None, runs=12):
                 path, NET, task, irrelevant=1, batch_size=batch, loss=LOGISTIC, label_noise=noise
             )
         )
-        second = [errors(LOGISTIC, noise, f, Y)[1].mean() for f in path.outputs]
+        second = [error_moments(LOGISTIC, noise, f, Y)[1].mean() for f in path.outputs]
         naive.append(np.trapezoid(second, steps) * rate**2 / batch * (z**2).mean())
     kept = np.mean([c.imbalance[-1] for c in clocks]) / clocks[0].imbalance[0]
     return np.mean([c.clock[-1] for c in clocks]), -np.log(kept), np.mean(naive), clocks[0]
@@ -352,65 +341,3 @@ def test_the_simulator_on_a_set_with_flipped_labels():
     sim = sk.simulate(NET, few, RIGHT, 0.2, steps=800, **how)
     report = sk.check(sk.pruning_clock(sim, NET, few, irrelevant=1, **how))
     assert report.passed, report
-
-
-# --- refusals -------------------------------------------------------------------------------------
-
-
-def small():
-    X = STREAM.normal(size=(6, 2))
-    steps = np.array([0, 3])
-    layers = np.repeat(START[0][None, None], 2, 0), np.repeat(START[1][None, None], 2, 0)
-    return run_of(*layers, X, 0.1, steps, 0), sk.Task(X, X[:, :1])
-
-
-PATH, TASK = small()
-BAD = {
-    "trajectory": [None, {"W1": START[0]}],
-    "net": [None, sk.Network.two_layer(2, 3, 1), sk.Network.two_layer(3, 2, 1)],
-    "task": [None, sk.Task(np.eye(2), np.eye(2)), sk.Task(np.eye(2), np.eye(2)[:, :1])],
-    "irrelevant": [None, -1, 2, True, 0.5, "1", [1.0], [0.0, 0.0], [np.nan, 1], [1j, 0], []],
-    "batch_size": [0, -1, 1.5, True, "2", 7],
-    "loss": ["squared", 0.5, sk.SquaredError(weight_decay=0.1), sk.CrossEntropy(weight_decay=1)],
-    "label_noise": [0.1, True, sk.LabelNoise(probability=0.1), sk.LabelNoise(std=1, online=False)],
-    "noise": [0, -1, np.nan, np.inf, True, "1", 1j],
-}
-
-
-@pytest.mark.parametrize(("name", "value"), [(n, v) for n, vs in BAD.items() for v in vs], ids=str)
-def test_bad_arguments_are_refused(name, value):
-    given = {"trajectory": PATH, "net": NET, "task": TASK, "irrelevant": 1, "batch_size": 2}
-    with pytest.raises(SymkernelError, match=r"'|must|decay|network has"):
-        sk.pruning_clock(**(given | {name: value}))
-
-
-def test_what_has_no_clock_or_no_closed_form_is_said():
-    flow = Trajectory(PATH.times, {"weights": lambda: PATH.weights})
-    with pytest.raises(OutsideValidity, match="counts steps"):
-        sk.pruning_clock(flow, NET, TASK, irrelevant=1)
-    found = sk.pruning_clock(PATH, NET, TASK, irrelevant=1, batch_size=2)
-    with pytest.raises(OutsideValidity, match="needs label noise"):
-        _ = found.closed_form
-    with pytest.raises(InvalidArgument, match="'noise' must be given"):
-        _ = found.information
-    with pytest.raises(SymkernelError, match="fresh samples is for the squared error"):
-        sk.pruning_clock(PATH, NET, ONLINE, irrelevant=1, loss=lambda f, y: y - f)
-    how = {"loss": lambda f, y: y - f, "label_noise": sk.LabelNoise(std=0.1)}
-    with pytest.raises(InvalidArgument, match="a loss that is a function"):
-        sk.pruning_clock(PATH, NET, TASK, irrelevant=1, **how)
-    phases = Trajectory(
-        PATH.times, PATH.fields | {"task_losses": lambda: np.ones((2, 2))}, PATH.steps
-    )
-    with pytest.raises(InvalidArgument, match="must be of one phase"):
-        sk.pruning_clock(phases, NET, TASK, irrelevant=1)
-    own = sk.pruning_clock(PATH, NET, TASK, irrelevant=1, loss=lambda f, y: y - f)
-    with pytest.raises(InvalidArgument, match="can be simulated"):
-        sk.check(own)
-    bent = sk.Network.two_layer(2, 2, 1, activation="tanh")
-    other = sk.pruning_clock(PATH, bent, TASK, irrelevant=1)
-    assert "an indication" in repr(other)
-    assert "an indication" in str(other.check())
-    with pytest.raises(OutsideValidity, match="the clock alone is known"):
-        _ = other.kept
-    with pytest.raises(OutsideValidity, match="two linear layers"):
-        sk.check(other)
