@@ -39,6 +39,7 @@ What was found
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -254,21 +255,19 @@ def needs_direct_path_and_output(least: float = 0.4) -> tuple[bool, str]:
     )
 
 
-def claims() -> tuple[tuple[str, bool, str], ...]:
-    """Return every claim: what, whether it holds, what was found."""
-    return (
-        ("from the relation of two prompts to the least lead", *derived()),
-        ("lazy: all tasks at once are done, by 1 - (K - 1)/G", *lead_of_wide_networks()),
-        ("small weights, single tasks: shared by stimulus group", *shared_from_small_weights()),
-        ("large weights, single tasks: separated", *separated_from_large_weights()),
-        ("concurrent tasks: separated", *separated_by_concurrent_tasks()),
-        ("single tasks first leave more sharing", *order_of_curricula()),
-        ("interleaved: between concurrent and single first", *interleaved()),
-        ("a stage where all tasks are alike", *passes_a_stage_where_all_are_alike()),
-        ("the frozen kernel does not foresee sharing from small weights", *frozen_kernel_fails()),
-        ("the symmetry of the tasks foresees it", *symmetry_predicts()),
-        ("sharing takes direct path and sigmoid output", *needs_direct_path_and_output()),
-    )
+def claims() -> Iterator[tuple[str, bool, str]]:
+    """Yield every claim when it is judged: what, whether it holds, what was found."""
+    yield ("from the relation of two prompts to the least lead", *derived())
+    yield ("lazy: all tasks at once are done, by 1 - (K - 1)/G", *lead_of_wide_networks())
+    yield ("small weights, single tasks: shared by stimulus group", *shared_from_small_weights())
+    yield ("large weights, single tasks: separated", *separated_from_large_weights())
+    yield ("concurrent tasks: separated", *separated_by_concurrent_tasks())
+    yield ("single tasks first leave more sharing", *order_of_curricula())
+    yield ("interleaved: between concurrent and single first", *interleaved())
+    yield ("a stage where all tasks are alike", *passes_a_stage_where_all_are_alike())
+    yield ("the frozen kernel does not foresee sharing from small weights", *frozen_kernel_fails())
+    yield ("the symmetry of the tasks foresees it", *symmetry_predicts())
+    yield ("sharing takes direct path and sigmoid output", *needs_direct_path_and_output())
 
 
 def check() -> Any:

@@ -37,8 +37,7 @@ def refuse_memory(setting: Setting, trainings: int, predictions: int) -> None:
         raise InvalidArgument(
             f"Argument 'environment' must be smaller than {env.groups} groups of {env.features} "
             f"features, which have {_told(total)} prompts, {_told(single)} of them of single "
-            f"tasks: "
-            f"the study would take {_told(size)} bytes, more than 1 GiB ({_MOST_BYTES:,}). "
+            f"tasks: the study would take {_told(size)} bytes, more than 1 GiB ({_MOST_BYTES:,}): "
             f"{_told(answered)} are for prompts and what {hidden} hidden units answer, "
             f"{_told(kept)} for the activity at the end of {trainings} trainings, "
             f"{_told(similar)} for similarities in "

@@ -79,7 +79,7 @@ claiming, drawing = (
 
 @claiming
 def test_claims_hold(name):
-    found = import_module(f"symkernel.derivations.{name}").claims()
+    found = tuple(import_module(f"symkernel.derivations.{name}").claims())
     assert found
     assert not [f"{title}: {figure}" for title, holds, figure in found if not holds]
 

@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+import sympy as sp
 
 import symkernel as sk
 from symkernel.errors import InvalidArgument, ShapeMismatch
@@ -180,3 +181,17 @@ def test_activity_takes_gates():
         sk.activity(net, w0, X)
     with pytest.raises(ShapeMismatch, match="1 or 3 columns"):
         sk.activity(net, w0, X, gates={"g": np.ones((2, 2))})
+
+
+def test_weights_of_a_network_of_another_size_are_refused():
+    net = sk.environments.Multitasking(2, 2).network(hidden=5)
+    with pytest.raises(ShapeMismatch, match=r"must have 10 inputs and 6 outputs.*not 8 and 4"):
+        sk.environments.Multitasking(2, 3).weights(net, 1.0)
+
+
+def test_symbols_have_no_list_of_tasks():
+    env = sk.environments.Multitasking(*sp.symbols("G M", integer=True, positive=True))
+    with pytest.raises(AttributeError, match=r"with_values\(\{G: 3, M: 3\}\).task_sets"):
+        _ = env.task_sets
+    with pytest.raises(AttributeError, match="has no attribute 'beauty'"):
+        _ = env.beauty

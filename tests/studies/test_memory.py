@@ -59,3 +59,8 @@ def test_four_groups_do_not_need_kernels_of_all_prompts():
     z = covariance.drawn(np.random.default_rng(0), 3)
     assert z.shape == (208, 81, 3)
     assert covariance.blocks.nbytes < 2e6
+
+
+def test_what_no_float_can_hold_is_refused_like_the_rest():
+    with pytest.raises(InvalidArgument, match=r"would take about 10\^409 bytes, more than 1 GiB"):
+        refuse_memory(Setting(100, 100), trainings=4, predictions=8)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import sympy as sp
 
@@ -11,6 +13,8 @@ import symkernel as sk
 from symkernel import cli
 from symkernel.errors import InvalidArgument
 from symkernel.studies.figures import similarity_panels
+from symkernel.studies.measures import unlearned
+from symkernel.studies.setting import usual_rate
 from symkernel.studies.tables import legend
 
 TINY = {"scales": [0.1, 2.0], "curricula": ["single"], "hidden": 20, "predictors": "none"}
@@ -135,3 +139,41 @@ def test_help_names_a_rate_for_each_activation(capsys):
 def test_what_is_unlearned_is_on_record(dead, tmp_path):
     path = next(p for p in dead.save(tmp_path / "out") if p.suffix == ".json")
     assert json.loads(path.read_text())["unlearned"][0]["curriculum"] == "single"
+
+
+@pytest.mark.parametrize(
+    ("functions", "rate"),
+    [(("sigmoid", "sigmoid", -2.0), 20.0), (("tanh", "sigmoid", -2.0), 2.0),
+     (("sigmoid", "sigmoid", 0.0), 2.0), (("sigmoid", "linear", -2.0), 2.0),
+     (("relu", "linear", -2.0), 0.2)],
+)  # fmt: skip
+def test_the_usual_learning_rate_follows_the_functions(functions, rate):
+    assert usual_rate(*functions) == pytest.approx(rate)
+
+
+@pytest.mark.parametrize(
+    ("loss", "accuracy", "words"),
+    [(0.1, 0.9, ""), (0.1, 0.74, "accuracy 0.74 at 1 task, by chance 0.50"),
+     (0.6, 0.9, "loss 0.6"), (1.2, 0.9, "loss 1.2")],
+)  # fmt: skip
+def test_half_way_is_far_enough(loss, accuracy, words):
+    def values(measure, scale, name, K=None):
+        return np.array([{"loss": 1.0 if name == "init" else loss, "acc": accuracy}[measure]])
+
+    study = SimpleNamespace(
+        values=values, axis=lambda name: {"scale": [1.0], "curriculum": ["single"]}[name],
+        setting=SimpleNamespace(features=2, groups=2),
+    )  # fmt: skip
+    found = [why for _, _, why in unlearned(study)]
+    assert found == [] if not words else found[0].startswith(words)
+
+
+@pytest.mark.parametrize(
+    ("given", "option"),
+    [(["--jobs", "0"], "--jobs"), (["--single-steps", "0"], "--single-steps"),
+     (["--groups", "1"], "--groups"), (["--hidden", "0"], "--hidden")],
+)  # fmt: skip
+def test_errors_name_options(given, option, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["study", "multitask", *given]) == 2
+    assert f"Option {option} " in capsys.readouterr().err
