@@ -108,7 +108,7 @@ def test_settings_are_those_of_the_simulation():
         {"loss": sk.SquaredError()},
         {"loss": lambda f, y: y - f},
     ],
-    ids=str,
+    ids=["batch size", "label noise", "loss", "loss of the user's own"],
 )
 def test_other_settings_than_the_simulations_are_refused(wrong):
     (name,) = wrong
