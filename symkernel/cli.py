@@ -19,6 +19,7 @@ import numpy as np
 from symkernel import __version__
 from symkernel.cli_names import LAW_PREFIX, Found, derivation_names, find, title_of
 from symkernel.cli_study import add_study
+from symkernel.cli_values import named_path
 from symkernel.errors import InvalidArgument, NoClosedForm, SymkernelError
 from symkernel.tables import as_text
 
@@ -71,7 +72,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     listing = commands.add_parser("list", help="print all laws and derivations")
     listing.add_argument(
-        "--into", metavar="FILE", type=Path, help="write the laws' table into a Markdown file"
+        "--into", metavar="FILE", type=named_path, help="write the laws' table into a Markdown file"
     )
     listing.set_defaults(run=_list)
     for name, run, text in (
@@ -86,14 +87,18 @@ def _parser() -> argparse.ArgumentParser:
             "or a file FILE.toml",
         )  # fmt: skip
         if name != "simulate":
-            command.add_argument("--latex", metavar="FILE", type=Path, help="write LaTeX")
+            command.add_argument("--latex", metavar="FILE", type=named_path, help="write LaTeX")
             command.add_argument("--law", metavar="LAW", help="the law to use for a file")
             command.add_argument(
                 "--tolerance", metavar="X", type=float,
                 help="accept violations of the assumptions of that law up to X",
             )  # fmt: skip
-        command.add_argument("--figure", metavar="FILE", type=Path, help="write a PNG, PDF or SVG")
-        command.add_argument("--json", metavar="FILE", type=Path, help="write the record as JSON")
+        command.add_argument(
+            "--figure", metavar="FILE", type=named_path, help="write a PNG, PDF or SVG"
+        )
+        command.add_argument(
+            "--json", metavar="FILE", type=named_path, help="write the record as JSON"
+        )
         command.set_defaults(run=run)
         if name == "check":
             command.add_argument("--all", action="store_true", help="climb with every law")
@@ -104,7 +109,9 @@ def _parser() -> argparse.ArgumentParser:
                 "--seed", metavar="N", type=int, default=_SEED, help="seed of all draws (1000)"
             )
     demo = commands.add_parser("demo", help="the main job on real images of digits")
-    demo.add_argument("--out", metavar="DIR", type=Path, default=Path("out"), help="folder (out)")
+    demo.add_argument(
+        "--out", metavar="DIR", type=named_path, default=Path("out"), help="folder (out)"
+    )
     demo.set_defaults(run=_demo)
     add_study(commands)
     return parser
@@ -122,6 +129,11 @@ def _derived(
 
     if found.file is None and (law, tolerance) != (None, None):
         raise InvalidArgument("Options --law and --tolerance are for problems in files.")
+    if law is None and tolerance is not None:
+        raise InvalidArgument(
+            "Option --tolerance is for the assumptions of one law: name it by --law, as in "
+            "--law aligned_modes --tolerance 0.05."
+        )
     if found.module is not None:
         return found.module.derive()
     if found.file is not None:
@@ -330,9 +342,15 @@ def _check_paths(options: argparse.Namespace) -> None:
     """Refuse files that cannot be written before the work, not after it."""
     from symkernel.report.files import checked_path
 
-    for path in (getattr(options, "latex", None), options.json, options.figure):
-        if path is not None:
-            checked_path(path)
+    for name in ("latex", "json", "figure"):
+        chosen = getattr(options, name, None)
+        try:
+            if chosen is not None:
+                checked_path(chosen)
+        except InvalidArgument as error:
+            raise InvalidArgument(
+                str(error).replace("Argument 'path'", f"Option --{name}")
+            ) from error
     if options.figure is not None:
         from symkernel.report.figures import checked_format
 

@@ -19,8 +19,12 @@ class EnvironmentLaw(Protocol):
     """A law with symbols for an environment, which is bound to no network and no weights."""
 
     @property
-    def free_symbols(self) -> set[sp.Symbol]:
-        """Symbols that stand for what the user chooses."""
+    def assumed(self) -> tuple[str, ...]:
+        """What the law takes for granted."""
+
+    @property
+    def chosen(self) -> Mapping[sp.Symbol, str]:
+        """Symbols that stand for what the user chooses, with their meanings."""
 
     @property
     def formulas(self) -> tuple[Formula, ...]:
@@ -38,15 +42,15 @@ class EnvironmentLaw(Protocol):
 
 
 def as_lines(law: EnvironmentLaw, title: str) -> str:
-    """Return the law's formulas and what their symbols stand for."""
-    lines = [title]
+    """Return what the law assumes, its formulas and what their symbols stand for."""
+    lines = [title, "", "Assumes", *(f"  {text}" for text in law.assumed)]
     told: set[Any] = set()
     for formula in law.formulas:
         lines += ["", f"{formula.name}", f"  {formula.symbol} = {formula.expression}"]
         new = [pair for pair in formula.where if pair not in told]
         lines += [f"    {symbol} = {meaning}" for symbol, meaning in new]
         told.update(new)
-    known = glossary_of(law.formulas, law.steps, law.free_symbols)
+    known = glossary_of(law.formulas, law.steps, law.chosen)
     return "\n".join([*lines, "", "Symbols", *(f"  {q}: {meaning}" for q, meaning in known)])
 
 
@@ -57,6 +61,8 @@ def record(
     return {
         "symkernel": __version__,
         "law": {"name": type(law).__name__, "title": title},
+        "assumed": list(law.assumed),
+        "symbols": {str(symbol): meaning for symbol, meaning in law.chosen.items()},
         "steps": [step.title for step in law.steps],
         "formulas": [formula_record(formula) for formula in law.formulas],
         "report": None if report is None else report_record(report),

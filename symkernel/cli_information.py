@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from symkernel.cli_values import integers
+from symkernel.cli_values import integers, named_path
 from symkernel.errors import InvalidArgument
 
 if TYPE_CHECKING:
@@ -32,10 +32,16 @@ def add_information(names: Any) -> None:
         epilog="Exit status: 0, whatever the verdicts; 1 if a cell failed; 2 for bad input.",
     )  # fmt: skip
     command.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path("information"), help="folder (information)"
+        "--out",
+        metavar="DIR",
+        type=named_path,
+        default=Path("information"),
+        help="folder (information)",
     )
     command.add_argument(
-        "--quick", action="store_true", help="2 settings, 3 seeds, fewer descents: some seconds"
+        "--quick",
+        action="store_true",
+        help="1 setting (others by --only), 3 seeds, fewer descents: some seconds",
     )
     command.add_argument(
         "--only", metavar="TEXT", help='settings with this in their names, as "tanh" or "digits"'
@@ -97,7 +103,7 @@ def _asked(options: argparse.Namespace) -> tuple[Decision | None, list[Informati
                 f"are {known}."
             )
     elif options.quick and decision is None:
-        settings = [settings[0], settings[3]]
+        settings = settings[:1]
     return decision, [_shortened(one) for one in settings] if options.quick else settings
 
 

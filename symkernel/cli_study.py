@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from symkernel.cli_information import add_information
-from symkernel.cli_values import integers, reals
+from symkernel.cli_values import integers, named_path, reals
 from symkernel.errors import InvalidArgument
 
 PASSED, FAILED = 0, 1
@@ -48,7 +48,11 @@ def add_study(commands: Any) -> None:
         "failed; 2 for bad input.",
     )  # fmt: skip
     command.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path("multitask"), help="folder (multitask)"
+        "--out",
+        metavar="DIR",
+        type=named_path,
+        default=Path("multitask"),
+        help="folder (multitask)",
     )
     command.add_argument(
         "--quick", action="store_true",

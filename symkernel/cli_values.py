@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 
@@ -15,6 +16,13 @@ def reals(text: str) -> list[float]:
 def integers(text: str) -> list[int]:
     """Return whole numbers with commas between them."""
     return _several(text, int, "whole numbers", "1000,1001")
+
+
+def named_path(text: str) -> Path:
+    """Return the path of a file or a folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("must name a file or a folder, not ''")
+    return Path(text)
 
 
 def _several(text: str, kind: Callable[[str], Any], what: str, example: str) -> list[Any]:

@@ -70,7 +70,13 @@ def run(out: str | Path, progress: bool = True, say: Callable[[str], None] = pri
     folder = Path(out)
     if folder.exists() and not folder.is_dir():
         raise InvalidArgument(f"Argument 'out' must be a folder, not the file {str(folder)!r}.")
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InvalidArgument(
+            f"Argument 'out' must be a folder that can be made, but {str(folder)!r} cannot: "
+            f"{error.strerror or error}."
+        ) from error
     clock = _Clock(say)
     say("Timings")
     with clock.part("load the digits"):

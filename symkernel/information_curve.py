@@ -114,7 +114,7 @@ class InformationCurve:
             title, law.rank, steps, named([*law.formulas, formula], names),
             conventions=(*law.conventions, *CONVENTIONS, f"the layer is '{self.layer}'"),
             report=CheckReport.of_steps(title, steps), citations=law.law.citations,
-            own=law.problem.free_symbols, names=names,
+            own=dict.fromkeys(law.problem.free_symbols, ""), names=names,
         )  # fmt: skip
         return save(text, path)
 

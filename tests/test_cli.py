@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +13,7 @@ from symkernel import cli
 from symkernel.check_report import CheckReport, Rung
 from symkernel.errors import Diverged
 
+ROOT = Path(__file__).resolve().parents[1]
 LAWS = [law.name for law in sk.catalogue()]
 
 
@@ -129,7 +131,13 @@ def test_a_derivation_comes_before_a_law_of_its_name(judged, capsys, monkeypatch
         (["derive", "__init__"], "'NAME' must be a law"),
         (["derive", "../cli"], "'NAME' must be a law"),
         (["check", "law:nothing"], "'NAME' must be a law"),
-        (["derive", "aligned_modes", "--latex", "/none/at/all.tex"], "existing folder"),
+        (
+            ["derive", "aligned_modes", "--latex", "/none/at/all.tex"],
+            "--latex must lie in an existing folder",
+        ),
+        (["derive", "aligned_modes", "--latex", ""], "--latex: must name a file or a folder"),
+        (["study", "multitask", "--out", ""], "--out: must name a file or a folder"),
+        (["check", str(ROOT / "examples/vehicles.toml"), "--tolerance", "0.1"], "name it by --law"),
         (["derive", "aligned_modes", "--figure", "picture.gif"], "must end in one of"),
         (["check", "aligned_modes", "--draws", "few"], "invalid int"),
         (["check", "aligned_modes", "--draws", "-1"], "'draws' must be an integer of at least 0"),
@@ -227,3 +235,5 @@ def test_demo_wants_a_folder(tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     assert cli.main(["demo", "--out", str(tmp_path / "file")]) == 2
     assert "'out' must be a folder" in capsys.readouterr().err
+    assert cli.main(["demo", "--out", str(tmp_path / "file" / "below")]) == 2
+    assert "'out' must be a folder that can be made" in capsys.readouterr().err

@@ -18,6 +18,12 @@ def test_what_is_exported_is_the_law_of_the_environment(tmp_path, capsys):
     shown, data, page = capsys.readouterr().out, json.loads(record.read_text()), tex.read_text()
     assert "margin = 1 - (1 - rho_modes)*(K_at_once - 1)/G" in shown
     assert "weight decay" not in shown  # gamma is the kernel's here
+    assert "gamma: free in the kernel" in shown
+    assert "G: number of stimulus groups" in shown
+    assert "Outputs start at 0." in shown
+    assert r"$\gamma$: free in the kernel" in page
+    assert r"$M$: number of features of a group" in page
+    assert set(data["symbols"]) == {"G", "M", "alpha", "beta", "gamma"}
     assert data["law"]["name"] == "LazyMultitasking"
     assert len(data["steps"]) == len(pyle.derive().steps)
     assert data["report"] is None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import sympy as sp
@@ -75,17 +75,18 @@ def new_symbols(
 
 def glossary(derivation: Derivation, formulas: Iterable[Formula]) -> Glossary:
     """Return what the symbols of the formulas stand for."""
-    return glossary_of(formulas, derivation.steps, _own(derivation))
+    return glossary_of(formulas, derivation.steps, dict.fromkeys(_own(derivation), ""))
 
 
 def glossary_of(
-    formulas: Iterable[Formula], steps: Sequence[Step], own: set[sp.Symbol]
+    formulas: Iterable[Formula], steps: Sequence[Step], own: Mapping[sp.Symbol, str]
 ) -> Glossary:
-    """Return the same for formulas and steps of any object with symbols of its own."""
+    """Return the same for formulas and steps of any object; its own symbols where they are told."""
     parts = [side for formula in formulas for pair in formula.pairs for side in pair]
     meanings = _meanings(steps)
-    symbols = _by_key(own, parts)
-    return _sorted((s, meanings[key]) for key, s in symbols.items() if key in meanings)
+    symbols = _by_key(set(own), parts)
+    told = [(s, meanings[key]) for key, s in symbols.items() if key in meanings]
+    return _sorted([*((s, text) for s, text in own.items() if text), *told])
 
 
 def spoken(derivation: Derivation, texts: Iterable[str]) -> Glossary:

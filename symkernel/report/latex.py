@@ -242,7 +242,7 @@ def told_here(meanings: Glossary, names: Mapping[str, str] | None) -> str:
 def checks_block(report: CheckReport | None, names: Mapping[str, str] | None) -> str:
     """Return the table of a report with its verdict, or that nothing was checked."""
     if report is None:
-        return "This derivation was not checked here."
+        return "This derivation was not checked here; the law's \\texttt{check()} does it."
     verdict = "all climbed rungs passed" if report.passed else r"\textbf{NOT passed}"
     return f"{check_table(report, names)}\n\nVerdict: {verdict}."
 

@@ -19,14 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = ["document"]
 
-_ASSUMED = (
-    "The kernel stays as it is at the start of training: exact for a kernel method, the limit of "
-    "wide networks whose read-out is linear.",
-    "Outputs start at 0.",
-    "No eigenvalue of the kernel on the modes of the targets is negative.",
-    "Initial weights are isotropic in the stimulus part and in the task part of the input.",
-    "All prompts of single tasks are trained, equally often, in full batches.",
-)
 _SOURCES = (
     Citation(
         "musslick2017",
@@ -59,10 +51,10 @@ def document(law: LazyMultitasking, names: Mapping[str, str] | None = None) -> s
         law.steps,
         tuple(_results(law)),
         conventions=_conventions(law),
-        sections={"Environment": _environment(law, names), "Assumptions": [items(_ASSUMED)]},
+        sections={"Environment": _environment(law, names), "Assumptions": [items(law.assumed)]},
         report=law.report,
         citations=_SOURCES,
-        own=law.free_symbols,
+        own=law.chosen,
         names=names,
     )
 
@@ -70,7 +62,7 @@ def document(law: LazyMultitasking, names: Mapping[str, str] | None = None) -> s
 def _conventions(law: LazyMultitasking) -> Iterator[str]:
     yield from CONVENTIONS[:2]
     yield f"loss factor {law.loss.factor}"
-    yield f"kernel: {law.kernel.words}"
+    yield f"kernel: {law.kernel.words}; of another one the eigenvalues are others"
 
 
 def _environment(law: LazyMultitasking, names: Mapping[str, str] | None) -> Iterator[str]:

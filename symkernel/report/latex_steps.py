@@ -41,7 +41,7 @@ def steps_document(
     sections: Mapping[str, Iterable[str]] | None = None,
     report: CheckReport | None = None,
     citations: Sequence[Citation] = (),
-    own: Iterable[sp.Symbol] = (),
+    own: Mapping[sp.Symbol, str] | None = None,
     names: Mapping[str, str] | None = None,
 ) -> str:
     """Return the document.
@@ -58,20 +58,20 @@ def steps_document(
     report : CheckReport, optional
         What the checks found; then every step's own check is printed with it.
     citations : sequence of Citation
-    own : iterable of Symbol
-        The user's own symbols, which need no explanation.
+    own : mapping of Symbol to str, optional
+        The user's own symbols, with what they stand for.
     names : mapping of str to str, optional
         LaTeX for the identifiers of symbols.
     """
     typesetting.check_names(names)
     head = rf"{prose(title)}\\[0.5ex]\large {prose(subtitle)}, symkernel {escape(__version__)}"
     before = [section(heading, *blocks) for heading, blocks in (sections or {}).items()]
-    given, checked = set(own), report is not None
+    given, checked = dict(own or {}), report is not None
     parts = [
         opening(head),
         section("Conventions", items(prose(line, names) for line in conventions)),
         *before,
-        section("Derivation", *step_blocks(steps, new_symbols(steps, given), names, checked)),
+        section("Derivation", *step_blocks(steps, new_symbols(steps, set(given)), names, checked)),
         section("Result", *_results(steps, results, given, names)),
         section("Checks", checks_block(report, names)),
         references(citations),
@@ -83,7 +83,7 @@ def steps_document(
 def _results(
     steps: Sequence[Step],
     results: Sequence[tuple[str, Formula]],
-    own: set[sp.Symbol],
+    own: Mapping[sp.Symbol, str],
     names: Mapping[str, str] | None,
 ) -> Iterable[str]:
     formulas = [formula for _, formula in results]

@@ -40,6 +40,14 @@ if TYPE_CHECKING:
 
 __all__ = ["LazyMultitasking", "lazy_multitasking"]
 
+_ASSUMED = (
+    "The kernel stays as it is at the start of training: exact for a kernel method, the limit of "
+    "wide networks whose read-out is linear.",
+    "Outputs start at 0.",
+    "No eigenvalue of the kernel on the modes of the targets is negative.",
+    "Initial weights are isotropic in the stimulus part and in the task part of the input.",
+    "All prompts of single tasks are trained, equally often, in full batches.",
+)
 _OUTPUT = notation.register(sp.Symbol("f_prompt"), "f", "output of a unit at a prompt")
 _TIME = notation.register(
     sp.Symbol("t_at_once", positive=True), "t_K", "flow time from which K tasks are done at once"
@@ -75,11 +83,25 @@ class LazyMultitasking:
         return LazyFormulas(self.environment, self.kernel, self.loss.factor)
 
     @property
+    def assumed(self) -> tuple[str, ...]:
+        """What the law takes for granted."""
+        return _ASSUMED
+
+    @property
+    def chosen(self) -> dict[sp.Symbol, str]:
+        """Symbols without a value, each with what it stands for."""
+        env = self.environment
+        return (
+            dict.fromkeys(self.loss.factor.free_symbols, "free in the factor of the loss")
+            | dict.fromkeys(self.kernel.free_symbols, f"free in the kernel: {self.kernel.words}")
+            | dict.fromkeys(env.features.free_symbols, "number of features of a group")
+            | dict.fromkeys(env.groups.free_symbols, "number of stimulus groups, as of responses")
+        )
+
+    @property
     def free_symbols(self) -> set[sp.Symbol]:
         """Symbols without a value."""
-        return (
-            self.environment.free_symbols | self.kernel.free_symbols | self.loss.factor.free_symbols
-        )
+        return set(self.chosen)
 
     def with_values(self, values: Mapping[sp.Symbol, object]) -> LazyMultitasking:
         """Return the law with numbers in place of symbols."""

@@ -51,6 +51,13 @@ from symkernel.theory.task_weights_steps import (
 __all__ = ["TaskWeights", "task_weights"]
 
 WeightsLike = Weights | Mapping[str, object]
+_ASSUMED = (
+    "Single tasks are trained, all prompts equally often, in full batches.",
+    "First order in the stimulus weights: a unit's slope is that at its bias plus its curvature "
+    "there times the input from the stimulus.",
+    "In the lazy regime: the kernel stays as it was, outputs start at 0 and are linear.",
+    "Correlations: of the alignment term alone, each weight less its mean over tasks.",
+)
 _TITLE = "Task weights: pseudo-kernel times alignment of the read-out"
 # What is smaller than this share of the weights is rounding.
 _ROUNDING = 1e-13
@@ -85,9 +92,15 @@ class TaskWeights:
         return groups, features
 
     @property
-    def free_symbols(self) -> set[sp.Symbol]:
-        """The same as a set: symbols that stand for what the user chooses."""
-        return set(self.sizes)
+    def assumed(self) -> tuple[str, ...]:
+        """What the law takes for granted."""
+        return _ASSUMED
+
+    @property
+    def chosen(self) -> dict[sp.Symbol, str]:
+        """The symbols of sizes, each with what it stands for."""
+        words = "number of stimulus groups, as of responses", "number of features of a group"
+        return dict(zip(self.sizes, words, strict=True))
 
     @cached_property
     def kernel(self) -> KernelFormula:
@@ -156,13 +169,15 @@ class TaskWeights:
         names : mapping of str to str, optional
             LaTeX for the identifiers of symbols.
         """
+        from symkernel.report.latex_blocks import items
         from symkernel.report.latex_steps import named, steps_document
 
         own = {**self.kernel.names, **(names or {})}
         kinds = f"{self.activation.name} hidden units, {self.output_activation.name} output"
         return steps_document(
             _TITLE, kinds, self.steps, named(self.formulas, own),
-            conventions=CONVENTIONS[:2], report=self.check(), names=own,
+            conventions=CONVENTIONS[:2], sections={"Assumptions": [items(self.assumed)]},
+            report=self.check(), own=self.chosen, names=own,
         )  # fmt: skip
 
     def save_latex(self, path: str | Path, names: Mapping[str, str] | None = None) -> Path:
