@@ -79,15 +79,42 @@ def growth_ratio(f, c, t):
 
 
 @_njit
+def _put(out, start, block):
+    """Write a block from a row on: a slice would bring the text of its refusal to be compiled."""
+    for i in range(block.shape[0]):
+        for j in range(block.shape[1]):
+            out[start + i, j] = block[i, j]
+
+
+@_njit
+def _beside(a, b):
+    """Return two blocks side by side."""
+    out = np.empty((a.shape[0], a.shape[1] + b.shape[1]))
+    for i in range(a.shape[0]):
+        for j in range(a.shape[1]):
+            out[i, j] = a[i, j]
+        for j in range(b.shape[1]):
+            out[i, a.shape[1] + j] = b[i, j]
+    return out
+
+
+@_njit
 def _sorted_stack(c):
     """Return the columns of [C; 1] as rows, their entries by falling size, and that order."""
     m, k = c.shape
     n = m + k
-    size = np.empty(n)
-    for i in range(m):
-        size[i] = np.abs(c[i]).max()
-    size[m:] = 1.0
-    order = np.argsort(-size)
+    size, order = np.ones(n), np.empty(n, np.int64)
+    for i in range(n):
+        if i < m:
+            size[i] = 0.0
+            for j in range(k):
+                size[i] = max(size[i], abs(c[i, j]))
+        # Rows are few: they are inserted one by one.
+        place = i
+        while place > 0 and size[order[place - 1]] < size[i]:
+            order[place] = order[place - 1]
+            place -= 1
+        order[place] = i
     # Columns of the stack are rows here: they are what a reflection runs along.
     a = np.empty((k, n))
     for j in range(k):
@@ -196,7 +223,8 @@ def split_factor(turned, core):
         return turned.copy(), np.zeros((0, 0)), nu
     X, values, Y = np.linalg.svd(np.ascontiguousarray(turned[core:]), full_matrices=True)
     r = values.size
-    nu[:r] = values
+    for j in range(r):
+        nu[j] = values[j]
     C0 = np.dot(np.ascontiguousarray(turned[:core]), np.ascontiguousarray(Y.T))
     return C0, np.ascontiguousarray(X[:, :r]), nu
 
@@ -251,11 +279,11 @@ def restart(core, X, head, second, frame, tail):
     n = core + X.shape[0]
     k, m = frame.shape
     turned = np.zeros((n, k))
-    turned[:core, :m] = head
+    _put(turned, 0, head)
     if X.shape[0]:
         r = X.shape[1]
         # Hidden directions: the m turned ones, and what is orthogonal to them.
-        whole = np.linalg.qr(np.hstack((frame, np.eye(k))))[0] if m < k else frame
+        whole = np.linalg.qr(_beside(frame, np.eye(k)))[0] if m < k else frame
         rest = np.ascontiguousarray(whole.T)
         rows = np.empty((k, r))
         for i in range(k):
@@ -269,8 +297,8 @@ def restart(core, X, head, second, frame, tail):
                     along += rest[i, j] * frame[j, i]
                 for j in range(r):
                     rows[i, j] *= math.copysign(1.0, along)
-        rows[:m] = np.dot(np.ascontiguousarray(second.T), np.ascontiguousarray(rows[:m]))
-        turned[core:] = np.dot(X, np.ascontiguousarray(rows.T))
+        _put(rows, 0, np.dot(np.ascontiguousarray(second.T), np.ascontiguousarray(rows[:m])))
+        _put(turned, core, np.dot(X, np.ascontiguousarray(rows.T)))
     return turned
 
 
@@ -314,7 +342,7 @@ def source_part(f, c, t):
 @_njit
 def with_source(turned, part):
     """Return a factor of as many columns as rows of the sum of two squares."""
-    both = np.hstack((turned, np.diag(part)))
+    both = _beside(turned, np.diag(part))
     # Reflections of the columns keep the digits of every row.
     return np.ascontiguousarray(np.linalg.qr(np.ascontiguousarray(both.T))[1].T)
 
@@ -364,15 +392,16 @@ def riccati_flow(f, E, equal, c, Q0, times, out):
         if times[i] > begin:
             span = times[i] - begin
             head, second, frame, tail = advance(f, core, c, C0, nu, span)
-            assemble(lead, rest, head, second, frame, tail, out[i])
+            now = out[i]
+            assemble(lead, rest, head, second, frame, tail, now)
             if c > 0.0:
                 fed = E * source_part(f, c, span)
-                out[i] += np.dot(fed, fed.T)
+                now += np.dot(fed, fed.T)
             if i + 1 == times.size:
                 turned = restart(core, X, head, second, frame, tail)
                 if c > 0.0:
                     turned = with_source(turned, source_part(f, c, span))
         else:
             factor = np.dot(E, turned)
-            out[i] = np.dot(factor, factor.T)
+            np.dot(factor, factor.T, out[i])
     return np.dot(E, turned)

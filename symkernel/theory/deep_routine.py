@@ -9,17 +9,16 @@ from typing import Any
 
 import numpy as np
 
+# Of the Python function: one that calls the compiled one would be optimised with it once more.
 _ENTRY = """
 
-@numba.njit(
+evaluate = numba.njit(
     "void(float64[::1], float64[::1], float64[::1], float64[::1], int64, float64[:, ::1],"
     " float64[:, ::1])",
     cache=True,
     nogil=True,
     error_model="numpy",
-)
-def evaluate(times, A, B, w, depth, layer, drive):
-    deep_modes(times, A, B, w, depth, layer, drive)
+)(deep_modes.py_func)
 """
 
 

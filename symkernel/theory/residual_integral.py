@@ -23,16 +23,15 @@ from symkernel.identities import rational_orthogonal
 from symkernel.numerics import residual_integral as algorithm
 from symkernel.problem.scalars import as_sympy
 
+# Of the Python function: one that calls the compiled one would be optimised with it once more.
 _ENTRY = """
 
-@numba.njit(
+evaluate = numba.njit(
     "void(float64[::1], float64[:, ::1], float64[::1], float64[::1], float64, float64[:, ::1])",
     cache=True,
     nogil=True,
     error_model="numpy",
-)
-def evaluate(l, vectors, parts, times, step, out):
-    residual_integral(l, vectors, parts, times, step, out)
+)(residual_integral.py_func)
 """
 PRECISION = 1e-12
 _DIGITS = 60

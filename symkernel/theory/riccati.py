@@ -27,17 +27,16 @@ from symkernel.identities import rational_orthogonal
 from symkernel.numerics import riccati as algorithm
 from symkernel.problem.scalars import as_sympy
 
+# Of the Python function: one that calls the compiled one would be optimised with it once more.
 _ENTRY = """
 
-@numba.njit(
+evaluate = numba.njit(
     "float64[:, ::1](float64[::1], float64[:, ::1], int64, float64, float64[:, ::1],"
     " float64[::1], float64[:, :, ::1])",
     cache=True,
     nogil=True,
     error_model="numpy",
-)
-def evaluate(f, E, equal, c, Q0, times, out):
-    return riccati_flow(f, E, equal, c, Q0, times, out)
+)(riccati_flow.py_func)
 """
 _BOUND = 1e-12
 _DIGITS = 60
