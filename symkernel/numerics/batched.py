@@ -37,7 +37,7 @@ def transform_each(matrices, vectors):
     out = np.empty((n, matrices.shape[1]))
     step = _stride(vectors)
     for i in numba.prange(n):
-        out[i] = np.dot(matrices[i], vectors[step * np.int64(i)])
+        np.dot(matrices[i], vectors[step * np.int64(i)], out[i])
     return out
 
 
@@ -56,7 +56,7 @@ def product_each(left, right):
     out = np.empty((n, left.shape[1], right.shape[2]))
     step = _stride(left)
     for i in numba.prange(n):
-        out[i] = np.dot(left[step * np.int64(i)], right[i])
+        np.dot(left[step * np.int64(i)], right[i], out[i])
     return out
 
 

@@ -17,6 +17,15 @@ def _product(left, right):
 
 
 @numba.njit(error_model="numpy")
+def _put(out, begin, rate, fall, decay, weights):
+    """Write a velocity, by rows: a slice would bring the text of its refusal to be compiled."""
+    for i in range(fall.shape[0]):
+        for j in range(fall.shape[1]):
+            out[begin] = rate * (fall[i, j] - decay * weights[i, j])
+            begin += 1
+
+
+@numba.njit(error_model="numpy")
 def chain_flow(state, sizes, speeds, pull, curvature, decay):
     r"""Return the velocity of all matrices, of a unit tangent, and of the log of its length.
 
@@ -60,8 +69,8 @@ def chain_flow(state, sizes, speeds, pull, curvature, decay):
             change = _product(turns[k].T, error) + _product(layers[k].T, change)
             error = _product(layers[k].T, error)
         begin = ends[k] - layers[k].size
-        out[begin : ends[k]] = (speeds[k] * (fall - decay * layers[k])).ravel()
-        moved[begin : ends[k]] = (speeds[k] * (bend - decay * turns[k])).ravel()
+        _put(out, begin, speeds[k], fall, decay, layers[k])
+        _put(moved, begin, speeds[k], bend, decay, turns[k])
     growth = (tangent * moved).sum() / (tangent * tangent).sum()
     moved -= growth * tangent
     out[2 * n] = growth

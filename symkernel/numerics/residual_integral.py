@@ -57,4 +57,4 @@ def residual_integral(l, vectors, parts, times, step, out):
     for k in range(times.size):
         for i in range(l.size):
             scaled[k, i] = parts[i] * decayed(l[i], times[k], step) if parts[i] != 0.0 else 0.0
-    out[:, :] = np.dot(scaled, vectors.T)
+    np.dot(scaled, vectors.T, out)

@@ -21,17 +21,16 @@ from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.simulation.network_flow import NetworkFlow
 
+# Of the Python function: one that calls the compiled one would be optimised with it once more.
 _ENTRY = """
 
-@numba.njit(
+rate = numba.njit(
     "float64[::1](float64[::1], int64[::1], float64[::1], float64[:, ::1], float64[:, ::1],"
     " float64)",
     cache=True,
     nogil=True,
     error_model="numpy",
-)
-def rate(state, sizes, speeds, pull, curvature, decay):
-    return chain_flow(state, sizes, speeds, pull, curvature, decay)
+)(chain_flow.py_func)
 """
 
 # How well the direction of the tangent is followed, and the largest logarithm that has a power.
