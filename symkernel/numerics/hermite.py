@@ -66,8 +66,9 @@ def project(z, weights, values, slopes, tables, squares):
     """Fill in coefficients (2, n_samples, count) and squares (2, n_samples)."""
     count = tables.shape[2]
     roots = np.empty((2, count))
-    roots[0] = np.sqrt(np.arange(count))
-    roots[1] = 1.0 / roots[0]
+    for n in range(count):
+        roots[0, n] = math.sqrt(n)
+        roots[1, n] = 1.0 / roots[0, n]
     for s in numba.prange(z.shape[0]):
         table = np.empty(count)
         tables[:, s] = 0.0
