@@ -11,9 +11,9 @@ import sys
 # Each has a function `run() -> list[Row]`. JAX takes all the cores that it finds, whatever its
 # flags say: where one core is compared with one, the process is pinned to it.
 PINNED = {"starting": False, "modes": False, "descent": True, "descent_cores": False,
-          "online": True, "sgd": False, "memory": False, "trajectories": True, "attribution": False,
-          "infinite": False, "frozen_kernels": True, "multitask": True,
-          "multitask_cores": False}  # fmt: skip
+          "online": True, "sgd": False, "information": False, "memory": False,
+          "trajectories": True, "attribution": False, "infinite": False, "frozen_kernels": True,
+          "multitask": True, "multitask_cores": False}  # fmt: skip
 
 
 def run(name: str) -> None:
