@@ -37,6 +37,7 @@ LONG_CLIMBS = {
     "woodworth2020_diagonal",
     "arora2018_depth",
     "kunin2024_unbalanced",
+    "pyle2023_pseudo_kernel",
 }
 
 

@@ -65,7 +65,7 @@ def test_fields_follow_from_the_weights(name):
         np.testing.assert_allclose(sim.hidden_gram, gram, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", EXAMPLES)
+@each_example
 def test_ntk_is_the_product_of_jacobians(name):
     net, arrays, task, gates = drawn_problem(name, 4, 3)
     sim = simulate(net, task, start(net, arrays), 0.01, steps=0, gates=gates)
