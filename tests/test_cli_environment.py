@@ -18,7 +18,7 @@ def test_what_is_exported_is_the_law_of_the_environment(tmp_path, capsys):
     shown, data, page = capsys.readouterr().out, json.loads(record.read_text()), tex.read_text()
     assert "margin = 1 - (1 - rho_modes)*(K_at_once - 1)/G" in shown
     assert "weight decay" not in shown  # gamma is the kernel's here
-    assert "gamma: free in the kernel" in shown
+    assert "gamma: free in the kernel, an example" in shown
     assert "G: number of stimulus groups" in shown
     assert "Outputs start at 0." in shown
     assert r"$\gamma$: free in the kernel" in page

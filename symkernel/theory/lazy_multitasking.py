@@ -93,9 +93,11 @@ class LazyMultitasking:
         env = self.environment
         return (
             dict.fromkeys(self.loss.factor.free_symbols, "free in the factor of the loss")
-            | dict.fromkeys(self.kernel.free_symbols, f"free in the kernel: {self.kernel.words}")
+            | dict.fromkeys(self.kernel.free_symbols, "free in the kernel, an example")
             | dict.fromkeys(env.features.free_symbols, "number of features of a group")
-            | dict.fromkeys(env.groups.free_symbols, "number of stimulus groups, as of responses")
+            | dict.fromkeys(
+                env.groups.free_symbols, "number of stimulus groups, and of response groups"
+            )
         )
 
     @property

@@ -99,7 +99,7 @@ class TaskWeights:
     @property
     def chosen(self) -> dict[sp.Symbol, str]:
         """The symbols of sizes, each with what it stands for."""
-        words = "number of stimulus groups, as of responses", "number of features of a group"
+        words = "number of stimulus groups, and of response groups", "number of features of a group"
         return dict(zip(self.sizes, words, strict=True))
 
     @cached_property
