@@ -228,12 +228,11 @@ def test_contributions_sum_to_the_movement(online, batch, by):
         np.testing.assert_allclose(sim.weights[name], values, rtol=1e-10, atol=1e-11)
 
 
-@pytest.mark.slow
 def test_a_reset_of_a_scaled_parameter_takes_the_value_as_it_is():
     net = sk.Network.mlp([3, 5, 2], activation="tanh", bias=True, parameterisation="ntk")
     w0, new = sk.weights.gaussian(net, seed=1), {"W2": np.ones((2, 5))}
-    tasks = course(decision(seed=1), decision(seed=2))
-    sim = sk.simulate(net, tasks, w0, 1e-9, record=[0, 5e-9, 6e-9, 2.0], reset=[None, new])
+    tasks = course(decision(seed=1), decision(seed=2), rate=1e-9)
+    sim = sk.simulate(net, tasks, w0, 1e-9, steps=8, reset=[None, new])
     np.testing.assert_allclose(sim.weights["W2"][-1], new["W2"], rtol=1e-6)
     assert "new values of W2 at the start of phase 1 (the first is 0)" in sim.conventions
 
