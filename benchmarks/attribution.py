@@ -8,11 +8,8 @@ the clock are a row of their own.
 
 from __future__ import annotations
 
-import itertools
 import time
 from functools import partial
-
-import numpy as np
 
 import symkernel as sk
 from benchmarks.table import Row, rates
@@ -35,23 +32,8 @@ CASES = {
 }
 
 
-def prompts() -> sk.Task:
-    """Every stimulus under every task (i, j): response group j copies stimulus group i."""
-    stimuli = itertools.product(range(FEATURES), repeat=GROUPS)
-    pairs = itertools.product(range(GROUPS), repeat=2)
-    one_hot = np.eye(FEATURES)
-    X, Y, names = [], [], []
-    for (k, (i, j)), stimulus in itertools.product(enumerate(pairs), list(stimuli)):
-        responses = np.zeros((GROUPS, FEATURES))
-        responses[j] = one_hot[stimulus[i]]
-        X.append(np.concatenate([one_hot[list(stimulus)].ravel(), np.eye(GROUPS**2)[k]]))
-        Y.append(responses.ravel())
-        names.append(f"{i} to {j}")
-    return sk.Task(X, Y, labels={"tasks": names})
-
-
 def run() -> list[Row]:
-    task = prompts()
+    task = sk.environments.Multitasking(GROUPS, FEATURES).single.task
     sizes = [int(task.inputs), HIDDEN, int(task.outputs)]
     net = sk.Network.mlp(sizes, "sigmoid", output_activation="sigmoid")
     w0 = sk.weights.gaussian(net, scale=0.3, seed=0)

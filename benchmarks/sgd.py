@@ -27,16 +27,6 @@ STEPS = {4: (100_000, 10_000, 150), 16: (50_000, 5_000, 150), 64: (20_000, 2_000
 JAX_TARGETS, TORCH_TARGETS = {4: 5.0}, {4: 20.0}
 
 
-def decisions() -> tuple[np.ndarray, np.ndarray]:
-    """Signed coherence and configuration of targets with noise; the label is their XOR."""
-    rng = np.random.default_rng(0)
-    levels = np.array([0.04, 0.12, 0.2, 0.4, 0.6, 0.9])
-    c = rng.choice(levels, SAMPLES) * rng.choice([-1, 1], SAMPLES)
-    k = rng.choice([-1, 1], SAMPLES)
-    X = np.stack([c, -c, k, -k], 1) + 0.1 * rng.standard_normal((SAMPLES, 4))
-    return X, (c * k > 0).astype(np.int64)
-
-
 def ours(w0: list[Any], net: sk.Network, task: sk.Task, batch: int) -> Callable[[], object]:
     end = [STEPS[batch][0] * RATE]
     return lambda: sk.simulate_ensemble(
@@ -139,7 +129,8 @@ def by_torch_together(
 
 
 def compare(peer: Peer, batch: int) -> list[Row]:
-    X, labels = decisions()
+    board = sk.environments.checkerboard(SAMPLES)
+    X, labels = board.X, board.labels["direction"]
     net = sk.Network.mlp(SIZES, activation="relu", bias=True)
     w0 = [sk.weights.gaussian(net, seed=seed) for seed in SEEDS]
     task = sk.Task(X, sk.one_hot(labels))

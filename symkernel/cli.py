@@ -10,16 +10,16 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from symkernel import __version__
 from symkernel.cli_names import LAW_PREFIX, Found, derivation_names, find, title_of
 from symkernel.cli_study import add_study
-from symkernel.cli_values import named_path
+from symkernel.cli_values import FAILED, PASSED, by_option, named_path
 from symkernel.errors import InvalidArgument, NoClosedForm, SymkernelError
 from symkernel.tables import as_text
 
@@ -28,9 +28,8 @@ if TYPE_CHECKING:
     from symkernel.cli_environment import EnvironmentLaw
     from symkernel.derivation import Derivation
     from symkernel.problem_file import ProblemFile
-    from symkernel.trajectory import Trajectory
 
-PASSED, FAILED, BAD_INPUT, INTERRUPTED = 0, 1, 2, 130
+BAD_INPUT, INTERRUPTED = 2, 130
 _ROWS = 11
 _DRAWS, _SEED = 12, 1000
 
@@ -57,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PASSED
     except (SymkernelError, ImportError, OSError) as error:
-        print(f"symkernel: {error}", file=sys.stderr)
+        print(f"symkernel: {by_option(str(error), options)}", file=sys.stderr)
         return BAD_INPUT
 
 
@@ -265,10 +264,11 @@ def _claims(found: Found) -> tuple[tuple[str, bool, str], ...]:
 
 def _judged(file: ProblemFile) -> tuple[tuple[str, bool, str], ...]:
     from symkernel.claims import check_claim
+    from symkernel.cli_curves import run_of
 
     if not file.claims:
         return ()
-    against = None if file.simulation is None else _run(file)
+    against = None if file.simulation is None else run_of(file)
     claims = []
     for claim in file.claims:
         with file.blame("claim"):
@@ -279,30 +279,15 @@ def _judged(file: ProblemFile) -> tuple[tuple[str, bool, str], ...]:
     return tuple(claims)
 
 
-def _run(file: ProblemFile) -> Trajectory:
-    from symkernel.simulation import simulate
-
-    if file.simulation is None:
-        raise InvalidArgument(
-            f"{file.path}: key 'simulate' is missing; it must be a table with learning_rate and "
-            f"steps."
-        )
-    p = file.numeric
-    with file.blame("simulate"):
-        return simulate(
-            p.network, p.curriculum, p.weights, **file.simulation, loss=p.loss, progress=_progress()
-        )
-
-
 def _simulate(options: argparse.Namespace) -> int:
-    from symkernel.cli_curves import descent
+    from symkernel.cli_curves import descent, run_of
     from symkernel.derivation import Derivation
     from symkernel.report.record import save_record, simulation_record
 
     _check_paths(options)
     found = find(options.name)
     if found.file is not None:
-        problem, run = found.file.numeric, _run(found.file)
+        problem, run = found.file.numeric, run_of(found.file)
     else:
         derivation = _derived(found)
         if not isinstance(derivation, Derivation):
@@ -342,19 +327,19 @@ def _check_paths(options: argparse.Namespace) -> None:
     """Refuse files that cannot be written before the work, not after it."""
     from symkernel.report.files import checked_path
 
+    check: Callable[[Path], object] = checked_path
     for name in ("latex", "json", "figure"):
         chosen = getattr(options, name, None)
+        if chosen is None:
+            continue
+        if name == "figure":
+            from symkernel.report.figures import checked_format as check
         try:
-            if chosen is not None:
-                checked_path(chosen)
+            check(chosen)
         except InvalidArgument as error:
             raise InvalidArgument(
                 str(error).replace("Argument 'path'", f"Option --{name}")
             ) from error
-    if options.figure is not None:
-        from symkernel.report.figures import checked_format
-
-        checked_format(options.figure)
 
 
 def _write(
@@ -380,31 +365,15 @@ def _write(
             data = cli_environment.record(derivation, title_of(options.name), claims, report)
         written.append(save_record(data, options.json))
     if options.figure is not None:
+        from symkernel.cli_curves import figure_of
         from symkernel.report.figures import save_figure
 
         own = getattr(found.module, "figure", None)
         if own is None:
             assert isinstance(derivation, Derivation)
-            figure = _figure(derivation, found.file, report is not None)
+            figure = figure_of(derivation, found.file, report is not None)
         else:
             figure = own()
         written.append(save_figure(figure, options.figure))
     for path in written:
         print(f"wrote {path}")
-
-
-def _figure(derivation: Derivation, file: ProblemFile | None, judged: bool) -> Any:
-    """Draw a law that has numbers, with gradient descent over it where it is judged."""
-    from symkernel.cli_curves import descent, times_of
-    from symkernel.report.figures import learning_curves
-
-    if file is None:
-        law = derivation.compile()
-    else:
-        with file.blame("values"):
-            law = derivation.compile({} if derivation.problem.is_numeric else file.values)
-    if not judged:
-        return learning_curves(law(times_of(law)))
-    run = _run(file) if file is not None and file.simulation is not None else descent(law)
-    # Phases of a curriculum are rounded to whole steps, which moves the times of the records.
-    return learning_curves(law(run.times), run)

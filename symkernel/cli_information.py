@@ -5,17 +5,15 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from symkernel.cli_values import integers, named_path
+from symkernel.cli_values import FAILED, PASSED, add_shared, integers, tell_study
 from symkernel.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from symkernel.environments.decision import Decision
     from symkernel.studies.decisions.setting import InformationSetting
 
-PASSED, FAILED = 0, 1
 _KEYS = "X,relevant,irrelevant"
 _QUICK_SEEDS = (1000, 1001, 1002)
 
@@ -31,13 +29,7 @@ def add_information(names: Any) -> None:
         "seeds, or on your own arrays. A study that was stopped goes on when it is called again.",
         epilog="Exit status: 0, whatever the verdicts; 1 if a cell failed; 2 for bad input.",
     )  # fmt: skip
-    command.add_argument(
-        "--out",
-        metavar="DIR",
-        type=named_path,
-        default=Path("information"),
-        help="folder (information)",
-    )
+    add_shared(command, "information")
     command.add_argument(
         "--quick",
         action="store_true",
@@ -47,8 +39,6 @@ def add_information(names: Any) -> None:
         "--only", metavar="TEXT", help='settings with this in their names, as "tanh" or "digits"'
     )
     command.add_argument("--seeds", metavar="N,N,...", type=integers, help="1000,...,1007")
-    command.add_argument("--scheduler", metavar="ADDRESS", help="of dask, as tcp://127.0.0.1:8786")
-    command.add_argument("--jobs", metavar="N", type=int, default=-1, help="workers (all cores)")
     mine = command.add_argument_group("your own arrays")
     mine.add_argument(
         "--arrays", metavar="FILE", help="NPZ file: inputs, relevant and irrelevant labels"
@@ -72,11 +62,7 @@ def _information(options: argparse.Namespace) -> int:
         decision, settings=settings, folder=options.out, n_jobs=options.jobs,
         scheduler=options.scheduler, progress=True, **seeds,
     )  # fmt: skip
-    print(study)
-    print("\nWritten")
-    for path in study.save(options.out):
-        print(f"  {path}")
-    print(f"\n{time.perf_counter() - begun:.1f} s")
+    tell_study(study, options.out, begun)
     return FAILED if study.failures else PASSED
 
 

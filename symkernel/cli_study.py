@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import re
 import time
-from pathlib import Path
 from typing import Any
 
 from symkernel.cli_information import add_information
-from symkernel.cli_values import integers, named_path, reals
+from symkernel.cli_values import FAILED, PASSED, add_shared, integers, reals, tell_study
 from symkernel.errors import InvalidArgument
 
-PASSED, FAILED = 0, 1
 # What a quick look takes: the ends of the scales, one seed, and no theory that is slow.
 _QUICK: dict[str, Any] = {
     "scales": [0.1, 2.0],
@@ -26,9 +23,6 @@ _RATES = (
     "-2; sigmoid with bias 0 and sigmoid with linear output 2; tanh, erf and relu 2; these with "
     "linear output 0.2)"
 )
-# Options that are not called like the argument they give.
-_OPTIONS = {"n_jobs": "jobs", "folder": "out", "environment": "groups"}
-_ARGUMENT = re.compile(r"Argument '(\w+)'")
 _ALL = "theories on all curricula and seeds"
 
 
@@ -47,13 +41,7 @@ def add_study(commands: Any) -> None:
         epilog="Exit status: 0; 1 if a band of the published setting is not held, or a cell "
         "failed; 2 for bad input.",
     )  # fmt: skip
-    command.add_argument(
-        "--out",
-        metavar="DIR",
-        type=named_path,
-        default=Path("multitask"),
-        help="folder (multitask)",
-    )
+    add_shared(command, "multitask")
     command.add_argument(
         "--quick", action="store_true",
         help="2 scales, 2 curricula, 1 seed, 4 theories: some seconds, and half a minute more the "
@@ -61,11 +49,9 @@ def add_study(commands: Any) -> None:
     )  # fmt: skip
     command.add_argument(
         "--predictors", metavar="WHICH",
-        help=f"few, all ({_ALL}: 39 minutes of processor time for 8 seeds, 20 on 2 cores), none, or "
-        "names with commas (few)",
+        help=f"few, all ({_ALL}: 20 minutes on 2 cores for the 8 seeds), none, or names "
+        "with commas (few)",
     )  # fmt: skip
-    command.add_argument("--scheduler", metavar="ADDRESS", help="of dask, as tcp://127.0.0.1:8786")
-    command.add_argument("--jobs", metavar="N", type=int, default=-1, help="workers (all cores)")
     varied = command.add_argument_group("your own variations")
     for name, kind, what in (
         ("groups", int, "stimulus and response groups (3)"),
@@ -100,18 +86,11 @@ def _multitask(options: argparse.Namespace) -> int:
     begun = time.perf_counter()
     asked = _asked(options)
     sizes = [3 if n is None else n for n in (options.groups, options.features)]
-    try:
-        study = multitask(
-            Multitasking(*sizes), **asked, folder=options.out, n_jobs=options.jobs,
-            scheduler=options.scheduler, progress=True,
-        )  # fmt: skip
-    except InvalidArgument as error:
-        raise InvalidArgument(_ARGUMENT.sub(_as_option, str(error))) from error
-    print(study)
-    print("\nWritten")
-    for path in study.save(options.out):
-        print(f"  {path}")
-    print(f"\n{time.perf_counter() - begun:.1f} s")
+    study = multitask(
+        Multitasking(*sizes), **asked, folder=options.out, n_jobs=options.jobs,
+        scheduler=options.scheduler, progress=True,
+    )  # fmt: skip
+    tell_study(study, options.out, begun)
     held = all(band.holds for band in study.bands)
     return PASSED if held and not study.failures else FAILED
 
@@ -120,12 +99,6 @@ def _count(value: int, option: str) -> int:
     if value < 1:
         raise InvalidArgument(f"Option --{option} must be an integer of at least 1, not {value}.")
     return value
-
-
-def _as_option(found: re.Match[str]) -> str:
-    """Return the option by which an argument of `multitask` is given."""
-    name = found[1]
-    return f"Option --{_OPTIONS.get(name, name.replace('_', '-'))}"
 
 
 def _asked(options: argparse.Namespace) -> dict[str, Any]:

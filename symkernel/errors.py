@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import difflib
+import importlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 
 _MOST_BYTES = 2**30
+_Value = TypeVar("_Value")
 
 
 class SymkernelError(Exception):
@@ -211,6 +213,17 @@ def as_choice(value: object, name: str, among: Iterable[str]) -> str:
     return value
 
 
+def as_different(value: object, name: str, as_one: Callable[[object, str], _Value]) -> list[_Value]:
+    """Return a list of one or more values, each of them once, as `as_one` makes them."""
+    whole = isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
+    found = [as_one(one, name) for one in value] if whole else []  # type: ignore[attr-defined]
+    if not found or len(set(found)) < len(found):
+        raise InvalidArgument(
+            f"Argument '{name}' must be a list of one or more different values, not {value!r}."
+        )
+    return found
+
+
 def as_names(value: object, name: str, count: int, what: str = "samples") -> tuple[str, ...]:
     """Return a name for each of so many samples, given as text or integers."""
     array = isinstance(value, np.ndarray) and value.ndim > 0
@@ -255,7 +268,7 @@ def as_values(value: object, symbols: Iterable[Any], owner: str) -> Mapping[Any,
 
     Text is refused: SymPy would run it as code.
     """
-    if not isinstance(value, Mapping) or any(isinstance(v, (str, bytes)) for v in value.values()):
+    if not isinstance(value, Mapping) or not all(map(_is_value, value.values())):
         raise InvalidArgument(
             f"Argument 'values' must map symbols to numbers, as {{s: 2.0}}, not {value!r}."
         )
@@ -266,6 +279,22 @@ def as_values(value: object, symbols: Iterable[Any], owner: str) -> Mapping[Any,
             f"{', '.join(missing)} {'has' if len(missing) == 1 else 'have'} none."
         )
     return value
+
+
+def _is_value(value: object) -> bool:
+    """Whether something is a number, or an expression of SymPy."""
+    return isinstance(value, (int, float, np.number)) or hasattr(value, "free_symbols")
+
+
+def optional_module(name: str, user: str) -> Any:
+    """Return a module of a package that not everybody needs, or say who does and how to get it."""
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        package = name.partition(".")[0]
+        raise ImportError(
+            f"{user} needs the package {package}; install it with 'pip install {package}'."
+        ) from error
 
 
 def refuse_large(shape: tuple[int, ...], name: str) -> None:

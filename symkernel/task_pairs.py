@@ -49,6 +49,13 @@ class PairNumbers:
 
     Times such as `second_after_time` and `relearning_time` count from the start of their phase;
     infinity means that the level was not reached within the horizon, not that it never is.
+
+    Attributes
+    ----------
+    forgetting, forward_transfer : float
+        Differences of losses.
+    learning_time, relearning_time, second_alone_time, second_after_time : float
+        Flow times.
     """
 
     forgetting: float

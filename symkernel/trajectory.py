@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from symkernel.errors import InvalidArgument, OutsideValidity, as_times
+from symkernel.errors import InvalidArgument, OutsideValidity, as_times, optional_module
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ class Trajectory:
 
     def node(self, name: str) -> np.ndarray:
         """Activity of a named node, shape (n_times, n_samples, size)."""
-        return self._compute(("node", name), self.nodes)
+        return self._compute(("node", name if isinstance(name, str) else repr(name)), self.nodes)
 
     def attribution(self, by: object = None, node: str | None = None) -> Any:
         r"""Return which training samples moved the representation, and by how much.
@@ -240,12 +240,7 @@ class Trajectory:
 
     def to_xarray(self) -> Any:
         """Return the determined fields as an ``xarray.Dataset`` with labelled axes."""
-        try:
-            import xarray
-        except ImportError as error:
-            raise InvalidArgument(
-                "to_xarray() needs the package xarray; install it with 'pip install xarray'."
-            ) from error
+        xarray = optional_module("xarray", "to_xarray()")
         axes = {
             "outputs": ("time", "sample", "output"),
             "hidden": ("time", "sample", "unit"),

@@ -138,9 +138,15 @@ def test_a_derivation_comes_before_a_law_of_its_name(judged, capsys, monkeypatch
         (["derive", "aligned_modes", "--latex", ""], "--latex: must name a file or a folder"),
         (["study", "multitask", "--out", ""], "--out: must name a file or a folder"),
         (["check", str(ROOT / "examples/vehicles.toml"), "--tolerance", "0.1"], "name it by --law"),
-        (["derive", "aligned_modes", "--figure", "picture.gif"], "must end in one of"),
+        (["derive", "aligned_modes", "--figure", "picture.gif"], "Option --figure must end in one"),
         (["check", "aligned_modes", "--draws", "few"], "invalid int"),
-        (["check", "aligned_modes", "--draws", "-1"], "'draws' must be an integer of at least 0"),
+        (["check", "aligned_modes", "--draws", "-1"], "Option --draws must be an integer"),
+        (["check", "aligned_modes", "--seed", "-1"], "Option --seed must be"),
+        (["derive", str(ROOT / "examples/vehicles.toml"), "--law", "no"], "Option --law must be"),
+        (["list", "--into", "/none/at/all.md"], "Option --into must lie in an existing folder"),
+        (["study", "information", "--seeds", "-1"], "Option --seeds must be"),
+        (["study", "information", "--jobs", "0"], "Option --jobs must be"),
+        (["study", "information", "--arrays", "mine.txt"], "Option --arrays must be the name of"),
         (["check", "--all", "--tolerance", "0"], "goes with --json, --draws and --seed alone"),
     ],
 )
@@ -234,6 +240,6 @@ def test_demo(tmp_path, capsys):
 def test_demo_wants_a_folder(tmp_path, capsys):
     (tmp_path / "file").write_text("x")
     assert cli.main(["demo", "--out", str(tmp_path / "file")]) == 2
-    assert "'out' must be a folder" in capsys.readouterr().err
+    assert "Option --out must be a folder" in capsys.readouterr().err
     assert cli.main(["demo", "--out", str(tmp_path / "file" / "below")]) == 2
-    assert "'out' must be a folder that can be made" in capsys.readouterr().err
+    assert "Option --out must be a folder that can be made" in capsys.readouterr().err

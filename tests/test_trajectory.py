@@ -164,6 +164,8 @@ def test_what_is_not_there_is_named_with_what_is() -> None:
     with pytest.raises(OutsideValidity, match="does not hold 'hidden7'; it holds input, hidden"):
         trajectory.node("hidden7")
     empty = Trajectory(np.zeros(1), {})
+    with pytest.raises(OutsideValidity, match=r"does not hold '\[\]'"):
+        empty.node([])
     with pytest.raises(OutsideValidity, match="does not hold 'loss'; it holds nothing of the kind"):
         _ = empty.loss
     told = Trajectory(np.zeros(1), {"loss": Undetermined("nobody knows")})
@@ -285,5 +287,5 @@ def test_xarray_is_asked_for_by_name_where_it_is_missing(monkeypatch) -> None:
     import sys
 
     monkeypatch.setitem(sys.modules, "xarray", None)
-    with pytest.raises(InvalidArgument, match="pip install xarray"):
+    with pytest.raises(ImportError, match="pip install xarray"):
         derived(posed())([0.0]).to_xarray()

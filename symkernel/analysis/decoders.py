@@ -68,11 +68,9 @@ class Noise:
         return f"{self.kind} noise {self.level:g}"
 
     @classmethod
-    def of(cls, value: object) -> Noise:
+    def of(cls, value: Any) -> Noise:
         """Return noise, given as such or by the name of its kind."""
-        if isinstance(value, cls):
-            return value
-        return cls(as_choice(value, "noise", ("none", "relative", "absolute")))
+        return value if isinstance(value, cls) else cls(value)
 
     def added(self, units: np.ndarray, draws: np.ndarray) -> np.ndarray:
         """Return units with noise, from standard normal draws."""
@@ -121,9 +119,9 @@ class Decoder:
         return f"{self.kind} decoder{sized}, ridge {self.weight_decay:g}"
 
     @classmethod
-    def of(cls, value: object) -> Decoder:
+    def of(cls, value: Any) -> Decoder:
         """Return a decoder, given as such or by the name of its kind."""
-        return value if isinstance(value, cls) else cls(as_choice(value, "decoder", _KINDS))
+        return value if isinstance(value, cls) else cls(value)
 
     @property
     def weight_decay(self) -> float:

@@ -157,7 +157,7 @@ def same_minus_different(
 
 
 def _checked(measure: str) -> str:
-    if measure not in ("correlation", "cosine"):
+    if not isinstance(measure, str) or measure not in ("correlation", "cosine"):
         raise InvalidArgument(
             f"Argument 'measure' must be 'correlation' or 'cosine', in which alike is large, not "
             f"{measure!r}."

@@ -16,7 +16,14 @@ from symkernel.analysis.representation import (
     as_representation,
     as_symmetric,
 )
-from symkernel.errors import InvalidArgument, OutsideValidity, as_choice, as_names, refuse_large
+from symkernel.errors import (
+    InvalidArgument,
+    OutsideValidity,
+    as_choice,
+    as_names,
+    optional_module,
+    refuse_large,
+)
 from symkernel.trajectory import nearest
 
 MEASURES = ("cosine", "correlation", "euclidean")
@@ -90,22 +97,18 @@ class Similarity:
 
         Raises
         ------
+        ImportError
+            If rsatoolbox is not installed.
         InvalidArgument
-            If rsatoolbox is not installed, or there is one pattern only.
+            If there is one pattern only.
         """
-        try:
-            from rsatoolbox.rdm import RDMs
-        except ImportError as error:
-            raise InvalidArgument(
-                "to_rsatoolbox() needs the package rsatoolbox; install it with "
-                "'pip install rsatoolbox'."
-            ) from error
+        rdm = optional_module("rsatoolbox.rdm", "to_rsatoolbox()")
         if len(self.labels) < 2:
             raise InvalidArgument(
                 "to_rsatoolbox() needs two patterns or more, as dissimilarities belong to pairs; "
                 "this similarity has 1."
             )
-        return RDMs(
+        return rdm.RDMs(
             dissimilarities=np.array(self.dissimilarities),
             dissimilarity_measure=self.measure,
             rdm_descriptors={"time": self.times.tolist()},

@@ -23,6 +23,7 @@ from symkernel.errors import (
     ShapeMismatch,
     as_count,
     as_positive,
+    as_real,
     as_seed,
     did_you_mean,
     refuse_large,
@@ -32,7 +33,7 @@ from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.network import ActivationLike, Network
 from symkernel.problem.nodes import Apply, Input, Node, Parameter
 from symkernel.problem.task import Task
-from symkernel.problem.weights import Weights, from_arrays
+from symkernel.problem.weights import Weights, from_arrays, require_numeric
 
 CURRICULA = ("single", "concurrent", "single, concurrent", "concurrent, single", "interleaved")
 
@@ -92,7 +93,12 @@ class Prompts:
         -------
         ndarray of bool, shape (..., n_prompts)
         """
-        found = np.asarray(outputs, dtype=float)
+        try:
+            found = np.asarray(outputs, dtype=float)
+        except (TypeError, ValueError) as error:
+            raise InvalidArgument(
+                f"Argument 'outputs' must be an array of real numbers, not {outputs!r}."
+            ) from error
         if found.shape[-2:] != self.Y.shape:
             raise ShapeMismatch(
                 f"Argument 'outputs' must end in the shape {self.Y.shape} of these prompts' "
@@ -231,7 +237,8 @@ class Multitasking:
         InvalidArgument
             If a set is empty, or two of its tasks share a stimulus group or a response group.
         """
-        chosen = tuple(self._checked(one) for one in sets)
+        listed = sets if isinstance(sets, (list, tuple, np.ndarray)) else [sets]
+        chosen = tuple(self._checked(one) for one in listed)  # type: ignore[arg-type]
         if not chosen:
             raise InvalidArgument("Argument 'sets' must hold one set of tasks at least.")
         G, M = self.groups, self.features
@@ -300,7 +307,7 @@ class Multitasking:
         single, concurrent : int
             Steps on single tasks, and on concurrent ones.
         """
-        if name not in CURRICULA:
+        if not isinstance(name, str) or name not in CURRICULA:
             raise InvalidArgument(
                 f"Argument 'name' must be one of {'; '.join(CURRICULA)}, not {name!r}"
                 f"{did_you_mean(name, CURRICULA)}"
@@ -363,6 +370,7 @@ class Multitasking:
         Entries of $W_s$ and $W_t$ have the standard deviation scale / $\sqrt{GM + G^2}$, those of
         $W_2$ scale / $\sqrt{H}$, those of $W_o$ scale / $G$; the biases are constants.
         """
+        require_numeric(net)
         size = as_positive(scale, "scale")
         stream = np.random.default_rng(as_seed(seed))
         hidden = int(net.node("hidden").size)
@@ -379,7 +387,7 @@ class Multitasking:
             "W_2": size / np.sqrt(hidden),
             "W_o": size / self.groups,
         }
-        constants = {"b": bias, "c": output_bias}
+        constants = {"b": as_real(bias, "bias"), "c": as_real(output_bias, "output_bias")}
         arrays: dict[str, Any] = {}
         for p in net.parameters:
             shape = tuple(int(n) for n in p.shape)

@@ -288,7 +288,10 @@ class Hierarchy:
         """
         position = self._checked(level)
         if not (self.branching.is_Integer and self.depth.is_Integer and position.is_Integer):
-            raise MissingValues("The branching, the depth and the level must be numbers for this.")
+            raise MissingValues(
+                f"Branching, depth and level must be numbers here, not {self.branching}, "
+                f"{self.depth} and {position}; make the Hierarchy of numbers."
+            )
         return explicit.distinctions(int(self.branching), int(self.depth), int(position))
 
     def _checked(self, level: object) -> sp.Expr:

@@ -15,8 +15,6 @@ from symkernel.problem.symmetry import Hamming, Product, complete, whole
 if TYPE_CHECKING:
     from symkernel.environments.multitasking import Multitasking
 
-__all__ = ["ADDRESSED", "AT_ONCE", "MATCHED", "POOLED", "READ", "SAME", "SymbolicMultitasking"]
-
 # What the environment with numbers has, and that with symbols has not.
 _OF_NUMBERS = (
     "tasks", "name", "task_sets", "prompts", "single", "concurrent", "curriculum", "network",

@@ -4,6 +4,11 @@ Columns and rows are coloured, and colours are refined until every colour tells 
 columns know of each other; then columns are told apart one by one. Where two of them cannot be
 told apart, a permutation that exchanges them is looked for, and found ones save the search of what
 they lead to: their number stays below the logarithm of the group's order.
+
+References
+----------
+The search tree of individualisation and refinement: J. L. López-Presa, L. F. Chiroque,
+A. Fernández Anta, Journal of Applied Mathematics 2014, 934637.
 """
 
 from __future__ import annotations

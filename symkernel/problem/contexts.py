@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from symkernel.errors import InvalidArgument
+from symkernel.problem.gates import check_columns
+from symkernel.problem.moments import shares_of
 from symkernel.problem.network import Network
-from symkernel.problem.nodes import Gate
 from symkernel.problem.task import Task
 
 
@@ -73,8 +74,7 @@ def contexts_of(network: Network, task: Task) -> tuple[Context, ...]:
         every = np.arange(0 if task.X is None else len(task.X))
         return (Context({}, 1.0, every, task.Sxx, task.Syx),)
     table = np.stack([gate[:, 0] >= 0.5 for gate in gates.values()], axis=1)
-    weights = task.sample_weights
-    weights = np.full(len(table), 1 / len(table)) if weights is None else weights
+    weights = shares_of(task)
     patterns, first, group = np.unique(table, axis=0, return_index=True, return_inverse=True)
     found = []
     for k in np.argsort(first):
@@ -88,18 +88,12 @@ def contexts_of(network: Network, task: Task) -> tuple[Context, ...]:
 
 
 def _gates_of(network: Network, task: Task) -> dict[str, np.ndarray]:
-    sizes = {node.name: int(node.size) for node in network.order if isinstance(node, Gate)}
+    sizes = network.gate_sizes
     missing = sorted(set(sizes) - set(task.gates))
     if missing:
         raise InvalidArgument(
             f"The network has the gates {', '.join(sizes)}, but the task has none called "
             f"{', '.join(missing)}; give them with Task(X, Y, gates={{...}}), one row a sample."
         )
-    for name, size in sizes.items():
-        columns = task.gates[name].shape[1]
-        if columns not in (1, size):
-            raise InvalidArgument(
-                f"Gate '{name}' must have one column or {size}, one for each unit of its layer, "
-                f"not {columns}."
-            )
+    check_columns(task.gates, sizes)
     return {name: task.gates[name] for name in sizes}

@@ -72,6 +72,16 @@ def _symbols(duration: Any) -> set[sp.Symbol]:
 class Curriculum:
     """Phases in order; only the last one may be without end.
 
+    Parameters
+    ----------
+    phases : sequence of Phase
+        One or more, whose tasks have the same numbers of inputs and outputs.
+
+    Raises
+    ------
+    InvalidArgument, ShapeMismatch
+        If there is none, one before the last has no duration, or tasks do not fit.
+
     Examples
     --------
     >>> import numpy as np, symkernel as sk

@@ -36,6 +36,18 @@ def as_gates(value: object, X: np.ndarray | None) -> Mapping[str, np.ndarray]:
     return MappingProxyType(found)
 
 
+def check_columns(
+    gates: Mapping[str, np.ndarray], sizes: Mapping[str, int], whose: str = ""
+) -> None:
+    """Refuse gates that have neither one column nor one for each unit of their layer."""
+    for name, size in sizes.items():
+        if gates[name].shape[1] not in (1, size):
+            raise ShapeMismatch(
+                f"Gate '{name}'{whose} must have one column or {size}, one for each unit of its "
+                f"layer, not {gates[name].shape[1]}."
+            )
+
+
 def _check_shape(name: str, given: object, rows: str) -> None:
     """Refuse a gate that is no table; what is no array of numbers is refused elsewhere."""
     try:

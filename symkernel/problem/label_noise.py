@@ -33,6 +33,11 @@ class LabelNoise:
         If not exactly one of the two is given, for a probability outside (0, 1], and for a
         standard deviation that is not positive, or whose square is not finite.
 
+    References
+    ----------
+    Gaussian noise drawn anew at each step, and what it regularises: G. Blanc, N. Gupta, G. Valiant,
+    P. Valiant, arXiv:1904.09080 (2019).
+
     Examples
     --------
     >>> import numpy as np, symkernel as sk

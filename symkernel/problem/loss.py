@@ -45,6 +45,11 @@ class SquaredError:
     InvalidArgument
         If the factor is a number and not positive, or the weight decay one and negative.
 
+    References
+    ----------
+    Weight decay, in linear networks and beyond: A. Krogh, J. A. Hertz, A simple weight decay can
+    improve generalization, Advances in Neural Information Processing Systems 4, 950 (1991).
+
     Examples
     --------
     >>> from symkernel.problem.loss import SquaredError
@@ -100,7 +105,8 @@ class CrossEntropy:
     $$L = -\Big\langle \sum_c y_c \ln \frac{e^{f_c(x)}}{\sum_{c'} e^{f_{c'}(x)}} \Big\rangle
     + \frac{\gamma}{2} \sum_W |W|^2$$
 
-    for targets that are distributions over the outputs, one-hot rows as a rule (`sk.one_hot`).
+    for targets that are distributions over the outputs, one-hot rows as a rule (`sk.one_hot`):
+    without decay ``torch.nn.CrossEntropyLoss`` of the same outputs, for probabilities as targets.
     With a single output the loss is logistic, $\langle \ln(1 + e^{-y f(x)}) \rangle$, for targets
     -1 and +1.
 

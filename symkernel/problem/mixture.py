@@ -14,7 +14,7 @@ import sympy as sp
 
 from symkernel.errors import InvalidArgument, ShapeMismatch
 from symkernel.problem.mode import Mode
-from symkernel.problem.moments import SUM_TOLERANCE
+from symkernel.problem.moments import SUM_TOLERANCE, shares_of
 from symkernel.problem.scalars import as_expression, as_expressions, short
 from symkernel.problem.task import Task
 
@@ -74,7 +74,7 @@ def mixture(tasks: object, weights: object) -> Task:
         np.concatenate([task.Y for task in parts]),
         _labels(parts, True),
         sample_weights=np.concatenate(
-            [w * _own_weights(task) for w, task in zip(numbers, parts, strict=True)]
+            [w * shares_of(task) for w, task in zip(numbers, parts, strict=True)]
         ),
         gates=_gates(parts),
         modes=modes,
@@ -149,11 +149,6 @@ def _mean(values: Sequence[sp.Expr], weights: Sequence[sp.Expr]) -> sp.Expr:
     if len(set(values)) == 1:
         return values[0]
     return sp.Add(*(w * value for w, value in zip(weights, values, strict=True)))
-
-
-def _own_weights(task: Task) -> np.ndarray:
-    own = task.sample_weights
-    return np.full(len(task.X), 1 / len(task.X)) if own is None else own
 
 
 def _gates(tasks: Sequence[Task]) -> Mapping[str, np.ndarray]:

@@ -47,6 +47,12 @@ def as_sample_weights(value: object, samples: int) -> np.ndarray | None:
     return weights
 
 
+def shares_of(task: Any) -> np.ndarray:
+    """Return what every sample of a task counts in means over them; the shares sum to 1."""
+    own = task.sample_weights
+    return np.full(len(task.X), 1 / len(task.X)) if own is None else own
+
+
 def as_shares(array: np.ndarray, weights: np.ndarray | None) -> np.ndarray:
     """Return samples times the root of their weight: sums of their squares are means."""
     return array / np.sqrt(len(array)) if weights is None else np.sqrt(weights)[:, None] * array

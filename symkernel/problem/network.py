@@ -136,6 +136,11 @@ class Network:
         """Names of the gates, each to be given per sample."""
         return tuple(dict.fromkeys(n.name for n in self.order if isinstance(n, Gate)))
 
+    @property
+    def gate_sizes(self) -> dict[str, int]:
+        """Number of units of each gate's layer, of a network whose sizes are numbers."""
+        return {n.name: int(n.size) for n in self.order if isinstance(n, Gate)}
+
     @cached_property
     def is_linear(self) -> bool:
         """Whether no node but "linear" activations is nonlinear, and there is no gate or bias."""
@@ -256,6 +261,10 @@ class Network:
             raise InvalidArgument(
                 f"Argument 'output' must be a node of symkernel.nodes, not {output!r}."
             )
+        if names is not None and not isinstance(names, Mapping):
+            raise InvalidArgument(
+                f"Argument 'names' must map names to nodes, as {{'hidden': h}}, not {names!r}."
+            )
         return cls(output, dict(names or {}), parameterisation)
 
     @classmethod
@@ -299,7 +308,7 @@ class Network:
             raise ShapeMismatch(
                 f"Argument 'sizes' must hold at least inputs and outputs, not {sizes!r}."
             )
-        if parameterisation not in PARAMETERISATIONS:
+        if not isinstance(parameterisation, str) or parameterisation not in PARAMETERISATIONS:
             raise InvalidArgument(
                 f"Argument 'parameterisation' must be {' or '.join(map(repr, PARAMETERISATIONS))}, "
                 f"not {parameterisation!r}."

@@ -75,7 +75,7 @@ class Parameter:
             raise InvalidArgument(
                 f"Argument 'name' must be an identifier such as 'W1', not {self.name!r}."
             )
-        if self.kind not in ("dense", "diagonal", "bias"):
+        if not isinstance(self.kind, str) or self.kind not in ("dense", "diagonal", "bias"):
             raise InvalidArgument(
                 f"Argument 'kind' must be 'dense', 'diagonal' or 'bias', not {self.kind!r}."
             )
@@ -132,6 +132,21 @@ def _set_size(node: Node, size: Size) -> None:
     object.__setattr__(node, "size", size)
 
 
+def _size_of(child: object) -> Size:
+    if not isinstance(child, Node):
+        raise InvalidArgument(
+            f"Argument 'child' must be a node of symkernel.nodes, such as Input(3), not {child!r}."
+        )
+    return child.size
+
+
+def _check_parameter(parameter: object) -> None:
+    if not isinstance(parameter, Parameter):
+        raise InvalidArgument(
+            f"Argument 'parameter' must be a Parameter of symkernel.nodes, not {parameter!r}."
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class Input(Node):
     """The input vector of a sample."""
@@ -153,12 +168,11 @@ class Slice(Node):
     def __post_init__(self) -> None:
         start = 0 if self.start == 0 else as_size(self.start, "start")
         stop = as_size(self.stop, "stop")
-        size = stop - start
-        fits = as_sympy(stop) <= as_sympy(self.child.size)
+        size, whole = stop - start, _size_of(self.child)
+        fits = as_sympy(stop) <= as_sympy(whole)
         if fits == sp.false or as_sympy(size).is_positive is False:
             raise ShapeMismatch(
-                f"A slice must lie within its node of size {self.child.size}, "
-                f"not {self.start}:{self.stop}."
+                f"A slice must lie within its node of size {whole}, not {self.start}:{self.stop}."
             )
         object.__setattr__(self, "start", start)
         object.__setattr__(self, "stop", stop)
@@ -173,12 +187,13 @@ class Linear(Node):
     child: Node
 
     def __post_init__(self) -> None:
+        _check_parameter(self.parameter)
         if self.parameter.kind == "bias":
             raise InvalidArgument(
                 f"Parameter '{self.parameter.name}' is a bias and cannot be applied with @; "
                 f"add it with +."
             )
-        if as_sympy(self.parameter.shape[-1] - self.child.size) != 0:
+        if as_sympy(self.parameter.shape[-1] - _size_of(self.child)) != 0:
             raise ShapeMismatch(
                 f"Parameter '{self.parameter.name}' of shape {self.parameter.shape} cannot act "
                 f"on a node of size {self.child.size}."
@@ -193,6 +208,7 @@ class Bias(Node):
     parameter: Parameter
 
     def __post_init__(self) -> None:
+        _check_parameter(self.parameter)
         if self.parameter.kind != "bias":
             raise InvalidArgument(
                 f"Parameter '{self.parameter.name}' must be of kind 'bias' to be added, "
@@ -210,7 +226,7 @@ class Apply(Node):
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "activation", activation(self.activation))
-        _set_size(self, self.child.size)
+        _set_size(self, _size_of(self.child))
 
 
 @dataclass(frozen=True, eq=False)
@@ -225,7 +241,7 @@ class Gate(Node):
             raise InvalidArgument(
                 f"Argument 'name' of a gate must be an identifier, not {self.name!r}."
             )
-        _set_size(self, self.child.size)
+        _set_size(self, _size_of(self.child))
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,7 +251,8 @@ class Sum(Node):
     terms: tuple[Node, ...]
 
     def __post_init__(self) -> None:
-        if not all(isinstance(term, Node) for term in self.terms):
+        whole = isinstance(self.terms, (tuple, list))
+        if not whole or not all(isinstance(term, Node) for term in self.terms):
             raise InvalidArgument(
                 f"A sum must be of nodes and bias parameters, not {self.terms!r}."
             )

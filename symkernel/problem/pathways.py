@@ -251,9 +251,7 @@ def _as_sharing(sharing: object, contexts: int) -> list[list[int]]:
     return found
 
 
-def stacked_basis(
-    network: Network, tasks: Sequence[Sequence[Context]], *sides: np.ndarray | None
-) -> Basis:
+def stacked_basis(tasks: Sequence[Sequence[Context]], *sides: np.ndarray | None) -> Basis:
     """Return the singular basis of the targets of all contexts, one under the other.
 
     `sides` are the two weights of the network that maps the input to all contexts' outputs.
@@ -303,10 +301,13 @@ def aligned(net: Network, task: Task, u: object, *, seed: int = 0) -> Weights:
             raise InvalidArgument(f"Argument '{name}' must be a {kind.__name__}, not {value!r}.")
     stream = np.random.default_rng(as_seed(seed))
     if half_open(net, task):
-        raise InvalidArgument("The task's gates must be 0 or 1 for a whole layer.")
+        raise InvalidArgument(
+            f"Argument 'task' must have gates that are 0 or 1 for a whole layer, but one is "
+            f"{half_open(net, task):.2g} away from that; open or close it, or use gaussian weights."
+        )
     contexts = contexts_of(net, task)
     pathways = pathways_of(net, [context.gates for context in contexts])
-    basis = stacked_basis(net, [contexts])
+    basis = stacked_basis([contexts])
     shapes = {p.name: (int(p.shape[0]), int(p.shape[1])) for p in net.parameters}
     rates = {p.name: float(p.rate) for p in net.parameters}
     modes = int((basis.s[0] > _NOTHING * max(basis.s[0][0], 1e-300)).sum())

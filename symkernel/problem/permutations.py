@@ -18,6 +18,7 @@ import numpy as np
 from symkernel.errors import InvalidArgument, MissingValues, ShapeMismatch, as_real_array
 from symkernel.problem.automorphisms import Permutation, Table, automorphisms, orbits
 from symkernel.problem.curriculum import Curriculum
+from symkernel.problem.moments import shares_of
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Input, Linear, Node, Slice
 from symkernel.problem.task import Task
@@ -65,12 +66,10 @@ class Samples:
             mine = coded[start : start + len(task.X)]
             start += len(task.X)
             found, first, which = np.unique(mine, axis=0, return_index=True, return_inverse=True)
-            own = np.full(len(mine), 1 / len(mine))
-            own = own if task.sample_weights is None else task.sample_weights
             rows.append(found)
             firsts.append(first)
             owners.append(np.full(len(found), k))
-            shares.append(np.bincount(which.ravel(), own))
+            shares.append(np.bincount(which.ravel(), shares_of(task)))
         weights, task_of = np.concatenate(shares), np.concatenate(owners)
         rounded = np.round(weights / weights.max(), _DIGITS)
         kinds = np.unique(np.stack([task_of, rounded]), axis=1, return_inverse=True)[1].ravel()

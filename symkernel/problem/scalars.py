@@ -9,8 +9,6 @@ import sympy as sp
 
 from symkernel.errors import InvalidArgument, ShapeMismatch
 
-__all__ = ["as_expression", "as_expressions", "as_sympy", "broadcast", "short"]
-
 
 def as_sympy(value: object) -> Any:
     """Return a number, an expression or a matrix as SymPy has it.
@@ -96,10 +94,12 @@ def _may_be_real(item: sp.Expr) -> bool:
     return item is not sp.nan and item.is_finite is not False and item.is_real is not False
 
 
-def broadcast(items: list[sp.Expr], length: int) -> list[sp.Expr]:
-    """Return one value for each of so many modes."""
+def broadcast(value: object, name: str, length: int) -> list[sp.Expr]:
+    """Return one expression for each of so many modes, from one for all or one for each."""
+    items = as_expressions(value, name)
     if len(items) not in (1, length):
         raise ShapeMismatch(
-            f"One value, or one for each of the {length} modes, must be given, not {len(items)}."
+            f"Argument '{name}' must hold one value, or one for each of the {length} modes, not "
+            f"{len(items)}."
         )
     return items * length if len(items) == 1 else items

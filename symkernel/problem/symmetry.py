@@ -26,8 +26,6 @@ from symkernel.errors import InvalidArgument, MissingValues
 from symkernel.formula import Evidence
 from symkernel.problem.scalars import as_sympy
 
-__all__ = ["Hamming", "Product", "Scheme", "Values", "complete", "whole"]
-
 # Of sums that stay sums: over the places in which two words agree.
 PLACES = notation.register(
     sp.Symbol("b_places", integer=True, nonnegative=True), "b", "number of places that agree"
@@ -202,6 +200,10 @@ class Hamming(Scheme):
         G, at least 1.
     letters : int or SymPy expression
         M, at least 2.
+
+    References
+    ----------
+    P. Delsarte, V. I. Levenshtein, IEEE Transactions on Information Theory 44, 2477 (1998).
 
     Examples
     --------
@@ -390,9 +392,8 @@ class Product(Scheme):
         """Return the pairs of relations as one number, the second scheme's counted fastest."""
         outer, inner = self.first.relation_table(), self.second.relation_table()
         count = len(self.second.relations)
-        n = len(outer) * len(inner)
         pairs = outer[:, None, :, None] * count + inner[None, :, None, :]
-        return pairs.reshape(n, n)
+        return pairs.reshape(len(outer) * len(inner), -1)
 
     def __str__(self) -> str:
         return f"{self.first} by {self.second}"

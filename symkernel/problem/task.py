@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import sympy as sp
 
-from symkernel.errors import InvalidArgument, as_values
+from symkernel.errors import InvalidArgument, as_positive, as_values
 from symkernel.problem.exact import ExactMoments, check_shapes, exact_moments
 from symkernel.problem.gates import as_gates
 from symkernel.problem.mode import Mode, check_mode, samples_of
@@ -190,8 +190,8 @@ class Task:
         >>> assert sk.Task.from_modes([3, 1], multiplicity=[1, 2]).Syx.shape == (3, 3)
         """
         strengths = as_expressions(s, "s")
-        counts = broadcast(as_expressions(multiplicity, "multiplicity"), len(strengths))
-        variances = broadcast(as_expressions(input_variance, "input_variance"), len(strengths))
+        counts = broadcast(multiplicity, "multiplicity", len(strengths))
+        variances = broadcast(input_variance, "input_variance", len(strengths))
         modes = tuple(map(Mode, strengths, variances, counts))
         for mode in modes:
             check_mode(mode)
@@ -351,6 +351,7 @@ class Task:
         _, spread, P = np.linalg.svd(as_shares(X, self.sample_weights), full_matrices=False)
         if spread[0] == 0:
             raise InvalidArgument("Inputs that are all zero cannot be whitened; they have no rank.")
+        tolerance = as_positive(tolerance, "tolerance")
         rank = int((spread**2 > tolerance * spread[0] ** 2).sum())
         keep = rank if components is None else components
         whole = isinstance(keep, (int, np.integer)) and not isinstance(keep, bool)

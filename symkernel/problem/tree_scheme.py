@@ -11,8 +11,6 @@ import sympy as sp
 from symkernel.problem.scalars import as_sympy
 from symkernel.problem.symmetry import Scheme, Values, whole
 
-__all__ = ["Tree"]
-
 
 @dataclass(frozen=True)
 class Tree(Scheme):

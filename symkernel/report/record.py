@@ -57,7 +57,7 @@ def record(derivation: Derivation, claims: Claims = ()) -> dict[str, Any]:
                 "law": verdict.law,
                 "assumption": verdict.assumption,
                 "holds": verdict.holds,
-                "distance": _finite(verdict.distance),
+                "distance": finite(verdict.distance),
                 "tolerance": verdict.tolerance,
                 "accepted": verdict.accepted,
             }
@@ -142,6 +142,6 @@ def report_record(report: CheckReport) -> dict[str, Any]:
     }
 
 
-def _finite(value: float) -> float | None:
+def finite(value: float) -> float | None:
     """Return the number; None stands for infinity, which JSON does not have."""
     return float(value) if math.isfinite(value) else None

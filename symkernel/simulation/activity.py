@@ -7,9 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from symkernel.errors import InvalidArgument, ShapeMismatch, as_real_array
-from symkernel.problem.gates import as_gates
+from symkernel.problem.gates import as_gates, check_columns
 from symkernel.problem.network import Network
-from symkernel.problem.nodes import Gate
 from symkernel.problem.weights import Weights, from_arrays
 from symkernel.simulation.reading import Pass
 
@@ -68,17 +67,13 @@ def activity(
             f"network, not {inputs.shape[1]}."
         )
     found = as_gates(gates or {}, inputs)
-    for gate in (n for n in net.order if isinstance(n, Gate)):
-        if gate.name not in found:
+    for name in net.gates:
+        if name not in found:
             raise InvalidArgument(
-                f"Argument 'gates' must hold the gate '{gate.name}' of the network, an array of "
+                f"Argument 'gates' must hold the gate '{name}' of the network, an array of "
                 f"{len(inputs)} rows."
             )
-        if found[gate.name].shape[1] not in (1, gate.size):
-            raise ShapeMismatch(
-                f"Gate '{gate.name}' must have 1 or {gate.size} columns, not "
-                f"{found[gate.name].shape[1]}."
-            )
+    check_columns(found, net.gate_sizes)
     place = net.node(node)
     return np.array(Pass(net, given.arrays, inputs, found).values[place])
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from symkernel.errors import InvalidArgument, ShapeMismatch, as_real_array
+from symkernel.problem.gates import check_columns
 from symkernel.problem.network import Network
-from symkernel.problem.nodes import Gate, Node
+from symkernel.problem.nodes import Node
 from symkernel.problem.task import Task
 from symkernel.simulation.attribution_groups import (
     DECAY,
@@ -125,7 +126,10 @@ def _as_probe(
         return _all_samples(tasks, gates, groups)
     if isinstance(probe, Task):
         if probe.X is None:
-            raise InvalidArgument("Argument 'probe' must be a task with samples.")
+            raise InvalidArgument(
+                "Argument 'probe' must be a task with samples, not one given by moments or modes; "
+                "give inputs as an array, one row for each sample."
+            )
         inputs, known = probe.X, probe.gates
     else:
         inputs, known = as_real_array(probe, "probe", 2), {}
@@ -182,11 +186,6 @@ def _probe_gates(
             f"Argument 'probe' must be a Task with the gate {missing[0]!r}, as "
             f"sk.Task(X, Y, gates=...), because the network has it."
         )
-    sizes = {node.name: int(node.size) for node in net.order if isinstance(node, Gate)}
-    for name, size in sizes.items():
-        if known[name].shape[1] not in (1, size):
-            raise ShapeMismatch(
-                f"Gate {name!r} of the probe must have {size} columns, or one for all units, not "
-                f"{known[name].shape[1]}."
-            )
+    sizes = net.gate_sizes
+    check_columns(known, sizes, " of the probe")
     return {name: np.broadcast_to(known[name], (count, size)) for name, size in sizes.items()}

@@ -74,16 +74,18 @@ def simulate_ensemble(
     """
     if isinstance(members, Weights) or not isinstance(members, Sequence) or not members:
         raise InvalidArgument(
-            "Argument 'members' must be a non-empty sequence of Weights, one for each member."
+            f"Argument 'members' must be a non-empty sequence of Weights, one for each member, not "
+            f"{members!r}."
         )
     setup = prepare(
         net, curriculum, members, learning_rate, steps, record, batch_size, loss, on, gates,
         label_noise, reset,
     )  # fmt: skip
-    if seeds is not None and len(seeds) != len(members):
+    several = isinstance(seeds, (Sequence, np.ndarray)) and np.ndim(seeds) == 1
+    if seeds is not None and not (several and len(seeds) == len(members)):
         raise ShapeMismatch(
-            f"Argument 'seeds' must hold one seed for each of the {len(members)} members, "
-            f"not {len(seeds)}."
+            f"Argument 'seeds' must hold one seed for each of the {len(members)} members, not "
+            f"{len(seeds) if several else repr(seeds)}."
         )
     streams = [as_count(s, "seeds", 0) for s in (range(len(members)) if seeds is None else seeds)]
     if batch_size is None and not any(setup.noise):

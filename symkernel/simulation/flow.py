@@ -19,7 +19,7 @@ from symkernel.errors import InvalidArgument, SymkernelError, as_times
 from symkernel.problem.loss import SquaredError
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
-from symkernel.simulation.network_flow import NetworkFlow
+from symkernel.simulation.network_flow import NetworkFlow, spans_of
 
 # Of the Python function: one that calls the compiled one would be optimised with it once more.
 _ENTRY = """
@@ -142,25 +142,20 @@ def integrate_flow(
     half, longest = start.size, 0.0
     tolerances = np.append(np.full(half, atol), np.full(half + 1, _DIRECTION))
     out = np.empty((len(clock), state.size))
-    curriculum = problem.curriculum
-    position = np.array([curriculum.phase_at(time) for time in clock])
-    for k, (phase, begin) in enumerate(zip(curriculum.phases, curriculum.starts, strict=True)):
-        here = np.flatnonzero(position == k)
-        wanted = clock[here] - begin
-        end = phase.duration if k + 1 < len(curriculum.phases) else wanted.max(initial=0.0)
-        if not end:
-            out[here] = state
+    for k, span in enumerate(spans_of(problem.curriculum, clock)):
+        if not span.end:
+            out[span.rows] = state
             continue
 
-        rate = chain.rate(phase.task)
-        grid = np.unique(np.append(np.clip(wanted, 0.0, end), end))
+        rate = chain.rate(span.phase.task)
+        grid = np.unique(np.append(span.times, span.end))
         reached = np.empty((len(grid), state.size))
         at = 0.0
         # A step ends at every wanted time: inside a long step the interpolation loses digits.
         for row, moment in zip(reached, grid, strict=True):
             if moment > at:
-                span = (at, float(moment))
-                solution = solve_ivp(rate, span, state, "DOP853", rtol=rtol, atol=tolerances)
+                step = (at, float(moment))
+                solution = solve_ivp(rate, step, state, "DOP853", rtol=rtol, atol=tolerances)
                 if not solution.success:
                     raise SymkernelError(f"The integrator stopped in phase {k}: {solution.message}")
                 at, state = float(moment), solution.y[:, -1]
@@ -171,7 +166,7 @@ def integrate_flow(
             else:
                 row[:] = state
             row[-1] = longest
-        out[here] = reached[np.searchsorted(grid, np.clip(wanted, 0.0, end))]
+        out[span.rows] = reached[np.searchsorted(grid, span.times)]
     growth = np.maximum.accumulate(np.exp(np.minimum(out[:, -1], _LARGEST)))
     parts = [chain.split(row[:half]) for row in out]
     names = [p.name for p in chain.parameters]

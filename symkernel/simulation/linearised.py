@@ -14,9 +14,11 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from symkernel.errors import SymkernelError, as_times
+from symkernel.problem.moments import shares_of
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Bias, Linear, Node
 from symkernel.problem.problem import Problem
+from symkernel.simulation.network_flow import spans_of
 from symkernel.simulation.reading import Pass
 from symkernel.simulation.setup import checked_gates
 
@@ -113,9 +115,7 @@ class LinearisedFlow:
         self.phases = []
         for task, gates in zip(tasks, self.gates, strict=True):
             start, J = jacobian(net, net.output, problem.weights.arrays, task.X, gates)
-            n, shares = len(task.X), task.sample_weights
-            given = np.full(n, 1 / n) if shares is None else shares
-            self.phases.append(_Phase(J, start, task.Y, given))
+            self.phases.append(_Phase(J, start, task.Y, shares_of(task)))
 
     def rate(self, d: np.ndarray, phase: int) -> np.ndarray:
         """Return the velocity of the displacement."""
@@ -142,21 +142,15 @@ class LinearisedFlow:
 
     def integrated(self, times: object) -> LinearisedSolution:
         """Integrate with DOP853 at relative tolerance 1e-13."""
-        clock, curriculum = as_times(times), self.problem.curriculum
-        position = np.array([curriculum.phase_at(time) for time in clock])
+        clock = as_times(times)
         rows, d = np.empty((len(clock), len(self.speeds))), np.zeros(len(self.speeds))
-        for k, begin in enumerate(curriculum.starts):
-            here = np.flatnonzero(position == k)
-            stops = list(clock[here] - begin)
-            last = k + 1 == len(curriculum.phases)
+        for k, span in enumerate(spans_of(self.problem.curriculum, clock)):
             at = 0.0
-            for row, stop in enumerate(
-                [*stops, *([] if last else [curriculum.phases[k].duration])]
-            ):
-                d = self._advanced(d, k, at, float(stop))
-                at = max(at, float(stop))
-                if row < len(here):
-                    rows[here[row]] = d
+            for row, stop in enumerate(map(float, [*span.times, span.end])):
+                d = self._advanced(d, k, at, stop)
+                at = max(at, stop)
+                if row < len(span.rows):
+                    rows[span.rows[row]] = d
         return self.solution(clock, rows)
 
     def _advanced(self, d: np.ndarray, k: int, at: float, stop: float) -> np.ndarray:

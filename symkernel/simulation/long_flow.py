@@ -7,7 +7,7 @@ from scipy.integrate import solve_ivp
 
 from symkernel.errors import SymkernelError, as_times
 from symkernel.problem.problem import Problem
-from symkernel.simulation.network_flow import NetworkFlow
+from symkernel.simulation.network_flow import NetworkFlow, spans_of
 
 _RTOL, _ATOL = 1e-10, 1e-12
 
@@ -30,26 +30,22 @@ def integrate_long(problem: Problem, times: object) -> dict[str, np.ndarray]:
     SymkernelError
         If the integrator gives up.
     """
-    clock, flow, curriculum = as_times(times), NetworkFlow(problem), problem.curriculum
+    clock, flow = as_times(times), NetworkFlow(problem)
     state = np.concatenate([problem.weights.arrays[p.name].ravel() for p in flow.parameters])
     out = np.empty((len(clock), state.size))
-    position = np.array([curriculum.phase_at(time) for time in clock])
-    for k, (phase, begin) in enumerate(zip(curriculum.phases, curriculum.starts, strict=True)):
-        here = np.flatnonzero(position == k)
-        wanted = clock[here] - begin
-        end = phase.duration if k + 1 < len(curriculum.phases) else wanted.max(initial=0.0)
-        if not end:
-            out[here] = state
+    for k, span in enumerate(spans_of(problem.curriculum, clock)):
+        if not span.end:
+            out[span.rows] = state
             continue
-        velocity = flow.velocity(phase.task)
-        grid = np.unique(np.append(np.clip(wanted, 0.0, end), end))
+        velocity = flow.velocity(span.phase.task)
+        grid = np.unique(np.append(span.times, span.end))
         solution = solve_ivp(
             lambda _, flat, velocity=velocity: velocity(flat),
-            (0.0, end), state, "LSODA", t_eval=grid, rtol=_RTOL, atol=_ATOL,
+            (0.0, span.end), state, "LSODA", t_eval=grid, rtol=_RTOL, atol=_ATOL,
         )  # fmt: skip
         if not solution.success:
             raise SymkernelError(f"The integrator stopped in phase {k}: {solution.message}")
-        out[here] = solution.y.T[np.searchsorted(grid, np.clip(wanted, 0.0, end))]
+        out[span.rows] = solution.y.T[np.searchsorted(grid, span.times)]
         state = solution.y[:, -1]
     parts = [flow.split(row) for row in out]
     return {p.name: np.array([part[i] for part in parts]) for i, p in enumerate(flow.parameters)}

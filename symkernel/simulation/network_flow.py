@@ -2,11 +2,13 @@ r"""Gradient flow of any network: the simulator's gradient as the right-hand sid
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 
 from symkernel.errors import InvalidArgument
+from symkernel.problem.curriculum import Curriculum, Phase
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.simulation.engine import Engine, Stage
@@ -15,6 +17,26 @@ from symkernel.simulation.setup import checked_gates
 
 # Length of the difference that gives a derivative along a direction, relative to the weights.
 _DIFFERENCE = 1e-5
+
+
+class Span(NamedTuple):
+    """A phase, the rows of the times that lie in it, and these and its end from its start on."""
+
+    phase: Phase
+    rows: np.ndarray
+    times: np.ndarray
+    end: float
+
+
+def spans_of(curriculum: Curriculum, clock: np.ndarray) -> Iterator[Span]:
+    """Yield the phases of a curriculum with the times that lie in them, the last up to these."""
+    position = np.array([curriculum.phase_at(time) for time in clock])
+    for k, (phase, begin) in enumerate(zip(curriculum.phases, curriculum.starts, strict=True)):
+        rows = np.flatnonzero(position == k)
+        times = clock[rows] - begin
+        last = k + 1 == len(curriculum.phases)
+        end = float(times.max(initial=0.0) if last else phase.duration)
+        yield Span(phase, rows, np.clip(times, 0.0, end), end)
 
 
 class NetworkFlow:

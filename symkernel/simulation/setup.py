@@ -20,7 +20,6 @@ from symkernel.problem.curriculum import Curriculum
 from symkernel.problem.label_noise import LabelNoise, as_label_noise
 from symkernel.problem.loss import Loss, SquaredError
 from symkernel.problem.network import Network
-from symkernel.problem.nodes import Gate
 from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.problem.weights import Weights
@@ -200,13 +199,13 @@ def checked_gates(
             for task in tasks
         ]
     else:
-        given = [gates] * len(tasks) if isinstance(gates, Mapping) else list(gates)
+        given = list(gates) if isinstance(gates, (list, tuple)) else [gates] * len(tasks)  # type: ignore[list-item]
     if len(given) != len(tasks):
         raise ShapeMismatch(
             f"Argument 'gates' must hold one mapping for each of the {len(tasks)} phases, "
             f"not {len(given)}."
         )
-    sizes = {n.name: int(n.size) for n in net.order if isinstance(n, Gate)}
+    sizes = net.gate_sizes
     if sizes and any(task.teacher is not None for task in tasks):
         raise InvalidArgument(
             "A network with gates needs a task with samples, because gates are given for each "

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import NullFormatter, NullLocator
@@ -16,7 +15,7 @@ from symkernel.analysis import multidimensional_scaling
 from symkernel.errors import SymkernelError
 from symkernel.report.figures import COLOURS, Shown
 from symkernel.studies.comparison import Comparison
-from symkernel.studies.measures import mean_and_deviation
+from symkernel.studies.measures import mean_and_deviation, mean_and_spread
 from symkernel.studies.predictors import PREDICTORS
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ def sharing_over_scale(study: MultitaskStudy) -> Figure:
             first = next(iter(theories.values()))[0]
             some = f"{first.curriculum}, {_seeds(len(first.true_S))}"
             title = "" if column else f"{some}: simulation (circles), theories (lines)"
-            _draw_theories(panels[1][column], study, theories, measure, K)
+            _draw_theories(panels[1][column], study, theories, K)
             _dress(panels[1][column], study, label, title)
     for panel, (name, label, title) in zip(parts[1].subplots(1, 3), _SHARED, strict=True):
         _draw_runs(panel, study, name, None)
@@ -140,7 +139,6 @@ def _draw_theories(
     panel: Axes,
     study: MultitaskStudy,
     theories: Mapping[str, Sequence[Comparison]],
-    measure: str,
     K: int | None,
 ) -> None:
     first = next(iter(theories.values()))
@@ -226,7 +224,9 @@ def similarity_panels(study: MultitaskStudy) -> Figure:
     for j, scale in enumerate(scales):
         for k, name in enumerate(columns):
             cells = found[j, 0, :, 0] if k == 0 else found[j, k - 1, :, -1]
-            image = panels[j, k].imshow(_mean(cells), cmap="RdBu_r", vmin=-1.0, vmax=1.0)
+            image = panels[j, k].imshow(
+                mean_and_spread(cells)[0], cmap="RdBu_r", vmin=-1.0, vmax=1.0
+            )
             if j == 0:
                 panels[j, k].set_title(name.replace(", ", ",\n"), fontsize=_SMALL)
             _name_tasks(panels[j, k], study, rows=k == 0, columns=j == len(scales) - 1)
@@ -238,7 +238,7 @@ def similarity_panels(study: MultitaskStudy) -> Figure:
 def contribution_panels(study: MultitaskStudy) -> Figure:
     """Draw whose training moved the representation of whom, means over seeds, by scale."""
     scales = study.axis("scale")
-    matrices = [_mean(cells) for cells in study.array("matrix", "contributions")[:, 0]]
+    matrices = [mean_and_spread(cells)[0] for cells in study.array("matrix", "contributions")[:, 0]]
     limit = max(float(np.nanmax(abs(np.stack(matrices)))), 1e-300)
     figure = _figure(max(1.55 * len(scales) + 1.2, 3.5), 2.3)
     panels = figure.subplots(1, len(scales), squeeze=False)[0]
@@ -252,12 +252,6 @@ def contribution_panels(study: MultitaskStudy) -> Figure:
     figure.supxlabel("by training on", fontsize=_NORMAL)
     _bar(figure, image, panels, "share of the movement")
     return figure
-
-
-def _mean(cells: np.ndarray) -> np.ndarray:
-    """Return the mean over seeds that were computed."""
-    known = cells[~np.isnan(cells).all(axis=(1, 2))]
-    return known.mean(axis=0) if len(known) else np.full(cells.shape[1:], np.nan)
 
 
 def _name_tasks(panel: Axes, study: MultitaskStudy, rows: bool, columns: bool) -> None:
@@ -348,9 +342,7 @@ def _draw_paths(panel: Axes, study: MultitaskStudy, patterns: np.ndarray) -> Non
 
 
 def _figure(width: float, height: float) -> Figure:
-    figure = Shown(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
+    return Shown(figsize=(width, height), layout="constrained")
 
 
 def _bar(figure: Figure, image: Any, panels: np.ndarray, label: str) -> None:

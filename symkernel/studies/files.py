@@ -1,4 +1,4 @@
-"""Labelled numbers of a study: as a dataset, and as a file."""
+"""Parts of a study's files: labelled numbers as a dataset or a file, and what was judged."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from typing import Any
 import numpy as np
 
 from symkernel import __version__
+from symkernel.errors import optional_module
 from symkernel.report.files import write_atomically
+from symkernel.report.record import finite
 
 # By name: the names of the axes, and the array.
 Labelled = Mapping[str, Any]
@@ -19,12 +21,7 @@ Labelled = Mapping[str, Any]
 
 def as_dataset(data: Labelled, coords: Mapping[str, Any], about: Mapping[str, Any]) -> Any:
     """Return an ``xarray.Dataset``; coordinates of axes that no array has are left out."""
-    try:
-        import xarray
-    except ImportError as error:
-        raise ImportError(
-            "to_xarray() needs the package xarray; install it with 'pip install xarray'."
-        ) from error
+    xarray = optional_module("xarray", "to_xarray()")
     used = {axis for axes, _ in data.values() for axis in axes}
     kept = {name: values for name, values in coords.items() if name in used}
     return xarray.Dataset(data, coords=kept, attrs={"symkernel": __version__, **about})
@@ -45,3 +42,16 @@ def save_numbers(
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return write_atomically(path.with_suffix(".npz"), lambda file: file.write(buffer.getbuffer()))
+
+
+def judged(study: Any) -> dict[str, list[dict[str, Any]]]:
+    """Return the bands and the failures of a study, as JSON can hold them."""
+    return {
+        "bands": [
+            {"what": b.what, "value": finite(b.value), "low": finite(b.low),
+             "high": finite(b.high), "holds": b.holds} for b in study.bands
+        ],
+        "failures": [
+            {"parameters": dict(one.parameters), "error": one.error} for one in study.failures
+        ],
+    }  # fmt: skip

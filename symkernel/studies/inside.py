@@ -9,28 +9,19 @@ h = h_0 + J_h d.$$
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
 from symkernel.codegen.activation_values import value_and_slope
 from symkernel.problem.curriculum import Curriculum
+from symkernel.problem.moments import shares_of
 from symkernel.problem.weights import Weights
 from symkernel.studies.setting import Setting
-from symkernel.studies.wide import functions_of
+from symkernel.studies.wide import AtEnd, functions_of
 from symkernel.theory.kernel_movement import TangentKernel
 from symkernel.theory.tangent_pass import TangentPass
 
 
-class Inside(NamedTuple):
-    """What is foreseen at the end, and the relative movement of the kernel of z."""
-
-    hidden: np.ndarray
-    outputs: np.ndarray
-    moved: float
-
-
-def frozen_inside(setting: Setting, weights: Weights, curriculum: Curriculum) -> Inside:
+def frozen_inside(setting: Setting, weights: Weights, curriculum: Curriculum) -> AtEnd:
     """Return what the frozen kernel of z foresees of the end of a curriculum, in its own steps."""
     phi, psi = functions_of(setting.network)
     net = setting.environment.network(setting.hidden, phi, "linear", setting.direct)
@@ -41,8 +32,7 @@ def frozen_inside(setting: Setting, weights: Weights, curriculum: Curriculum) ->
     for phase in curriculum.phases:
         task = phase.task
         tangent = TangentPass(net, arrays, task.X, {})
-        shares = task.sample_weights
-        shares = np.full(len(task.X), 1.0 / len(task.X)) if shares is None else shares
+        shares = shares_of(task)
         steps = round(phase.duration / setting.learning_rate)
         weighted = setting.learning_rate * shares[:, None]
         start = tangent.values[net.output]
@@ -55,4 +45,4 @@ def frozen_inside(setting: Setting, weights: Weights, curriculum: Curriculum) ->
     single = len(setting.prompts[0].X)
     activity = whole.values[hidden] + whole.forward(flat, hidden)
     answers = value_and_slope(psi, whole.values[output] + whole.forward(flat, output))[0]
-    return Inside(activity[:single], answers, moved)
+    return AtEnd(activity[:single], answers, moved)

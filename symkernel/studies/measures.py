@@ -126,6 +126,14 @@ def mean_and_deviation(values: np.ndarray) -> tuple[float, float]:
     return float(known.mean()), float(known.std(ddof=1)) if len(known) > 1 else float("nan")
 
 
+def mean_and_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and standard deviation over the seeds that were computed, the first axis."""
+    known = values[~np.isnan(values).reshape(len(values), -1).any(axis=1)]
+    if not len(known):
+        return np.full(values.shape[1:], np.nan), np.full(values.shape[1:], np.nan)
+    return known.mean(axis=0), known.std(axis=0, ddof=1) if len(known) > 1 else 0 * known[0]
+
+
 def any_learned(runs: Sweep) -> bool:
     """Return whether any training ended at a smaller loss on single tasks than at its start."""
     loss = runs["loss"]

@@ -239,7 +239,7 @@ PREDICTORS = (
 )
 
 
-def predictor_of(name: str) -> Predictor:
+def predictor_of(name: object) -> Predictor:
     """Return a predictor by name."""
     for one in PREDICTORS:
         if one.name == name:

@@ -1,21 +1,17 @@
-"""The study's files: tables, record, figures, and all numbers with their labels."""
+"""What a study writes: its record, and all numbers with their labels."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from symkernel import __version__
-from symkernel.report.figures import save_figure
-from symkernel.report.files import save
-from symkernel.report.record import save_record
+from symkernel.report.record import finite
 from symkernel.studies.comparison import Comparison, contribution_means
-from symkernel.studies.files import as_dataset, save_numbers
-from symkernel.studies.folder import claimed
+from symkernel.studies.files import as_dataset, judged
 from symkernel.studies.labels import about_variable
 from symkernel.studies.measures import mean_and_deviation
 from symkernel.studies.tables import cells_of, measures_of
@@ -23,7 +19,7 @@ from symkernel.studies.tables import cells_of, measures_of
 if TYPE_CHECKING:
     from symkernel.studies.study import MultitaskStudy
 
-_NAME = "multitask"
+NAME = "multitask"
 _TIME = ("kept",)
 _AXES = ("scale", "curriculum", "seed")
 # The cells' own axes, behind those of the grid.
@@ -36,29 +32,6 @@ _OWN = {
 }
 # What is long and follows from the rest.
 _LEFT_OUT = ("similarities",)
-
-
-def save_study(study: MultitaskStudy, folder: str | Path) -> list[Path]:
-    """Write everything into a folder; return the files.
-
-    Raises
-    ------
-    InvalidArgument
-        If the folder is neither new nor empty nor of this study; it is left as it is.
-    """
-    root = claimed(folder, study.setting.about)
-    written = [
-        save(f"{study}\n", root / f"{_NAME}.txt"),
-        save(study.latex(), root / f"{_NAME}.tex"),
-        save_record(record(study), root / f"{_NAME}.json"),
-        _save_numbers(study, root),
-    ]
-    written += [
-        save_figure(figure, root / f"{name}.{kind}")
-        for name, figure in study.figures().items()
-        for kind in ("png", "pdf")
-    ]
-    return written
 
 
 def record(study: MultitaskStudy) -> dict[str, Any]:
@@ -74,29 +47,23 @@ def record(study: MultitaskStudy) -> dict[str, Any]:
                 wanted = [(f"{name}_{K}", K) for K in many]
             for label, K in wanted:
                 mean, deviation = mean_and_deviation(study.values(name, scale, curriculum, K))
-                line[label] = {"mean": _finite(mean), "deviation": _finite(deviation)}
+                line[label] = {"mean": finite(mean), "deviation": finite(deviation)}
         table.append(line)
     return {
         "symkernel": __version__,
-        "study": _NAME,
+        "study": NAME,
         "setting": asdict(study.setting),
         "seeds": list(study.axis("seed")),
         "table": table,
         "unlearned": [
             {"scale": scale, "curriculum": name, "why": why} for scale, name, why in study.unlearned
         ],
-        "bands": [
-            {"what": b.what, "value": _finite(b.value), "low": _finite(b.low),
-             "high": _finite(b.high), "holds": b.holds} for b in study.bands
-        ],
         "contributions": {
-            f"{scale:g}": {name: _finite(value) for name, value in means.items()}
+            f"{scale:g}": {name: finite(value) for name, value in means.items()}
             for scale, means in contribution_means(study).items()
         },
         "theories": [_compared(one) for one in study.comparisons],
-        "failures": [
-            {"parameters": dict(one.parameters), "error": one.error} for one in study.failures
-        ],
+        **judged(study),
     }  # fmt: skip
 
 
@@ -108,11 +75,7 @@ def _compared(one: Comparison) -> dict[str, Any]:
 
 
 def _listed(values: np.ndarray) -> list[Any]:
-    return [_listed(v) if np.ndim(v) else _finite(float(v)) for v in values]
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
+    return [_listed(v) if np.ndim(v) else finite(float(v)) for v in values]
 
 
 def labelled(study: MultitaskStudy) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -183,7 +146,3 @@ def dataset(study: MultitaskStudy) -> Any:
     for name in found.variables:
         found[name].attrs.update(about_variable(str(name)))
     return found
-
-
-def _save_numbers(study: MultitaskStudy, root: Path) -> Path:
-    return save_numbers(*labelled(study), lambda: dataset(study), root / _NAME)

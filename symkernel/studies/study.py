@@ -17,7 +17,14 @@ import numpy as np
 
 from symkernel.environments.multitasking import CURRICULA, Multitasking
 from symkernel.environments.symbolic_multitasking import SymbolicMultitasking
-from symkernel.errors import InvalidArgument, SymkernelError, as_count, as_positive, as_seed
+from symkernel.errors import (
+    InvalidArgument,
+    SymkernelError,
+    as_count,
+    as_different,
+    as_positive,
+    as_seed,
+)
 from symkernel.problem.network import ActivationLike
 from symkernel.studies import cells
 from symkernel.studies.bands import Band, bands, foreseen_bands, has_bands
@@ -27,6 +34,7 @@ from symkernel.studies.measures import any_learned, unlearned
 from symkernel.studies.memory import refuse_memory
 from symkernel.studies.predictors import PREDICTORS, predictor_of
 from symkernel.studies.setting import Setting, as_text, usual_rate
+from symkernel.studies.written import Study
 from symkernel.sweeps.results import Sweep
 from symkernel.sweeps.sweep import sweep
 from symkernel.sweeps.workers import Workers
@@ -41,7 +49,7 @@ _KINDS = ("few", "all", "none")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class MultitaskStudy:
+class MultitaskStudy(Study):
     """What was trained, what was measured, and what the theories say of it.
 
     Attributes
@@ -68,20 +76,20 @@ class MultitaskStudy:
         axes = ", ".join(f"{len(self.axis(name))} {name}" for name in ("scale", "curriculum"))
         return f"MultitaskStudy({axes}, {len(self.axis('seed'))} seeds)"
 
-    def __str__(self) -> str:
-        from symkernel.studies.tables import summary
-
-        return summary(self)
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What makes a study the same one, for its folder."""
+        return self.setting.about
 
     def axis(self, name: str, of: str = "runs") -> tuple[Any, ...]:
-        """Return the values along an axis of the grid of `runs` or `predictions`."""
+        """Return the values along an axis of the grid of `runs` or of another sweep."""
         return tuple(getattr(self, of).grid[name])
 
     def array(self, name: str, of: str = "runs") -> np.ndarray:
         """Return a value over the grid without the axes that all cells share.
 
         Its axes are (scale, curriculum, seed), before them the predictor in `predictions`, after
-        them those of the value.
+        them those of the value. `of` names the sweep.
         """
         found: Sweep = getattr(self, of)
         whole = found[name]
@@ -172,33 +180,6 @@ class MultitaskStudy:
         from symkernel.studies.tables import table_of_runs
 
         return table_of_runs(self)
-
-    def latex(self) -> str:
-        """Return the tables of trainings and theories in LaTeX, which needs no package."""
-        from symkernel.studies.tables import latex_tables
-
-        return latex_tables(self)
-
-    def figures(self) -> Mapping[str, Any]:
-        """Return the figures by name."""
-        from symkernel.studies.figures import figures
-
-        return figures(self)
-
-    def to_xarray(self) -> Any:
-        """Return everything that was measured as an ``xarray.Dataset`` with labelled axes."""
-        from symkernel.studies.store import dataset
-
-        return dataset(self)
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write tables, record, figures and all numbers into a folder; return the files.
-
-        The folder is made if there is none. It must be empty or of this study.
-        """
-        from symkernel.studies.store import save_study
-
-        return save_study(self, folder)
 
 
 def multitask(
@@ -312,9 +293,9 @@ def multitask(
         concurrent,
     )  # fmt: skip
     axes: dict[str, list[Any]] = {
-        "scale": [as_positive(scale, "scales") for scale in _as_list(scales, "scales")],
-        "curriculum": [_as_curriculum(name) for name in _as_list(curricula, "curricula")],
-        "seed": [as_seed(seed, "seeds") for seed in _as_list(seeds, "seeds")],
+        "scale": as_different(scales, "scales", as_positive),
+        "curriculum": as_different(curricula, "curricula", _as_curriculum),
+        "seed": as_different(seeds, "seeds", as_seed),
     }
     names, few = _asked(predictors), _few(axes)
     where = axes if isinstance(predictors, str) and predictors == "all" else few
@@ -338,16 +319,6 @@ def multitask(
     return MultitaskStudy(setting, runs, moved, said, stepped)
 
 
-def _as_list(value: object, name: str) -> list[Any]:
-    whole = isinstance(value, (Sequence, np.ndarray)) and not isinstance(value, (str, bytes))
-    found = list(value) if whole else []  # type: ignore[call-overload]
-    if not found or len(set(map(repr, found))) < len(found):
-        raise InvalidArgument(
-            f"Argument '{name}' must be a list of one or more different values, not {value!r}."
-        )
-    return found
-
-
 def _as_steps(value: object) -> tuple[int, int]:
     if not isinstance(value, (list, tuple)) or len(value) != 2:
         raise InvalidArgument(
@@ -357,12 +328,12 @@ def _as_steps(value: object) -> tuple[int, int]:
     return as_count(value[0], "steps"), as_count(value[1], "steps")
 
 
-def _as_curriculum(name: object) -> str:
-    if name not in CURRICULA:
+def _as_curriculum(value: object, name: str) -> str:
+    if value not in CURRICULA:
         raise InvalidArgument(
-            f"Argument 'curricula' must hold some of {'; '.join(CURRICULA)}, not {name!r}."
+            f"Argument '{name}' must hold some of {'; '.join(CURRICULA)}, not {value!r}."
         )
-    return str(name)
+    return str(value)
 
 
 def _cells(axes: Mapping[str, list[Any]]) -> int:
@@ -383,7 +354,7 @@ def _asked(predictors: object) -> list[str]:
     """Return the names of the theories that are asked."""
     every = [one.name for one in PREDICTORS]
     if not isinstance(predictors, str):
-        return [predictor_of(name).name for name in _as_list(predictors, "predictors")]
+        return as_different(predictors, "predictors", lambda one, _: predictor_of(one).name)
     if predictors not in _KINDS:
         raise InvalidArgument(
             f"Argument 'predictors' must be one of {', '.join(_KINDS)}, or a list of some of "

@@ -22,6 +22,7 @@ from symkernel.codegen.activation_values import value_and_slope
 from symkernel.problem.activation import ARGUMENT, Activation
 from symkernel.problem.activation import activation as find_activation
 from symkernel.problem.curriculum import Curriculum
+from symkernel.problem.moments import shares_of
 from symkernel.problem.network import Network
 from symkernel.problem.nodes import Apply
 from symkernel.studies.prompt_kernels import PromptKernel, PromptScheme
@@ -36,8 +37,8 @@ _FINENESS = 2
 _AT_ONCE = 2**24
 
 
-class Wide(NamedTuple):
-    """What the limit foresees: units drawn from it, outputs, and how far the units move."""
+class AtEnd(NamedTuple):
+    """What is foreseen: hidden activity, outputs, how far units or the kernel move."""
 
     hidden: np.ndarray
     outputs: np.ndarray
@@ -65,7 +66,7 @@ class Units(NamedTuple):
 
 def foreseen_wide(
     setting: Setting, scale: float, curriculum: Curriculum, stream: np.random.Generator
-) -> Wide:
+) -> AtEnd:
     """Return what the limit foresees of the end of a curriculum."""
     env, (phi, psi) = setting.environment, functions_of(setting.network)
     covariance, kernel = limit_kernels(setting, scale)
@@ -79,8 +80,7 @@ def foreseen_wide(
         task = phase.task
         here = kernel.scheme.sets_of(task.X)
         shape = len(here), *z.shape[1:]
-        shares = task.sample_weights
-        shares = np.full(len(task.X), 1.0 / len(task.X)) if shares is None else shares
+        shares = shares_of(task)
         pulls = integrated_pulls(
             psi, kernel.between(here, here), z[here], task.Y.reshape(shape),
             shares.reshape(shape[:2]), phase.duration,
@@ -93,7 +93,7 @@ def foreseen_wide(
     spread = float(np.std(start - start.mean(axis=0)))
     far = float(np.sqrt((moved**2).mean()))
     outputs = value_and_slope(psi, z)[0].reshape(-1, env.outputs)
-    return Wide(start + moved, outputs, far / spread)
+    return AtEnd(start + moved, outputs, far / spread)
 
 
 def limit_kernels(setting: Setting, scale: float) -> tuple[PromptKernel, PromptKernel]:

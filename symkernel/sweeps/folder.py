@@ -13,7 +13,7 @@ import io
 import json
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,47 @@ _RECORD = "record"
 _LEFT_BEHIND = 24 * 3600.0
 
 
-def _is_begun(path: Path) -> bool:
-    """Whether something is what a sweep leaves that was killed before its manifest was written."""
+def claimed(
+    folder: object,
+    manifest: str,
+    wanted: Mapping[str, Any],
+    what: str,
+    gaps: Callable[[Mapping[str, Any]], str],
+) -> Path:
+    """Return the folder of a sweep or a study, made, with its manifest, if there is none.
+
+    What it is found to hold instead is left as it is; `gaps` says it of another manifest.
+    """
+    if not isinstance(folder, (str, Path)) or not str(folder):
+        raise InvalidArgument(f"Argument 'folder' must be a folder's name, not {folder!r}.")
+    root = Path(folder)
+    file = root / manifest
+    if root.exists() and not root.is_dir():
+        raise InvalidArgument(f"Argument 'folder' must not be the file {str(root)!r}.")
+    other = ""
+    if file.exists():
+        other = gaps(_read_json(file))
+    elif root.is_dir() and not all(_is_begun(path, manifest) for path in root.iterdir()):
+        other = "other files"
+    if other:
+        raise InvalidArgument(
+            f"Argument 'folder' must be new, empty or of the same {what}; {str(root)!r} holds "
+            f"{other}. Nothing in it was touched; name another folder."
+        )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        if not file.exists():
+            save(json.dumps(wanted, indent=2) + "\n", file)
+    except OSError as error:
+        raise SymkernelError(f"The folder {str(root)!r} cannot be made: {error}.") from error
+    return root
+
+
+def _is_begun(path: Path, manifest: str) -> bool:
+    """Whether something is what is left by who was killed before the manifest was written."""
     if path.name == _CELLS:
         return path.is_dir() and not any(path.iterdir())
-    return path.name.startswith(f".{_MANIFEST}.") and path.name.endswith(".part")
+    return path.name.startswith(f".{manifest}.") and path.name.endswith(".part")
 
 
 @dataclass(frozen=True)
@@ -67,24 +103,9 @@ class Folder:
         InvalidArgument
             If the folder holds another sweep or something else; it is left as it is.
         """
-        if not isinstance(path, (str, Path)) or not str(path):
-            raise InvalidArgument(f"Argument 'folder' must be a folder's name, not {path!r}.")
-        root = Path(path)
-        manifest = root / _MANIFEST
         wanted = {"symkernel_sweep": _FORMAT, **identity}
-        if root.exists() and not root.is_dir():
-            raise InvalidArgument(f"Argument 'folder' must not be the file {str(root)!r}.")
-        if manifest.exists():
-            _same(_read_json(manifest), wanted, root)
-        elif root.is_dir() and not all(map(_is_begun, root.iterdir())):
-            raise InvalidArgument(
-                f"Argument 'folder' must be new, empty or of the same sweep; {str(root)!r} holds "
-                f"other files."
-            )
+        root = claimed(path, _MANIFEST, wanted, "sweep", lambda found: _gaps(found, wanted))
         try:
-            root.mkdir(parents=True, exist_ok=True)
-            if not manifest.exists():
-                save(json.dumps(wanted, indent=2) + "\n", manifest)
             (root / _CELLS).mkdir(exist_ok=True)
         except OSError as error:
             raise SymkernelError(f"The folder {str(root)!r} cannot be made: {error}.") from error
@@ -158,8 +179,8 @@ def _read_json(path: Path) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
-def _same(found: Mapping[str, Any], wanted: Mapping[str, Any], root: Path) -> None:
-    """Refuse a folder of another sweep, saying in what it differs."""
+def _gaps(found: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """Return which other sweep a folder is of, and in what that differs; nothing if it is not."""
     names = {
         "symkernel_sweep": "the format",
         "cell": "the function",
@@ -168,10 +189,6 @@ def _same(found: Mapping[str, Any], wanted: Mapping[str, Any], root: Path) -> No
         "seed": "the seed",
     }
     gaps = [words for name, words in names.items() if found.get(name) != wanted[name]]
-    if gaps:
-        shown = {name: found.get(name) for name in ("cell", "parameters", "seed")}
-        raise InvalidArgument(
-            f"Argument 'folder' must be new, empty or of the same sweep; {str(root)!r} holds "
-            f"another one ({shown}): {', '.join(gaps)} differ{'s' if len(gaps) == 1 else ''}. "
-            f"Nothing in it was touched; name another folder, or delete this one."
-        )
+    shown = {name: found.get(name) for name in ("cell", "parameters", "seed")}
+    ending = "s" if len(gaps) == 1 else ""
+    return f"another one ({shown}): {', '.join(gaps)} differ{ending}" if gaps else ""

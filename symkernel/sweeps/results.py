@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from symkernel.errors import InvalidArgument
+from symkernel.errors import InvalidArgument, optional_module
 from symkernel.sweeps.folder import Outcome
 
 Axes = Mapping[str, tuple[Any, ...]]
@@ -84,12 +84,7 @@ class Sweep:
 
     def to_xarray(self) -> Any:
         """Return the values as an ``xarray.Dataset`` with labelled axes."""
-        try:
-            import xarray
-        except ImportError as error:
-            raise ImportError(
-                "to_xarray() needs the package xarray; install it with 'pip install xarray'."
-            ) from error
+        xarray = optional_module("xarray", "to_xarray()")
         data = {}
         for name, array in self.values.items():
             own = self.labels.dims.get(name) or tuple(

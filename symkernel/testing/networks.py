@@ -228,7 +228,7 @@ def numerical(net: Network, seed: int, samples: tuple[int, int] = (2, 3)) -> Num
     stream = np.random.default_rng(as_seed(seed))
     weights = {p.name: stream.standard_normal(tuple(map(int, p.shape))) for p in net.parameters}
     X, X2 = (stream.standard_normal((n, int(net.inputs))) for n in counts)
-    sizes = {o.name: int(o.size) for o in net.order if isinstance(o, Gate)}
+    sizes = net.gate_sizes
     gates, gates2 = (
         {name: stream.standard_normal((n, size)) for name, size in sizes.items()} for n in counts
     )

@@ -309,7 +309,7 @@ def problems(law: str, most: int = 3) -> st.SearchStrategy[Problem]:
         return gram_diagonal_problems(most)
     named = {one.name: one for one in LAWS}
     found = named[as_choice(law, "law", named)]
-    return st.integers(0, 2**32 - 1).map(lambda seed: found.draw(np.random.default_rng(seed)))
+    return SEEDS.map(lambda seed: found.draw(np.random.default_rng(seed)))
 
 
 def horizon(problem: Problem, strength: float = 50.0) -> np.ndarray:

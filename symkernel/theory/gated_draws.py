@@ -123,7 +123,7 @@ def race_problem(
 def _frames(net: Network, task: Task) -> tuple[np.ndarray, list[np.ndarray]]:
     """Return input and output directions of all modes, those without strength included."""
     groups = contexts_of(net, task)
-    basis = stacked_basis(net, [groups])
+    basis = stacked_basis([groups])
     modes = min(int(net.inputs), int(net.outputs))
     used = int((basis.s[0] > 1e-12 * basis.s[0][0]).sum())
     sides = []

@@ -66,7 +66,7 @@ class PathwayState:
         )
         flow = pathway_flow(net, problem.squared_error, contexts[0])
         first, after = _two_sides(problem, flow, len(contexts[0]))
-        basis = stacked_basis(net, contexts, first, after)
+        basis = stacked_basis(contexts, first, after)
         modes = min(int(net.inputs), int(net.outputs))
         U, s = _output_frames(contexts, basis, after @ (first @ basis.V[:, :modes]))
         d = np.maximum([_variances(group, basis.V)[:modes] for group in contexts], 0.0)

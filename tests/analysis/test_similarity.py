@@ -188,7 +188,7 @@ def test_given_distances():
 
 def test_export_without_rsatoolbox_says_how_to_get_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "rsatoolbox.rdm", None)
-    with pytest.raises(InvalidArgument, match="pip install rsatoolbox"):
+    with pytest.raises(ImportError, match="pip install rsatoolbox"):
         similarity(np.eye(3)).to_rsatoolbox()
 
 

@@ -126,6 +126,10 @@ def test_small_weights_trained_on_single_tasks_share_and_cannot_do_two_at_once()
         (lambda: ENV.curriculum("singel", 1.0), "did you mean 'single'"),
         (lambda: ENV.prompts([0, 4]), r"as \[\[0, 4\], \[1\]\], not 0"),
         (lambda: ENV.prompts(["04"]), "must hold sets of tasks"),
+        (lambda: ENV.prompts(None), "must hold sets of tasks"),
+        (lambda: ENV.weights(None, 1.0), "'net' must be a Network"),
+        (lambda: ENV.weights(ENV.network(3), 1.0, bias=[]), "'bias' must be a real number"),
+        (lambda: ENV.single.accuracy("right"), "'outputs' must be an array of real numbers"),
         (lambda: sk.Curriculum.of(ENV.single), "give its 'task'"),
         (lambda: ENV.curriculum("single", 0.0), "learning_rate"),
         (lambda: ENV.curriculum("single", 1.0, single=0), "single"),
@@ -179,7 +183,7 @@ def test_activity_takes_gates():
     np.testing.assert_allclose(found[0], w0.arrays["W"].sum(1))
     with pytest.raises(InvalidArgument, match="the gate 'g'"):
         sk.activity(net, w0, X)
-    with pytest.raises(ShapeMismatch, match="1 or 3 columns"):
+    with pytest.raises(ShapeMismatch, match="one column or 3"):
         sk.activity(net, w0, X, gates={"g": np.ones((2, 2))})
 
 

@@ -180,6 +180,14 @@ def test_pieces_of_the_wrong_kind_are_refused() -> None:
         (lambda: Input(0), "'width' must be a positive integer"),
         (lambda: Network.build(None), "'output' must be a node"),
         (lambda: Network.build(bias), "'output' must be a node"),
+        (lambda: Network.build(x, names=3), "'names' must map names to nodes"),
+        (lambda: Linear(Parameter("W", (2, 3)), 3), "'child' must be a node"),
+        (lambda: Linear(3, x), "'parameter' must be a Parameter"),
+        (lambda: Bias(3), "'parameter' must be a Parameter"),
+        (lambda: Apply("tanh", None), "'child' must be a node"),
+        (lambda: Gate("g", None), "'child' must be a node"),
+        (lambda: Slice(None, 0, 2), "'child' must be a node"),
+        (lambda: Sum(x), "must be of nodes and bias parameters"),
     ):
         with pytest.raises(InvalidArgument, match=words):
             build()

@@ -196,7 +196,7 @@ def test_labels_become_text() -> None:
         ({"s": 1, "input_variance": -2}, "'input_variance' must be positive"),
         ({"s": 1, "input_variance": np.nan}, "'input_variance' must hold finite real numbers"),
         ({"s": 1, "input_variance": sp.nan}, "'input_variance' must hold finite real numbers"),
-        ({"s": [1, 2, 3], "multiplicity": [1, 2]}, "for each of the 3 modes.*not 2"),
+        ({"s": [1, 2, 3], "multiplicity": [1, 2]}, "'multiplicity' must hold one.*3 modes.*not 2"),
         ({"s": [1, 2], "input_variance": [1, 2, 3]}, "for each of the 2 modes.*not 3"),
     ],
 )
@@ -252,6 +252,7 @@ def test_values_of_symbols_are_checked_like_arguments() -> None:
         ({s: np.nan}, "finite"),
         ({s: sp.I}, "finite real"),
         ({s: "2"}, "must map symbols to numbers"),
+        ({s: None}, "must map symbols to numbers"),
         (None, "must map symbols to numbers"),
     ):
         with pytest.raises(InvalidArgument, match=words):
@@ -300,6 +301,12 @@ def test_whitening_gives_the_identity_and_keeps_what_is_predictable(
 def test_components_must_be_an_integer_up_to_the_rank(bad: object) -> None:
     with pytest.raises(InvalidArgument, match="'components' must be an integer between 1 and the"):
         Task(EYE, EYE).whitened(bad)
+
+
+def test_the_tolerance_of_whitening_must_be_positive() -> None:
+    for bad in (0, None, "small"):
+        with pytest.raises(InvalidArgument, match="'tolerance' must be a"):
+            Task(EYE, EYE).whitened(tolerance=bad)
 
 
 def test_inputs_without_variance_cannot_be_whitened() -> None:

@@ -584,7 +584,7 @@ def test_gates_of_the_probe():
     with pytest.raises(InvalidArgument, match="must be a Task with the gate 'g'"):
         simulate(net, gated, w0, 0.1, steps=5, attribute="task", probe=task.X)
     wide = Task(task.X, task.Y, gates={"g": np.ones((7, 3))})
-    with pytest.raises(ShapeMismatch, match="Gate 'g' of the probe must have 2 columns"):
+    with pytest.raises(ShapeMismatch, match="Gate 'g' of the probe must have one column or 2"):
         simulate(net, gated, w0, 0.1, steps=5, attribute="task", probe=wide)
 
 

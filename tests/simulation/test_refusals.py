@@ -127,6 +127,7 @@ def test_a_long_run_can_be_interrupted():
         ({"on": "moments"}, InvalidArgument, "tanh"),
         ({"gates": {"g": np.ones((12, 5))}}, InvalidArgument, "no gates"),
         ({"gates": [{}, {}]}, ShapeMismatch, "1 phases"),
+        ({"gates": 3}, InvalidArgument, "'gates' must be a mapping"),
         ({"loss": 0.5}, InvalidArgument, "'loss'"),
         ({"curriculum": np.eye(3)}, InvalidArgument, "Task or a Curriculum"),
         ({"w0": np.eye(3)}, InvalidArgument, "'weights'"),
@@ -184,6 +185,13 @@ def test_wrong_members(members):
     net, task, _ = problem()
     with pytest.raises(InvalidArgument, match="'members'"):
         simulate_ensemble(net, task, members, 0.1, steps=1)
+
+
+@pytest.mark.parametrize("seeds", [3, [0, 1], "a", np.array(3)])
+def test_wrong_seeds_of_members(seeds):
+    net, task, w0 = problem()
+    with pytest.raises(InvalidArgument, match="'seeds' must"):
+        simulate_ensemble(net, task, [w0], 0.1, steps=1, batch_size=4, seeds=seeds)
 
 
 def test_large_fields_are_refused_before_they_are_allocated():

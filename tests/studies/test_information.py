@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -542,6 +543,15 @@ def test_a_study_goes_on_where_it_stood(study, folder):
     assert contents(folder) == before
 
 
+def test_names_of_labels_are_safe_in_latex(study):
+    one = study.found[0]
+    named = replace(one, decision=replace(one.decision, names=("is_odd", "50%_grey")))
+    text = replace(study, found=(named,)).latex()
+    assert r"is\_odd n0" in text
+    assert r"pretraining on 50\%\_grey" in text
+    assert not re.search(r"(?<!\\)[_%]", text)
+
+
 def test_cells_that_fail_are_told(monkeypatch, tmp_path):
     def fragile(net, course, w0, rate, **options):
         if options["seed"] != 1000 or rate == SLOW.learning_rate:
@@ -575,10 +585,10 @@ def test_cells_that_fail_are_told(monkeypatch, tmp_path):
         ({"settings": [TINY, replace(TINY, hidden=(3,))]}, "settings that differ in"),
         ({"settings": [replace(TINY, hidden=(90,))]}, "must have 455 samples or more"),
         ({"settings": [replace(TINY, watched=Descent(0.1, 401, 1.0))]}, "batches of 401 samples"),
-        ({"seeds": []}, "one or more different seeds"),
-        ({"seeds": [1, 1]}, "one or more different seeds"),
+        ({"seeds": []}, "one or more different values"),
+        ({"seeds": [1, 1]}, "one or more different values"),
         ({"seeds": [True]}, "'seeds' must be a non-negative integer"),
-        ({"seeds": "1000"}, "one or more different seeds"),
+        ({"seeds": "1000"}, "one or more different values"),
         ({"folder": 3}, "must be a folder's name"),
     ],
 )

@@ -220,10 +220,11 @@ def test_numbers_come_back_from_the_file(study, files):
 
 
 def test_without_xarray_the_numbers_are_an_npz(study, tmp_path, monkeypatch):
-    from symkernel.studies import files, store
+    from symkernel.studies import files
+    from symkernel.studies.store import dataset, labelled
 
     monkeypatch.setattr(files.importlib.util, "find_spec", lambda name: None)
-    path = store._save_numbers(study, tmp_path)
+    path = files.save_numbers(*labelled(study), lambda: dataset(study), tmp_path / "numbers")
     with np.load(path, allow_pickle=False) as found:
         assert (found["S"] == study.array("S")).all()
         assert found["axes_of_S"].tolist() == ["scale", "curriculum", "seed", "kept"]
@@ -293,6 +294,8 @@ def test_cells_that_fail_are_told_and_do_not_lose_the_others(tmp_path, monkeypat
         ({"curricula": "single"}, "must be a list of one or more"),
         ({"curricula": []}, "must be a list of one or more"),
         ({"scales": [0.1, 0.1]}, "different values"),
+        ({"scales": [1, 1.0]}, "different values"),
+        ({"seeds": [1000, np.int64(1000)]}, "different values"),
         ({"scales": [0.0]}, "'scales' must be a finite positive"),
         ({"scales": [float("nan")]}, "'scales' must be a finite positive"),
         ({"scales": [1j]}, "'scales' must be a positive number"),

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
@@ -29,6 +28,7 @@ from symkernel.studies.decisions.theory import (
     pruned,
 )
 from symkernel.studies.decisions.verdicts import trained_descents
+from symkernel.studies.measures import mean_and_spread
 
 if TYPE_CHECKING:
     from symkernel.studies.decisions.study import InformationStudy
@@ -62,14 +62,6 @@ def _families(found: Sequence[Found]) -> Iterator[tuple[str, list[Found]]]:
     for one in found:
         families.setdefault(one.setting.environment.split()[0], []).append(one)
     yield from families.items()
-
-
-def mean_and_spread(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and standard deviation over the seeds that were computed, the first axis."""
-    known = values[~np.isnan(values).reshape(len(values), -1).any(axis=1)]
-    if not len(known):
-        return np.full(values.shape[1:], np.nan), np.full(values.shape[1:], np.nan)
-    return known.mean(axis=0), known.std(axis=0, ddof=1) if len(known) > 1 else 0 * known[0]
 
 
 # Over the noise of descent ------------------------------------------------------------------------
@@ -266,7 +258,6 @@ def _path(panel: Axes, x: np.ndarray, y: np.ndarray, colour: str) -> None:
 
 def _grid(rows: int, columns: int) -> tuple[Figure, np.ndarray]:
     figure = Shown(figsize=(max(_COLUMN * columns, 3.5), _ROW * rows + 0.75), layout="constrained")
-    FigureCanvasAgg(figure)
     panels: np.ndarray = figure.subplots(rows, columns, squeeze=False)
     return figure, panels
 

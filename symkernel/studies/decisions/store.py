@@ -1,28 +1,21 @@
-"""The study's files: tables, record, figures, and all numbers with their labels."""
+"""What a study writes: its record, and all numbers with their labels."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from symkernel import __version__
-from symkernel.report.figures import save_figure
-from symkernel.report.files import save
-from symkernel.report.record import save_record
+from symkernel.report.record import finite
 from symkernel.studies.decisions.measures import LABELS, NOISES
-from symkernel.studies.decisions.setting import ABOUT
 from symkernel.studies.decisions.tables import tables_of
 from symkernel.studies.decisions.verdicts import CLAIMS, Verdict
-from symkernel.studies.files import as_dataset, save_numbers
-from symkernel.studies.folder import claimed
+from symkernel.studies.files import as_dataset, judged
 
 if TYPE_CHECKING:
     from symkernel.studies.decisions.study import InformationStudy
 
-_NAME = "information"
+NAME = "information"
 _OWN = {
     "bits": ("layer", "noise", "label"),
     **dict.fromkeys(("time", "loss", "accuracy", "clock"), ()),
@@ -41,34 +34,11 @@ _FULL = {
 }
 
 
-def save_study(study: InformationStudy, folder: str | Path) -> list[Path]:
-    """Write everything into a folder; return the files.
-
-    Raises
-    ------
-    InvalidArgument
-        If the folder is neither new nor empty nor of this study; it is left as it is.
-    """
-    root = claimed(folder, ABOUT)
-    written = [
-        save(f"{study}\n", root / f"{_NAME}.txt"),
-        save(study.latex(), root / f"{_NAME}.tex"),
-        save_record(record(study), root / f"{_NAME}.json"),
-        save_numbers(*labelled(study), lambda: dataset(study), root / _NAME),
-    ]
-    written += [
-        save_figure(figure, root / f"{name}.{kind}")
-        for name, figure in study.figures().items()
-        for kind in ("png", "pdf")
-    ]
-    return written
-
-
 def record(study: InformationStudy) -> dict[str, Any]:
     """Return what JSON can hold: settings, verdicts, tables, bands, failures."""
     return {
         "symkernel": __version__,
-        "study": _NAME,
+        "study": NAME,
         "seeds": list(study.seeds),
         "claims": {str(number): words for number, words in CLAIMS.items()},
         "settings": [
@@ -79,27 +49,17 @@ def record(study: InformationStudy) -> dict[str, Any]:
             for one in study.found
         ],
         "verdicts": [_verdict(one) for one in study.verdicts],
-        "bands": [
-            {"what": b.what, "value": _finite(b.value), "low": b.low, "high": b.high,
-             "holds": b.holds} for b in study.bands
-        ],
-        "failures": [
-            {"parameters": dict(one.parameters), "error": one.error} for one in study.failures
-        ],
+        **judged(study),
     }  # fmt: skip
 
 
 def _verdict(one: Verdict) -> dict[str, Any]:
     found = one.found
-    numbers = {} if found is None else {k: _finite(v) for k, v in asdict(found).items()}
+    numbers = {} if found is None else {k: finite(v) for k, v in asdict(found).items()}
     return {
         "claim": one.claim, "setting": one.setting, "noise": one.noise, "verdict": one.words,
         "difference": numbers, "about": one.about,
     }  # fmt: skip
-
-
-def _finite(value: float) -> float | None:
-    return value if np.isfinite(value) else None
 
 
 def labelled(study: InformationStudy) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -12,10 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from symkernel.environments.decision import Decision
-from symkernel.errors import InvalidArgument, SymkernelError, as_seed
+from symkernel.errors import InvalidArgument, SymkernelError, as_different, as_seed
 from symkernel.studies.decisions import cells
 from symkernel.studies.decisions.found import Found
 from symkernel.studies.decisions.measures import refuse_few
@@ -29,6 +27,7 @@ from symkernel.studies.decisions.setting import (
     settings_of_arrays,
 )
 from symkernel.studies.folder import claimed, kept_in
+from symkernel.studies.written import Study
 from symkernel.sweeps.folder import Outcome
 from symkernel.sweeps.results import Sweep
 from symkernel.sweeps.sweep import sweep
@@ -43,7 +42,7 @@ SEEDS = tuple(range(1000, 1008))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class InformationStudy:
+class InformationStudy(Study):
     """What was trained and measured, and what follows for the claims.
 
     Attributes
@@ -59,10 +58,10 @@ class InformationStudy:
     def __repr__(self) -> str:
         return f"InformationStudy({len(self.found)} settings, {len(self.seeds)} seeds)"
 
-    def __str__(self) -> str:
-        from symkernel.studies.decisions.tables import summary
-
-        return summary(self)
+    @property
+    def about(self) -> Mapping[str, Any]:
+        """What makes a study the same one, for its folder."""
+        return ABOUT
 
     @cached_property
     def verdicts(self) -> tuple[Verdict, ...]:
@@ -85,33 +84,6 @@ class InformationStudy:
     def failures(self) -> tuple[Outcome, ...]:
         """Cells that failed, each with its parameters and its error."""
         return tuple(one for found in self.found for one in found.failures)
-
-    def latex(self) -> str:
-        """Return verdicts and tables in LaTeX, which needs no package."""
-        from symkernel.studies.decisions.tables import latex_tables
-
-        return latex_tables(self)
-
-    def figures(self) -> Mapping[str, Any]:
-        """Return the figures by name."""
-        from symkernel.studies.decisions.figures import figures
-
-        return figures(self)
-
-    def to_xarray(self) -> Any:
-        """Return everything that was measured as an ``xarray.Dataset`` with labelled axes."""
-        from symkernel.studies.decisions.store import dataset
-
-        return dataset(self)
-
-    def save(self, folder: str | Path) -> list[Path]:
-        """Write tables, record, figures and all numbers into a folder; return the files.
-
-        The folder is made if there is none. It must be empty or of such a study.
-        """
-        from symkernel.studies.decisions.store import save_study
-
-        return save_study(self, folder)
 
 
 def information(
@@ -185,7 +157,7 @@ def information(
             f"relevant, irrelevant), not {environment!r}."
         )
     chosen = _as_settings(settings, environment)
-    drawn = _as_seeds(seeds)
+    drawn = as_different(seeds, "seeds", as_seed)
     options: dict[str, Any] = {"n_jobs": n_jobs, "scheduler": scheduler, "progress": progress}
     pairs = [(setting, _decision(setting, environment)) for setting in chosen]
     for setting, decision in pairs:
@@ -250,16 +222,6 @@ def _as_settings(settings: object, environment: Decision | None) -> tuple[Inform
             "or label noise; run others as studies of their own."
         )
     return chosen
-
-
-def _as_seeds(seeds: object) -> list[int]:
-    whole = isinstance(seeds, (Sequence, np.ndarray)) and not isinstance(seeds, (str, bytes))
-    found = [as_seed(one, "seeds") for one in seeds] if whole else []  # type: ignore[attr-defined]
-    if not found or len(set(found)) < len(found):
-        raise InvalidArgument(
-            f"Argument 'seeds' must be a list of one or more different seeds, not {seeds!r}."
-        )
-    return found
 
 
 def _decision(setting: InformationSetting, environment: Decision | None) -> Decision:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from symkernel.report.prose import escape
 from symkernel.studies.decisions.found import Found
 from symkernel.studies.decisions.measures import NOISES
 from symkernel.studies.decisions.theory import foreseen, is_foreseen
@@ -105,8 +106,7 @@ def verdict_rows(verdicts: Sequence[Verdict]) -> list[Line]:
 def _numbers(one: Verdict) -> tuple[str, str]:
     if one.found is None:
         return "", ""
-    found = one.found
-    return f"{found.difference:+.3f} [{found.low:+.3f}, {found.high:+.3f}]", f"{found.effect:.1f}"
+    return one.found.interval, f"{one.found.effect:.1f}"
 
 
 _VERDICT_HEAD = ("claim", "noise", "verdict", "bits", "effect", "what was compared")
@@ -123,7 +123,8 @@ def summary(study: InformationStudy) -> str:
         f"noise: n0 none; rel.3 of 0.3 times the spread of a layer's units; abs.3 of standard "
         f"deviation 0.3\n{claims}\n"
         f"A claim holds where the confidence interval of the paired difference is above "
-        f"{SMALLEST:.0%} of the entropy of the irrelevant label, weakly where it is above 0. "
+        f"{SMALLEST:.0%} of the entropy of the irrelevant label, weakly where it is above 0; "
+        f"claim 2 holds where rise and fall do, weakly where the fall alone does, without a rise. "
         f"Effect: difference by the standard deviation of the differences. Intervals are for one "
         f"comparison each, not for all together"
     ]
@@ -199,12 +200,12 @@ def latex_tables(study: InformationStudy) -> str:
     for found in study.found:
         for title, names, cells in tables_of(found, r" \pm "):
             body = [tuple(map(_tex, row)) for row in cells]
-            parts.append(latex_table(names, body, f"{found.setting.name}. {title}."))
+            caption = _tex(f"{found.setting.name}. {title}.")
+            parts.append(latex_table(tuple(map(_tex, names)), body, caption))
     return "\n\n".join(parts) + "\n"
 
 
 def _tex(cell: str) -> str:
     """Return a cell with its numbers as mathematics."""
-    plain = cell.replace("%", r"\%").replace("_", r"\_")
     numeric = cell and all(c in "+-0123456789.[], e" for c in cell.replace(r"\pm", ""))
-    return f"${cell}$" if numeric else plain
+    return f"${cell}$" if numeric else escape(cell)

@@ -49,11 +49,13 @@ class Paired:
     high: float
     effect: float
 
+    @property
+    def interval(self) -> str:
+        """The difference and its confidence interval, as tables show them."""
+        return f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
+
     def __str__(self) -> str:
-        return (
-            f"{self.difference:+.3f} [{self.low:+.3f}, {self.high:+.3f}] bits, d = "
-            f"{self.effect:.1f}"
-        )
+        return f"{self.interval} bits, d = {self.effect:.1f}"
 
 
 @dataclass(frozen=True)
@@ -165,7 +167,7 @@ def first_claim(found: Found, noise: str) -> Verdict:
     said = [f"{descents[low]} less {descents[high]}"]
     slope = _slope(np.log10([descents[k].noise for k in order]), end[order])
     if slope is not None:
-        said.append(f"slope {slope.difference:+.3f} [{slope.low:+.3f}, {slope.high:+.3f}] a decade")
+        said.append(f"slope {slope.interval} a decade")
     said += _alike(found, order, end)
     said += [words] if words else []
     verdict = judged(result, smallest_of(found))
@@ -190,8 +192,7 @@ def _alike(found: Found, order: list[int], end: np.ndarray) -> list[str]:
     if not known:
         return []
     one, words = max(known, key=lambda pair: abs(pair[0].difference))
-    return [f"of one noise, most apart: {words} {one.difference:+.3f} "
-            f"[{one.low:+.3f}, {one.high:+.3f}]"]  # fmt: skip
+    return [f"of one noise, most apart: {words} {one.interval}"]
 
 
 # Through training ---------------------------------------------------------------------------------
