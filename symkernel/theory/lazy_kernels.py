@@ -149,8 +149,7 @@ def _given(
                 f"Argument 'kernel' must depend on the environment's symbols 'matched' or 'same', "
                 f"but {kernel} does not: such a kernel learns nothing about the prompts."
             )
-        words = "a formula of the relation of two prompts, for which any other can be given"
-        return _by_formula(kernel, words)
+        return _by_formula(kernel, "a formula of the relation of two prompts")
     if isinstance(kernel, (list, tuple, np.ndarray)):
         return _table(environment, kernel)
     raise InvalidArgument(
