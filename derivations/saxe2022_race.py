@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 K, D, shared, p = sp.symbols("K D D_s p", positive=True)
 s, u0 = sp.symbols("s u0", positive=True)
-first, second = sp.symbols("u_sh u_sh0", positive=True)
 
 # What is claimed; each check takes it, so that something wrong can be put in its place.
 RATE = D * K ** (-(D - shared) / D)

@@ -36,7 +36,7 @@ _FACE = {
     "balancedness": "symkernel.theory.balancedness",
     "pruning_clock": "symkernel.theory.pruning_clock",
     "memoryless_gram": "symkernel.theory.memoryless_map",
-    "small_weights": "symkernel.theory.escape",
+    "small_weights": "symkernel.theory.small_weights",
     "derive": "symkernel.derivation",
     "Derivation": "symkernel.derivation",
     "task_pair": "symkernel.task_pairs",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from symkernel.formula import Step
@@ -103,3 +104,24 @@ class CheckReport:
         notes = "".join(f"<p>Note: {html.escape(note)}.</p>" for note in self.notes)
         subject = "<br>".join(html.escape(line) for line in (self.subject, *self._notice))
         return f"<p>Check of {subject}</p>{as_html(head, rows)}{notes}"
+
+
+class Documented:
+    """What `latex` returns as a whole document, written to a file."""
+
+    def latex(self, names: Mapping[str, str] | None = None) -> str:
+        """Return a LaTeX document."""
+        raise NotImplementedError
+
+    def save_latex(self, path: str | Path, names: Mapping[str, str] | None = None) -> Path:
+        """Write the document to a file, whole or not at all, and return its path.
+
+        Parameters
+        ----------
+        path : str or Path
+        names : mapping of str to str, optional
+            LaTeX for the identifiers of symbols.
+        """
+        from symkernel.report.files import save
+
+        return save(self.latex(names), path)

@@ -65,10 +65,19 @@ class InformationCurve:
 
     Attributes
     ----------
-    formula : DerivedFormula
-        With the steps that lead to it, and their checks.
+    derivation : Derivation
+        Of the law that gives the layer's weights.
+    relevant, irrelevant
+        What the information is about, as passed to `information_curve`.
+    noise : Noise
+    layer : str
+        A name of ``network.nodes``.
     inputs : Inputs
         How those that are shown are distributed, and what of them is known.
+    values : mapping of Symbol to number, or None
+        For the symbols of the problem, if it has any.
+    formula : DerivedFormula
+        With the steps that lead to it, and their checks.
     """
 
     derivation: Derivation

@@ -270,7 +270,7 @@ def test_bad_problems_are_refused(arguments, options, error, words: str) -> None
 @pytest.mark.parametrize("index", [-1, 2, 1.0, "0", None, True])
 def test_modes_that_do_not_exist_are_refused(index) -> None:
     for d in (sk.derive(NET, TASK, W0), sk.derive(NET, TASK, W0, law="gram_diagonal")):
-        with pytest.raises(InvalidArgument, match="'index' must be"):
+        with pytest.raises(InvalidArgument, match="index of a mode must"):
             d.mode(index)
 
 

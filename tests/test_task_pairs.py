@@ -248,7 +248,7 @@ def test_bad_measures_are_refused() -> None:
             pair.savings(bad)
         with pytest.raises(InvalidArgument, match="'fraction' must"):
             pair.transfer_savings(bad)
-    with pytest.raises(InvalidArgument, match="'index' must be a mode"):
+    with pytest.raises(InvalidArgument, match="index of a mode must lie"):
         pair.savings(HALF, mode=1)
     for bad in (0, -1, np.nan, np.inf, "1", None, True, 1j):
         with pytest.raises(InvalidArgument, match="'level' must"):

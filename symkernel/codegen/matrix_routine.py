@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 import sympy as sp
-from threadpoolctl import ThreadpoolController
 
+from symkernel.codegen.blas import one_thread
 from symkernel.codegen.matrix_module import LoweredKernel, lowered_kernel
 from symkernel.codegen.matrix_printer import LEFT, NONE, RIGHT, Leaf
 from symkernel.errors import InvalidArgument, MissingValues, ShapeMismatch, as_real_array
@@ -55,13 +55,6 @@ class KernelRoutine:
         from symkernel.codegen.cache import load
 
         return load(self.source, "kernel").kernel
-
-    @cached_property
-    def _blas(self) -> ThreadpoolController:
-        # numba's np.dot calls the BLAS that SciPy brings: it has to be loaded to be found.
-        import scipy.linalg.cython_blas  # noqa: F401
-
-        return ThreadpoolController()
 
     def __call__(
         self,
@@ -141,9 +134,7 @@ class KernelRoutine:
 
     def _evaluated(self, call: list[Any]) -> np.ndarray:
         kernel = self._kernel
-        # The loops over samples are parallel already; with threads in BLAS too it is ten times
-        # slower on two cores.
-        with self._blas.limit(limits=1, user_api="blas"):
+        with one_thread():
             return kernel(*call)
 
     def _prepared(

@@ -14,6 +14,7 @@ from typing import Any
 
 import sympy as sp
 
+from symkernel.codegen.blas import one_thread
 from symkernel.codegen.printer import source_of, variable
 from symkernel.equations import needed_lines
 from symkernel.errors import OutsideValidity
@@ -192,19 +193,9 @@ class PairRoutine:
 
     @cached_property
     def _module(self) -> Any:
-        # numba's np.dot calls the BLAS that SciPy brings: it has to be loaded to be found.
-        import scipy.linalg.cython_blas  # noqa: F401
-
         from symkernel.codegen.cache import load
 
         return load(self.source, "pairs")
-
-    @cached_property
-    def _blas(self) -> Any:
-        from threadpoolctl import ThreadpoolController
-
-        assert self._module is not None
-        return ThreadpoolController()
 
     def __call__(self, X: Any, X2: Any | None, numbers: Any) -> Any:
         """Return the outputs, an array (n_outputs, n_samples, n_samples2).
@@ -221,8 +212,7 @@ class PairRoutine:
         module = self._module
         table = self._table(X, numbers)
         out = np.empty((len(self.formulas.outputs), len(X), len(X if X2 is None else X2)))
-        # The loops are parallel already; threads in BLAS would get in their way.
-        with self._blas.limit(limits=1, user_api="blas"):
+        with one_thread():
             if X2 is None:
                 module.kernels(X, X, table, table, numbers, out, True)
             else:

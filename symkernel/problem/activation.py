@@ -210,7 +210,7 @@ def _roots_of_arguments(record: Activation, kinds: tuple[type, ...]) -> Iterator
         if not isinstance(difference, sp.Expr) or not difference.is_polynomial(ARGUMENT):
             continue
         if sp.degree(difference, ARGUMENT) >= 1:
-            yield from _real_roots(_with_fractions(difference))
+            yield from _real_roots(with_fractions(difference))
 
 
 def _real_roots(expression: sp.Expr) -> Iterator[sp.Expr]:
@@ -225,13 +225,13 @@ def _real_roots(expression: sp.Expr) -> Iterator[sp.Expr]:
         yield root
 
 
-def _with_fractions(expression: sp.Expr) -> sp.Expr:
+def with_fractions(expression: sp.Expr) -> sp.Expr:
     """Return an expression with the fractions that its floating-point numbers are."""
     return expression.xreplace({n: sp.Rational(n) for n in expression.atoms(sp.Float)})
 
 
 def _number(record: Activation, expression: sp.Expr, point: sp.Expr) -> sp.Expr:
-    value = _with_fractions(expression).xreplace({ARGUMENT: point}).evalf(_DIGITS)
+    value = with_fractions(expression).xreplace({ARGUMENT: point}).evalf(_DIGITS)
     if isinstance(value, (sp.Float, sp.Rational)):
         return value
     what = "value" if expression is record.expression else "slope"

@@ -6,12 +6,11 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from symkernel.errors import InvalidArgument
-from symkernel.report.figures import Shown, colour_bar
+from symkernel.report.figures import MOST_LABELS, NORMAL, SMALL, WIDTH, Shown, colour_bar
 from symkernel.simulation.attribution import Attribution
 
-_WIDTH, _SMALL, _NORMAL = 3.5, 7, 8
-# Matrices up to this size show their numbers; axes with more labels than these show none.
-_MOST_NUMBERS, _MOST_LABELS = 8, 16
+# Matrices up to this size show their numbers.
+_MOST_NUMBERS = 8
 
 
 def contribution_matrix(attribution: Attribution, time: float | None = None) -> Figure:
@@ -46,22 +45,22 @@ def contribution_matrix(attribution: Attribution, time: float | None = None) -> 
     matrix = attribution.matrix(time)
     rows, columns = matrix.shape
     limit = float(abs(matrix).max())
-    figure = Shown(figsize=(_WIDTH, 0.6 + 2.5 * min(rows / columns, 2.0)), layout="constrained")
+    figure = Shown(figsize=(WIDTH, 0.6 + 2.5 * min(rows / columns, 2.0)), layout="constrained")
     panel = figure.subplots()
     image = panel.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
     for axis, names in ((panel.yaxis, attribution.test_labels), (panel.xaxis, attribution.labels)):
-        few = names if len(names) <= _MOST_LABELS else ()
+        few = names if len(names) <= MOST_LABELS else ()
         axis.set_ticks(range(len(few)), few)
-    panel.tick_params(labelsize=_SMALL, length=1.5)
+    panel.tick_params(labelsize=SMALL, length=1.5)
     panel.tick_params(axis="x", rotation=90)
     if max(rows, columns) <= _MOST_NUMBERS:
         for (row, column), value in np.ndenumerate(matrix):
             # White on the darkest cells, and no minus in front of what rounds to zero.
             colour = "white" if abs(value) > 0.6 * limit else "black"
             text = f"{round(value, 2) + 0.0:.2f}"
-            size = _SMALL if max(rows, columns) <= 5 else _SMALL - 2
+            size = SMALL if max(rows, columns) <= 5 else SMALL - 2
             panel.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
-    panel.set_xlabel(f"by training on ({attribution.by})", fontsize=_NORMAL)
-    panel.set_ylabel("movement of", fontsize=_NORMAL)
+    panel.set_xlabel(f"by training on ({attribution.by})", fontsize=NORMAL)
+    panel.set_ylabel("movement of", fontsize=NORMAL)
     colour_bar(figure, image, [panel], f"share of the movement of '{attribution.node}'")
     return figure

@@ -117,8 +117,8 @@ def _in_line(expression: Any) -> str:
 def symbol_lines(derivation: Derivation) -> str:
     """Return what the symbols of the formulas stand for, as text, a line for each."""
     pairs = glossary(derivation, derivation.formulas)
-    width = max((len(symbol.name) for symbol, _ in pairs), default=0)
-    return "\n".join(f"  {symbol.name:<{width}}  {meaning}" for symbol, meaning in pairs)
+    longest = max((len(symbol.name) for symbol, _ in pairs), default=0)
+    return "\n".join(f"  {symbol.name:<{longest}}  {meaning}" for symbol, meaning in pairs)
 
 
 def step_markdown(step: Step) -> str:

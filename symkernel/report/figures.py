@@ -24,14 +24,13 @@ from symkernel.trajectory import Trajectory, nearest
 # Okabe and Ito's colours without their yellow, which is faint on paper.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 _STYLES = ("-", "--", ":")
-_WIDTH = 3.5
-_SMALL, _NORMAL = 7, 8
+# Inches of one column, and points of labels.
+WIDTH, SMALL, NORMAL = 3.5, 7, 8
 _DOTS_PER_INCH = 300
-_MOST_CURVES = 10
+_MOST_CURVES, MOST_LABELS = 10, 16
 # Larger matrices than this show averages over groups, or every so manieth sample.
 _MOST_ITEMS = 64
-_MOST_LABELS = 16
-_FORMATS = ("png", "pdf", "svg")
+_UNDATED = {"png": None, "pdf": {"CreationDate": None}, "svg": {"Date": None}}
 
 
 class Shown(Figure):
@@ -91,7 +90,7 @@ def learning_curves(
     held = "end_to_end" if coordinates else "modes"
     by_modes = "modes" in theory.available and all(held in run.available for run in runs)
     curves, names = _curves(theory, modes, by_modes)
-    figure = Shown(figsize=(_WIDTH, 3.8 if runs else 2.9), layout="constrained")
+    figure = Shown(figsize=(WIDTH, 3.8 if runs else 2.9), layout="constrained")
     if runs:
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=[2.4, 1])
     else:
@@ -107,8 +106,8 @@ def learning_curves(
         _residuals(lower, theory, curves, runs[0].times, values)
         _steps_axis(upper, runs[0])
     what = {"mode": "mode of the end-to-end map", "coordinate": "coefficient of the input"}
-    upper.set_ylabel(what[theory.modes_are] if by_modes else "loss", fontsize=_NORMAL)
-    lower.set_xlabel("flow time $t$", fontsize=_NORMAL)
+    upper.set_ylabel(what[theory.modes_are] if by_modes else "loss", fontsize=NORMAL)
+    lower.set_xlabel("flow time $t$", fontsize=NORMAL)
     upper.margins(x=0.01)
     for axes in {upper, lower}:
         _dress(axes)
@@ -202,7 +201,7 @@ def _residuals(
         if len(gaps) > 1:
             low, high = np.nanmin(here[:, some], axis=0), np.nanmax(here[:, some], axis=0)
             axes.fill_between(clock, low, high, color=_colour(k), alpha=0.25, linewidth=0)
-    axes.set_ylabel("|simulation\n$-$ theory|", fontsize=_NORMAL)
+    axes.set_ylabel("|simulation\n$-$ theory|", fontsize=NORMAL)
 
 
 def _steps_axis(axes: Axes, run: Trajectory) -> None:
@@ -217,12 +216,12 @@ def _steps_axis(axes: Axes, run: Trajectory) -> None:
         return count / per_time
 
     top = axes.secondary_xaxis("top", functions=(steps, time))
-    top.set_xlabel("steps of gradient descent", fontsize=_SMALL)
-    top.tick_params(labelsize=_SMALL)
+    top.set_xlabel("steps of gradient descent", fontsize=SMALL)
+    top.tick_params(labelsize=SMALL)
 
 
 def _dress(axes: Axes) -> None:
-    axes.tick_params(labelsize=_SMALL)
+    axes.tick_params(labelsize=SMALL)
     axes.grid(color="0.9", linewidth=0.5)
     axes.set_axisbelow(True)
     axes.spines["right"].set_visible(False)
@@ -235,7 +234,7 @@ def _legend(figure: Figure, modes: Sequence[str], title: str, runs: int) -> None
         mark = Line2D([], [], marker="o", markersize=3, markeredgecolor="0.3", label=label, **grey)
         line = Line2D([], [], color="0.3", label="theory")
         figure.legend(
-            handles=[mark, line], ncols=2, loc="outside upper center", fontsize=_SMALL,
+            handles=[mark, line], ncols=2, loc="outside upper center", fontsize=SMALL,
             frameon=False,
         )  # fmt: skip
     handles = [
@@ -245,7 +244,7 @@ def _legend(figure: Figure, modes: Sequence[str], title: str, runs: int) -> None
     if handles:
         figure.legend(
             handles=handles, title=title, ncols=min(5, len(handles)), loc="outside lower center",
-            fontsize=_SMALL, title_fontsize=_SMALL, frameon=False, handlelength=1.6,
+            fontsize=SMALL, title_fontsize=SMALL, frameon=False, handlelength=1.6,
             columnspacing=0.9,
         )  # fmt: skip
 
@@ -287,24 +286,29 @@ def similarity_matrices(
     if normalised:
         matrices = [_cosines(matrix) for matrix in matrices]
     limit = 1.0 if normalised else max(float(abs(np.stack(matrices)).max()), 1e-300)
-    width = max(_WIDTH, 1.35 * len(records) + 0.6)
-    figure = Shown(figsize=(width, (width - 1.0) / len(records) + 0.4), layout="constrained")
-    panels = figure.subplots(1, len(records), squeeze=False)[0]
+    figure, panels = row_of_matrices(len(records))
     for panel, record, matrix in zip(panels, records, matrices, strict=True):
         image = panel.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit)
         title = time_title(trajectory.times[record], first=panel is panels[0])
-        panel.set_title(title, fontsize=_NORMAL)
+        panel.set_title(title, fontsize=NORMAL)
         _label_items(panel, names if panel is panels[0] else [], len(matrix))
-    panels[0].set_ylabel(note, fontsize=_SMALL)
+    panels[0].set_ylabel(note, fontsize=SMALL)
     colour_bar(figure, image, panels, "cosine" if normalised else "hidden similarity")
     return figure
+
+
+def row_of_matrices(count: int) -> tuple[Shown, Any]:
+    """Return a figure with so many square panels in a row, and the panels."""
+    width = max(WIDTH, 1.35 * count + 0.6)
+    figure = Shown(figsize=(width, (width - 1.0) / count + 0.4), layout="constrained")
+    return figure, figure.subplots(1, count, squeeze=False)[0]
 
 
 def colour_bar(figure: Figure, image: Any, panels: Any, label: str) -> None:
     """Put a colour bar beside panels."""
     bar = figure.colorbar(image, ax=list(panels), shrink=0.85, aspect=18, pad=0.02)
-    bar.set_label(label, fontsize=_SMALL)
-    bar.ax.tick_params(labelsize=_SMALL)
+    bar.set_label(label, fontsize=SMALL)
+    bar.ax.tick_params(labelsize=SMALL)
 
 
 def time_title(time: float, *, first: bool) -> str:
@@ -313,13 +317,13 @@ def time_title(time: float, *, first: bool) -> str:
 
 
 def _label_items(panel: Axes, names: Sequence[str], count: int) -> None:
-    if count > _MOST_LABELS:
+    if count > MOST_LABELS:
         panel.set_xticks([])
         panel.set_yticks([])
         return
     panel.set_xticks(range(count), [])
     panel.set_yticks(range(count), names or [])
-    panel.tick_params(labelsize=_SMALL, length=1.5)
+    panel.tick_params(labelsize=SMALL, length=1.5)
 
 
 def _similarities(
@@ -373,9 +377,9 @@ def _cosines(matrix: np.ndarray) -> np.ndarray:
 def checked_format(path: str | Path) -> str:
     """Return the format that the ending of a file's name asks for."""
     kind = checked_path(path).suffix.lower().removeprefix(".")
-    if kind not in _FORMATS:
+    if kind not in _UNDATED:
         raise InvalidArgument(
-            f"Argument 'path' must end in one of {', '.join('.' + f for f in _FORMATS)}, not "
+            f"Argument 'path' must end in one of {', '.join('.' + f for f in _UNDATED)}, not "
             f"{Path(path).name!r}."
         )
     return kind
@@ -390,8 +394,7 @@ def save_figure(figure: Figure, path: str | Path) -> Path:
         If the ending is another one, or the folder does not exist.
     """
     kind = checked_format(path)
-    undated = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": None}[kind]
     return write_atomically(
         path,
-        lambda file: figure.savefig(file, format=kind, dpi=_DOTS_PER_INCH, metadata=undated),
+        lambda file: figure.savefig(file, format=kind, dpi=_DOTS_PER_INCH, metadata=_UNDATED[kind]),
     )

@@ -271,9 +271,9 @@ def references(citations: Sequence[Citation]) -> str:
     """Return the sources, as a list and as BibTeX."""
     if not citations:
         return ""
-    items = [rf"\bibitem{{{c.key}}} {_cited(c)}" for c in citations]
+    listed = [rf"\bibitem{{{c.key}}} {_cited(c)}" for c in citations]
     entries = [_whole_on_a_page(_bibtex(citation)) for citation in citations]
-    lines = [r"\begin{thebibliography}{9}", *items, r"\end{thebibliography}"]
+    lines = [r"\begin{thebibliography}{9}", *listed, r"\end{thebibliography}"]
     return "\n".join([*lines, "", "In Bib\\TeX:", "", r"\nopagebreak", *entries])
 
 

@@ -18,14 +18,23 @@ from symkernel.analysis import (
 )
 from symkernel.analysis.representation import as_representation
 from symkernel.errors import InvalidArgument, as_names
-from symkernel.report.figures import COLOURS, Shown, colour_bar, time_title
+from symkernel.report.figures import (
+    COLOURS,
+    MOST_LABELS,
+    NORMAL,
+    SMALL,
+    WIDTH,
+    Shown,
+    colour_bar,
+    row_of_matrices,
+    time_title,
+)
 
-_WIDTH, _SMALL, _NORMAL = 3.5, 7, 8
 # Ends nearer than this share of the picture are named together.
 _MEETING = 0.03
 # A line and a letter of a name, by the same measure.
 _LINE, _LETTER = 0.085, 0.045
-_MOST_PANELS, _MOST_LABELS, _MOST_TICKS = 5, 16, 6
+_MOST_PANELS, _MOST_TICKS = 5, 6
 
 
 def similarity_panels(similarity: Similarity, times: Any = None) -> Figure:
@@ -49,12 +58,9 @@ def similarity_panels(similarity: Similarity, times: Any = None) -> Figure:
     """
     _refuse_other(similarity, Similarity, "similarity")
     shown = similarity.at(_spread(similarity.times, _MOST_PANELS) if times is None else times)
-    count = len(shown.times)
     distances = shown.measure == "euclidean"
     limit = float(shown.values.max()) or 1.0 if distances else 1.0
-    width = max(_WIDTH, 1.35 * count + 0.6)
-    figure = _figure(width, (width - 1.0) / count + 0.4)
-    panels = figure.subplots(1, count, squeeze=False)[0]
+    figure, panels = row_of_matrices(len(shown.times))
     for panel, time, matrix in zip(panels, shown.times, shown.values, strict=True):
         image = panel.imshow(
             matrix,
@@ -62,11 +68,11 @@ def similarity_panels(similarity: Similarity, times: Any = None) -> Figure:
             vmin=0.0 if distances else -limit,
             vmax=limit,
         )
-        panel.set_title(time_title(time, first=panel is panels[0]), fontsize=_NORMAL)
-        names = shown.labels if len(shown.labels) <= _MOST_LABELS else ()
+        panel.set_title(time_title(time, first=panel is panels[0]), fontsize=NORMAL)
+        names = shown.labels if len(shown.labels) <= MOST_LABELS else ()
         panel.set_xticks(range(len(names)), [])
         panel.set_yticks(range(len(names)), names if panel is panels[0] else [""] * len(names))
-        panel.tick_params(labelsize=_SMALL, length=1.5)
+        panel.tick_params(labelsize=SMALL, length=1.5)
     colour_bar(figure, image, panels, "distance" if distances else shown.measure)
     return figure
 
@@ -89,10 +95,10 @@ def sharing_curves(sharing: Sharing) -> Figure:
     >>> assert len(figure.axes) == 2
     """
     _refuse_other(sharing, Sharing, "sharing")
-    figure = _figure(_WIDTH, 3.6)
+    figure = _figure(3.6)
     upper, lower = figure.subplots(2, 1, sharex=True)
     upper.plot(sharing.times, sharing.index, color="black", linewidth=1.2)
-    upper.set_ylabel("sharing index $S$", fontsize=_NORMAL)
+    upper.set_ylabel("sharing index $S$", fontsize=NORMAL)
     curves = (
         ("same input", sharing.same_input, "-"),
         ("same output", sharing.same_output, "--"),
@@ -101,10 +107,10 @@ def sharing_curves(sharing: Sharing) -> Figure:
     for (name, curve, style), colour in zip(curves, COLOURS[:3], strict=True):
         if not np.isnan(curve).all():
             lower.plot(sharing.times, curve, style, color=colour, linewidth=1.2, label=name)
-    lower.set_ylabel("mean similarity", fontsize=_NORMAL)
+    lower.set_ylabel("mean similarity", fontsize=NORMAL)
     figure.legend(
-        title="pairs of tasks", ncols=3, loc="outside lower center", fontsize=_SMALL,
-        title_fontsize=_SMALL, frameon=False,
+        title="pairs of tasks", ncols=3, loc="outside lower center", fontsize=SMALL,
+        title_fontsize=SMALL, frameon=False,
     )  # fmt: skip
     for panel in (upper, lower):
         panel.axhline(0.0, color="0.6", linewidth=0.6, zorder=1)
@@ -134,7 +140,7 @@ def dimensionality_curves(sources: Any) -> Figure:
         raise InvalidArgument(
             f"Argument 'sources' must hold 1 to {len(COLOURS)} representations, not {len(named)}."
         )
-    figure = _figure(_WIDTH, 2.6)
+    figure = _figure(2.6)
     panel = figure.subplots()
     for k, (name, source) in enumerate(named.items()):
         patterns = as_representation(source)
@@ -143,7 +149,7 @@ def dimensionality_curves(sources: Any) -> Figure:
             patterns.times, participation_ratio(patterns), style, color=COLOURS[k],
             linewidth=1.2, label=str(name),
         )  # fmt: skip
-    panel.set_ylabel("participation ratio", fontsize=_NORMAL)
+    panel.set_ylabel("participation ratio", fontsize=NORMAL)
     _through_time(panel)
     low, high = panel.get_ylim()
     # Not closer than a tenth of a dimension, where rounding would look like a movement.
@@ -177,15 +183,15 @@ def alignment_matrix(first: Any, second: Any = None, *, names: Sequence[str] = (
     rows = as_representation(first)
     columns = rows if second is None else as_representation(second)
     matrix = centred_kernel_alignment(rows, None if second is None else columns)
-    figure = _figure(_WIDTH, 2.9)
+    figure = _figure(2.9)
     panel = figure.subplots()
     image = panel.imshow(matrix, cmap="viridis", vmin=0.0, vmax=1.0, origin="lower", aspect="auto")
     for axis, patterns, name in ((panel.yaxis, rows, names[0]), (panel.xaxis, columns, names[1])):
         ticks = _positions(len(patterns.times), _MOST_TICKS)
         axis.set_ticks(ticks, [f"{patterns.times[k]:.3g}" for k in ticks])
         axis.set_label_text(f"flow time $t$, {name}" if name else "flow time $t$")
-        axis.label.set_fontsize(_NORMAL)
-    panel.tick_params(labelsize=_SMALL, length=1.5)
+        axis.label.set_fontsize(NORMAL)
+    panel.tick_params(labelsize=SMALL, length=1.5)
     colour_bar(figure, image, [panel], "centred kernel alignment")
     return figure
 
@@ -218,7 +224,7 @@ def embedding_paths(embedding: Embedding, groups: Sequence[str | int] | None = N
         )
     of = embedding.labels if groups is None else as_names(groups, "groups", count)
     different = tuple(dict.fromkeys(of))
-    figure = _figure(_WIDTH, 3.3)
+    figure = _figure(3.3)
     panel = figure.subplots()
     for i in range(count):
         colour = COLOURS[different.index(of[i]) % len(COLOURS)]
@@ -233,14 +239,14 @@ def embedding_paths(embedding: Embedding, groups: Sequence[str | int] | None = N
         panel.plot(*path[0], markerfacecolor="white", **mark)
         label = of[i] if groups is not None and i == of.index(of[i]) else None
         panel.plot(*path[-1], label=label, **mark)
-    if groups is None and count <= _MOST_LABELS:
+    if groups is None and count <= MOST_LABELS:
         _name_ends(panel, points[-1, :, :2], embedding.labels)
     panel.set_aspect("equal")
-    panel.set_xlabel("coordinate 1 (open marks: start, full: end)", fontsize=_NORMAL)
-    panel.set_ylabel("coordinate 2", fontsize=_NORMAL)
+    panel.set_xlabel("coordinate 1 (open marks: start, full: end)", fontsize=NORMAL)
+    panel.set_ylabel("coordinate 2", fontsize=NORMAL)
     low, high = embedding.explained.min(), embedding.explained.max()
     kept = f"{points.shape[2]} coordinates explain {low:.0%} to {high:.0%}"
-    panel.set_title(kept, fontsize=_SMALL)
+    panel.set_title(kept, fontsize=SMALL)
     _dress(panel)
     _make_room(figure, panel, points[:, :, :2].reshape(-1, 2))
     if groups is not None and len(different) <= len(COLOURS):
@@ -272,7 +278,7 @@ def _name_ends(panel: Axes, ends: np.ndarray, labels: Sequence[str]) -> None:
         placed.append((left, end, bottom + len(names) * line))
         panel.annotate(
             "\n".join(names), (near, bottom + len(names) * line / 2),
-            xytext=(4 if right else -4, 0), textcoords="offset points", fontsize=_SMALL,
+            xytext=(4 if right else -4, 0), textcoords="offset points", fontsize=SMALL,
             color=colour, ha="left" if right else "right", va="center",
         )  # fmt: skip
 
@@ -295,7 +301,7 @@ def _legend_below(figure: Figure) -> None:
     """Put a legend under the panels, in as many columns as the figure is wide enough for."""
     for columns in (4, 3, 2, 1):
         legend = figure.legend(
-            loc="outside lower center", ncols=columns, fontsize=_SMALL, frameon=False
+            loc="outside lower center", ncols=columns, fontsize=SMALL, frameon=False
         )
         if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
             return
@@ -310,8 +316,8 @@ def _refuse_other(value: Any, kind: type, name: str) -> None:
         )
 
 
-def _figure(width: float, height: float) -> Figure:
-    return Shown(figsize=(width, height), layout="constrained")
+def _figure(height: float) -> Figure:
+    return Shown(figsize=(WIDTH, height), layout="constrained")
 
 
 def _positions(count: int, most: int) -> list[int]:
@@ -323,13 +329,13 @@ def _spread(times: np.ndarray, most: int) -> np.ndarray:
 
 
 def _through_time(panel: Axes) -> None:
-    panel.set_xlabel("flow time $t$", fontsize=_NORMAL)
+    panel.set_xlabel("flow time $t$", fontsize=NORMAL)
     panel.margins(x=0.01)
     _dress(panel)
 
 
 def _dress(panel: Axes) -> None:
-    panel.tick_params(labelsize=_SMALL)
+    panel.tick_params(labelsize=SMALL)
     panel.grid(color="0.9", linewidth=0.5)
     panel.set_axisbelow(True)
     panel.spines[["top", "right"]].set_visible(False)

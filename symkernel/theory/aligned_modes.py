@@ -8,7 +8,6 @@ learn at different rates this is so of $a$ and $\rho b$, with $\rho^2$ the ratio
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
 import sympy as sp
 
@@ -25,13 +24,12 @@ from symkernel.theory.mode_checks import check_precision, draw_aligned, mode_lim
 from symkernel.theory.mode_flow import ModeFlow, mode_flow
 from symkernel.theory.mode_numbers import mode_numbers
 from symkernel.theory.mode_observables import observable_step, observables
+from symkernel.theory.mode_path import trajectory_of
 from symkernel.theory.mode_phases import per_mode
-from symkernel.theory.mode_state import ModeState, mode_verdicts
-from symkernel.theory.mode_trajectory import mode_trajectory
+from symkernel.theory.mode_state import mode_verdicts
 from symkernel.theory.mode_values import ModeValues, mode_values
 from symkernel.theory.solutions import written_out
 from symkernel.theory.stable_modes import side_routine
-from symkernel.trajectory import Trajectory
 
 _NAME = "aligned_modes"
 _A, _B, _A0, _B0, _TIME = notation.a, notation.b, notation.a0, notation.b0, notation.t
@@ -205,7 +203,7 @@ def _derive(problem: Problem) -> Derived:
         problem,
         modes,
         derivation,
-        lambda index, phase: mode_values(problem, modes, index, phase),
+        lambda index, phase: mode_values(problem, index, phase),
         _fitting,
     )
     tried = modes.tried
@@ -231,11 +229,6 @@ def _fitting(modes: ModeFlow, values: ModeValues) -> _Derivation:
     if _PLUS in values.entry and a not in (modes.ratio * b, -modes.ratio * b):
         return _Derivation(modes, (_PLUS + _MINUS) / 2, (_PLUS - _MINUS) / 2)
     return _symbolic(modes, [(a, b)])
-
-
-def _trajectory(problem: Problem, times: Any) -> Trajectory:
-    state = ModeState.of(problem)
-    return mode_trajectory(state, times, side_routine(state.modes))
 
 
 def _example() -> Problem:
@@ -269,7 +262,7 @@ LAW = Law(
     citations=(SAXE2014,),
     test=_test,
     derive=_derive,
-    trajectory=_trajectory,
+    trajectory=trajectory_of,
     example=_example,
     draw=draw_aligned,
 )

@@ -8,23 +8,17 @@ from symkernel import notation
 from symkernel.formula import Evidence, Step
 from symkernel.identities import vanishes
 
-v1 = notation.register(
-    sp.Symbol("var_x", positive=True), "v", "variance of the pre-activation at x"
-)
-v2 = notation.register(
-    sp.Symbol("var_y", positive=True), "{v'}", "variance of the pre-activation at x'"
-)
-c = notation.register(
-    sp.Symbol("cov_xy", real=True), "c", "covariance of the pre-activations at x and x'"
-)
+v1 = notation.symbol("var_x", "v", "variance of the pre-activation at x", positive=True)
+v2 = notation.symbol("var_y", "{v'}", "variance of the pre-activation at x'", positive=True)
+c = notation.symbol("cov_xy", "c", "covariance of the pre-activations at x and x'", real=True)
 VARIANCES, COVARIANCE = (v1, v2), c
 u = sp.Symbol("u_x", real=True)
 v = sp.Symbol("u_y", real=True)
 # The sine of the angle whose arcsine an average holds, and its cosine.
-SINE = notation.register(sp.Symbol("s_arc", real=True), "s", "sine of an angle")
-COSINE = notation.register(sp.Symbol("r_arc", nonnegative=True), "r", "cosine of that angle")
+SINE = notation.symbol("s_arc", "s", "sine of an angle", real=True)
+COSINE = notation.symbol("r_arc", "r", "cosine of that angle", nonnegative=True)
 for _name, _tex in (("u_x", "u"), ("u_y", "{u'}")):
-    notation.register(sp.Symbol(_name, real=True), _tex, "pre-activation")
+    notation.symbol(_name, _tex, "pre-activation", real=True)
 
 DENSITY_EXPONENT = -(v2 * u**2 - 2 * c * u * v + v1 * v**2) / (2 * (v1 * v2 - c**2))
 
@@ -93,9 +87,9 @@ def equation(mark: str, right: sp.Expr) -> sp.Eq:
     return sp.Eq(sp.Symbol(names[mark]), right, evaluate=False)
 
 
-def residuals(what: str, *residuals: sp.Expr) -> Evidence:
+def residuals(what: str, *found: sp.Expr) -> Evidence:
     """Reduce expressions to 0, exactly."""
-    left = [sp.expand_trig(r) for r in residuals]
+    left = [sp.expand_trig(r) for r in found]
     passed = all(vanishes(r) for r in left)
     return Evidence(passed, f"{what}: {'residual 0' if passed else 'NOT 0'}")
 

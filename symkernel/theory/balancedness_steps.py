@@ -14,11 +14,11 @@ from symkernel.theory.words import Words, trace_gradient
 __all__ = ["balancedness_formula", "imbalance_change"]
 
 RATES = (
-    notation.register(sp.Symbol("eta_first", positive=True), r"\eta_1", "rate of the first layer"),
-    notation.register(sp.Symbol("eta_second", positive=True), r"\eta_2", "rate of the second"),
+    notation.symbol("eta_first", r"\eta_1", "rate of the first layer", positive=True),
+    notation.symbol("eta_second", r"\eta_2", "rate of the second", positive=True),
 )
-SHRUNK = notation.register(
-    sp.Symbol("a_shrunk", positive=True), "a", "what weight decay leaves of the weights in a step"
+SHRUNK = notation.symbol(
+    "a_shrunk", "a", "what weight decay leaves of the weights in a step", positive=True
 )
 _FIRST, _SECOND = Words.of("W_1"), Words.of("W_2")
 

@@ -100,7 +100,7 @@ class ContextFlow(GradientFlow):
         """Pathways, gradient flow and conserved quantities, each with its check."""
         f = [sp.Symbol(f"f_{k}") for k in range(len(self.contexts))]
         for k in range(len(f)):
-            notation.register(sp.Symbol(f"Syx{k}"), rf"\Sigma_{{yx,{k}}}", self._moment(k))
+            notation.symbol(f"Syx{k}", rf"\Sigma_{{yx,{k}}}", self._moment(k))
         outputs = tuple(
             sp.Eq(name, words.matrix(self.shapes), evaluate=False)
             for name, words in zip(f, self.outputs, strict=True)

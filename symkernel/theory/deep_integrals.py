@@ -8,16 +8,12 @@ import sympy as sp
 
 from symkernel import notation
 
-Y = notation.register(
-    sp.Symbol("y", positive=True), "y", "amplitude of each layer over its final value"
+Y = notation.symbol("y", "y", "amplitude of each layer over its final value", positive=True)
+Y_REACHED = notation.symbol(
+    "y_q", r"y_{\rho}", "y at that fraction of the final value", positive=True
 )
-Y_REACHED = notation.register(
-    sp.Symbol("y_q", positive=True), r"y_{\rho}", "y at that fraction of the final value"
-)
-Y0 = notation.register(sp.Symbol("y0", positive=True), "y_0", "the same at t = 0")
-RATE = notation.register(
-    sp.Symbol("nu", positive=True), r"\nu", "what turns flow time into the clock of y"
-)
+Y0 = notation.symbol("y0", "y_0", "the same at t = 0", positive=True)
+RATE = notation.symbol("nu", r"\nu", "what turns flow time into the clock of y", positive=True)
 
 
 class Clock(NamedTuple):
@@ -32,7 +28,7 @@ POSITIVE = Clock(RATE, Y, Y0)
 # Over the size of the final value: other letters, since both stand in one document.
 DYING = Clock(
     *(
-        notation.register(sp.Symbol(f"{symbol}_dying", positive=True), latex, meaning)
+        notation.symbol(f"{symbol}_dying", latex, meaning, positive=True)
         for symbol, latex, meaning in (
             (RATE, r"\bar{\nu}", "what turns flow time into the clock of a mode that dies out"),
             (Y, r"\bar{y}", "amplitude of each layer over the size of the final value"),

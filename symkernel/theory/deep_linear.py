@@ -20,8 +20,8 @@ from symkernel.problem.problem import Problem
 from symkernel.problem.task import Task
 from symkernel.theory.aligned_modes import SAXE2014
 from symkernel.theory.chain_flow import ChainFlow, chain_flow
+from symkernel.theory.chain_path import chain_trajectory
 from symkernel.theory.chain_state import ChainState, chain_verdicts
-from symkernel.theory.chain_trajectory import chain_trajectory
 from symkernel.theory.deep_checks import check_observables, check_precision, deep_limits, draw_deep
 from symkernel.theory.deep_mode import DeepMode
 from symkernel.theory.deep_numbers import deep_numbers

@@ -38,19 +38,19 @@ from symkernel.theory.hyperbolic import U0
 from symkernel.theory.solutions import solve_autonomous, written_out
 
 _TIME, _U = notation.t, notation.u
-DEEP_TIME = notation.register(
-    sp.Symbol("T_D", nonnegative=True), "T", "flow time times depth, in the limit of infinite depth"
+DEEP_TIME = notation.symbol(
+    "T_D", "T", "flow time times depth, in the limit of infinite depth", nonnegative=True
 )
 _UP, _DOWN, _AWAY = (
-    notation.register(sp.Symbol(name, nonnegative=True), latex, f"flow time {words}")
+    notation.symbol(name, latex, f"flow time {words}", nonnegative=True)
     for name, latex, words in (
         ("t_rising", r"t_{\text{rising}}", "while the mode rises to its final value"),
         ("t_falling", r"t_{\text{falling}}", "while the mode falls to its final value"),
         ("t_dying", r"t_{\text{dying}}", "while the mode falls to the saddle at 0"),
     )
 )
-_OMEGA_0 = notation.register(
-    sp.Symbol("z0", real=True), "z_0", "what is missing over what is there, s/(d u) - 1, at t = 0"
+_OMEGA_0 = notation.symbol(
+    "z0", "z_0", "what is missing over what is there, s/(d u) - 1, at t = 0", real=True
 )
 
 

@@ -17,7 +17,7 @@ from symkernel.theory.chain_flow import ChainFlow
 from symkernel.theory.chain_state import ChainState
 from symkernel.theory.deep_mode import DeepMode
 from symkernel.theory.hyperbolic import U0
-from symkernel.theory.mode_values import ModeValues, as_index
+from symkernel.theory.mode_values import ModeValues, as_index, refuse_narrow
 
 _TIME, _U = notation.t, notation.u
 
@@ -141,13 +141,7 @@ class DeepLaw:
             )
         k = as_index(index, counts.pop())
         for node in list(self.problem.network.order)[1:-1]:
-            size = as_sympy(node.size)
-            if size.is_Integer and size < len(tasks[0].modes or ()):
-                raise InvalidArgument(
-                    f"With {size} hidden units for {len(tasks[0].modes or ())} modes it depends on "
-                    f"the order of the strengths which modes get one; give numbers, or as many "
-                    f"hidden units as modes."
-                )
+            refuse_narrow(as_sympy(node.size), len(tasks[0].modes or ()))
         a, b = (side[0] if len(side) == 1 else side[k] for side in (amplitudes.a, amplitudes.b))
         mode = (tasks[phase].modes or ())[k]
         start = self.flow.scale * a ** (self.flow.depth - 1) * b

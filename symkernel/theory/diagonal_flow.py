@@ -28,7 +28,7 @@ from symkernel.problem.problem import Problem
 from symkernel.theory.mode_flow import Drive, exact_factors, exact_loss
 
 _TIME = notation.t
-BETA = notation.register(sp.Symbol("beta_j", real=True), r"\beta", "coefficient of the coordinate")
+BETA = notation.symbol("beta_j", r"\beta", "coefficient of the coordinate", real=True)
 # A coefficient of each input, or the output: the sum over all of them.
 _EACH, _SUMMED = "each", "summed"
 

@@ -35,10 +35,6 @@ _FEW, _LATE = 2, 0.5
 class DescentIntegral(Propagator):
     r"""$\eta\sum_{j<k} (1 - \eta M)^j$, a polynomial in M: no inverse of M is needed."""
 
-    def __new__(cls, M: sp.MatrixExpr, k: sp.Expr) -> DescentIntegral:
-        """Return the sum over k steps."""
-        return super().__new__(cls, M, k)
-
     @staticmethod
     def of_eigenvalue(f: Any, t: Any, exp: Any = None) -> Any:
         """Return the same function of one eigenvalue, after t steps."""

@@ -61,10 +61,6 @@ class Solver(ABC):
     def followed(self, residual: np.ndarray, times: np.ndarray, step: float) -> Followed:
         """Return what is added to the displacement by each time, with a bound on its error."""
 
-    def displaced(self, residual: np.ndarray, times: np.ndarray, step: float) -> np.ndarray:
-        """Return what is added to the displacement by each time, (n_times, count)."""
-        return self.followed(residual, times, step).flats
-
 
 def solver(system: LinearSystem, once: bool = False, method: str | None = None) -> Solver:
     """Return the solver of a system, by the table above.

@@ -339,7 +339,7 @@ class FrozenWords:
         )
 
 
-LOSS = notation.register(sp.Symbol("loss", nonnegative=True), r"\mathcal{L}", "the loss")
+LOSS = notation.symbol("loss", r"\mathcal{L}", "the loss", nonnegative=True)
 
 
 def _kernels(words: Words) -> Words:

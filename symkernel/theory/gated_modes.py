@@ -28,13 +28,13 @@ from symkernel.problem.pathways import Pathway
 from symkernel.problem.problem import Problem
 from symkernel.theory.gated_checks import rate_limits
 from symkernel.theory.gated_draws import draw_gated
-from symkernel.theory.gated_trajectory import gated_trajectory
+from symkernel.theory.gated_path import gated_trajectory
 from symkernel.theory.hyperbolic import OVERLAP, U0, ModeSolution, Sides
 from symkernel.theory.mode_checks import check_precision, mode_limits
 from symkernel.theory.mode_flow import ModeFlow
+from symkernel.theory.mode_path import mode_trajectory
 from symkernel.theory.mode_phases import per_mode
 from symkernel.theory.mode_state import TOLERANCE, ModeState
-from symkernel.theory.mode_trajectory import mode_trajectory
 from symkernel.theory.mode_values import ModeValues, as_index
 from symkernel.theory.pathway_flow import PathwayFlow, equal_sides
 from symkernel.theory.pathway_numbers import gated_numbers
@@ -233,7 +233,7 @@ def _side_routine() -> ElementwiseRoutine:
     return compile_elementwise(lowered)
 
 
-def _values(state: PathwayState, modes: ModeFlow, index: int, phase: int) -> ModeValues:
+def _values(state: PathwayState, index: int, phase: int) -> ModeValues:
     index = as_index(index, state.s.shape[1])
     a, b = _scaled(state)[:, index]
     # Weights are balanced to the last digits only; the law is much shorter where they are.
@@ -257,9 +257,7 @@ def _derive(problem: Problem) -> Derived:
     def fitting(there: ModeFlow, values: ModeValues) -> _Derivation:
         return _Derivation(state.flow, there, values[_A0], values[_B0])
 
-    bound = per_mode(
-        problem, modes, derivation, lambda i, phase: _values(state, modes, i, phase), fitting
-    )
+    bound = per_mode(problem, modes, derivation, lambda i, phase: _values(state, i, phase), fitting)
     tried = modes.tried
     return Derived(
         steps=derivation.steps,

@@ -22,7 +22,7 @@ import sympy as sp
 
 from symkernel.formula import Evidence, Step
 from symkernel.problem.activation import ARGUMENT as z
-from symkernel.problem.activation import Activation
+from symkernel.problem.activation import Activation, with_fractions
 from symkernel.theory.average_exponentials import exponential_averages
 from symkernel.theory.average_steps import (
     COSINE,
@@ -103,7 +103,7 @@ class GaussianAverages:
         Averages at variance 0 have the slope at 0, which is not their limit then. None for the
         other families, whose slopes are continuous.
         """
-        sides = _by_sides(_with_fractions(self.activation.expression))
+        sides = _by_sides(with_fractions(self.activation.expression))
         if sides is None or sides[2] == 0:
             return None
         return sides[1], self.activation.slope.xreplace({z: sp.S.Zero}) - sides[1]
@@ -121,16 +121,12 @@ class GaussianAverages:
 @cache
 def gaussian_averages(phi: Activation) -> GaussianAverages | None:
     """Return the averages of an activation of one of the families, None for any other."""
-    expression = _with_fractions(phi.expression)
+    expression = with_fractions(phi.expression)
     for family in (_kinked, _error_function, _exponentials):
         found = family(phi, expression)
         if found is not None:
             return found
     return None
-
-
-def _with_fractions(expression: sp.Expr) -> sp.Expr:
-    return expression.xreplace({n: sp.Rational(n) for n in expression.atoms(sp.Float)})
 
 
 def _kinked(phi: Activation, expression: sp.Expr) -> GaussianAverages | None:
@@ -220,7 +216,7 @@ def _error_function(phi: Activation, expression: sp.Expr) -> GaussianAverages | 
             "a Gaussian factor narrows the density of (u, u') to one of another covariance, which "
             "has integral 1: what remains is a determinant",
             (equation("phi'", slope),),
-            lambda: _narrowed(expression, (beta, peak, kappa), covariances, determinant),
+            lambda: _narrowed(expression, (beta, peak, kappa), covariances, (first, determinant)),
         ),
         integral("value", value, slope, alpha**2, "erf and z are odd: the mean of phi is alpha"),
     )
@@ -254,9 +250,10 @@ def _narrowed(
     expression: sp.Expr,
     parts: tuple[sp.Expr, sp.Expr, sp.Expr],
     covariances: sp.Matrix,
-    determinant: sp.Expr,
+    wider: tuple[sp.Expr, sp.Expr],
 ) -> Evidence:
-    beta, peak, kappa = parts
+    """Compare exponents and determinants of narrower densities, of one variable and of both."""
+    (beta, peak, kappa), (first, determinant) = parts, wider
     slope = sp.diff(expression, z) - beta - peak * sp.exp(-(kappa**2) * z**2)
     w = sp.Matrix([u, v])
     narrow = (covariances.inv() + 2 * kappa**2 * sp.eye(2)).inv()
@@ -266,7 +263,7 @@ def _narrowed(
         slope,
         exponents,
         narrow.det() * determinant - covariances.det(),
-        v1 / (v1 / (1 + 2 * kappa**2 * v1)) - (1 + 2 * kappa**2 * v1),
+        1 / v1 + 2 * kappa**2 - first / v1,
     )
 
 

@@ -164,10 +164,6 @@ class GradientFlow:
 class Rate(sp.MatrixExpr):
     """Time derivative of a matrix expression, for display."""
 
-    def __new__(cls, body: sp.MatrixExpr) -> Rate:
-        """Return the derivative, unevaluated."""
-        return super().__new__(cls, body)
-
     @property
     def shape(self) -> tuple[sp.Expr, sp.Expr]:
         """Shape of the matrix."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import sympy as sp
@@ -35,21 +34,16 @@ from symkernel.theory.mode_checks import check_precision, draw_gram_diagonal, mo
 from symkernel.theory.mode_flow import ModeFlow, mode_flow
 from symkernel.theory.mode_numbers import mode_numbers
 from symkernel.theory.mode_observables import layer_rates, layer_scales, observable_step
+from symkernel.theory.mode_path import trajectory_of
 from symkernel.theory.mode_phases import per_mode
 from symkernel.theory.mode_state import ModeState, mode_verdicts
-from symkernel.theory.mode_trajectory import mode_trajectory
 from symkernel.theory.mode_values import ModeValues, as_index, mode_values
 from symkernel.theory.stable_modes import side_routine
-from symkernel.trajectory import Trajectory
 
 _NAME = "gram_diagonal"
 _TIME = notation.t
-_ALPHA = notation.register(
-    sp.Symbol("alpha", nonnegative=True), r"\alpha", "initial squared input side, |p|^2"
-)
-_BETA = notation.register(
-    sp.Symbol("beta", nonnegative=True), r"\beta", "initial squared output side, |q|^2"
-)
+_ALPHA = notation.symbol("alpha", r"\alpha", "initial squared input side, |p|^2", nonnegative=True)
+_BETA = notation.symbol("beta", r"\beta", "initial squared output side, |q|^2", nonnegative=True)
 _W = notation.w
 
 
@@ -147,7 +141,7 @@ def _mean(solution: ModeSolution) -> sp.Expr:
     return (solution.sides.P0 * z + solution.sides.Q0 / z) / 4
 
 
-def _invariance_step(modes: ModeFlow) -> Step:
+def _invariance_step() -> Step:
     """Show that modes without overlap stay without overlap."""
     names = [sp.Function(n)(_TIME) for n in ("p_i", "q_i", "p_j", "q_j")]
     gi, gj = sp.symbols("g_i g_j", real=True)
@@ -207,7 +201,7 @@ def _derive(problem: Problem) -> Derived:
         return (
             *modes.system.steps(),
             modes.projection_step(),
-            _invariance_step(modes),
+            _invariance_step(),
             *solution.steps(),
             _entries_step(solution, modes.ratio),
             observable_step(modes, aligned=False),
@@ -242,7 +236,7 @@ def _values(problem: Problem, modes: ModeFlow, index: int, phase: int) -> ModeVa
     amplitudes = problem.weights.amplitudes
     aligned = amplitudes is not None and amplitudes.fit(problem.curriculum.phases[0].task)
     if not problem.is_numeric_but_for_durations or (aligned and not problem.is_numeric):
-        given = mode_values(problem, modes, index, phase)
+        given = mode_values(problem, index, phase)
         a, b = given[notation.a0], given[notation.b0]
         return ModeValues({**given.entry, _ALPHA: a**2, _BETA: b**2, _W: a * b})
     state = ModeState.of(problem)
@@ -255,11 +249,6 @@ def _values(problem: Problem, modes: ModeFlow, index: int, phase: int) -> ModeVa
 
 def _test(problem: Problem) -> tuple[Verdict, ...]:
     return mode_verdicts(_NAME, problem, aligned=False)
-
-
-def _trajectory(problem: Problem, times: Any) -> Trajectory:
-    state = ModeState.of(problem)
-    return mode_trajectory(state, times, side_routine(state.modes))
 
 
 def _example() -> Problem:
@@ -295,7 +284,7 @@ LAW = Law(
     citations=(replace(SAXE2014, place="the aligned case; the class itself is derived here"),),
     test=_test,
     derive=_derive,
-    trajectory=_trajectory,
+    trajectory=trajectory_of,
     example=_example,
     draw=draw_gram_diagonal,
 )

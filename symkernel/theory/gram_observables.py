@@ -8,7 +8,7 @@ from symkernel import notation
 from symkernel.formula import Evidence, Formula, Result, Step
 from symkernel.theory.two_layer import TwoLayer
 
-DOT = notation.register(sp.Symbol("x_dot_x"), r"x^T x'", "similarity of two inputs")
+DOT = notation.symbol("x_dot_x", r"x^T x'", "similarity of two inputs")
 
 
 def stacked(form: TwoLayer) -> dict[str, sp.MatrixSymbol]:

@@ -15,7 +15,7 @@ from symkernel.formula import Verdict
 from symkernel.problem.kept import kept
 from symkernel.problem.problem import Problem
 from symkernel.theory.compact_weights import compact_weights
-from symkernel.theory.gram_trajectory import GramPath
+from symkernel.theory.gram_path import GramPath
 from symkernel.theory.mode_state import TOLERANCE, moments_verdict, network_verdict
 from symkernel.theory.phases import phases_at, through_phases
 from symkernel.theory.riccati import spanning

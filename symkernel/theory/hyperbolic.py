@@ -21,19 +21,13 @@ from symkernel.theory.solutions import Solution, solve_autonomous, written_out
 
 _TIME = notation.t
 _ANGLE = sp.Function("phi")(_TIME)
-_REACHED = notation.register(
-    sp.Symbol("z_q", positive=True), r"G_{\rho}", "growth factor z at that fraction"
-)
-P_START = notation.register(sp.Symbol("p0", real=True), "p_0", "input side of the mode at t = 0")
-Q_START = notation.register(sp.Symbol("q0", real=True), "q_0", "output side of the mode at t = 0")
-OVERLAP = notation.register(sp.Symbol("w_t", real=True), "w(t)", "overlap p.q of the two sides")
-P_SIDE = notation.register(
-    sp.Symbol("p", real=True), "p", "input side of the mode, a hidden vector"
-)
-Q_SIDE = notation.register(
-    sp.Symbol("q_out", real=True), "q", "output side of the mode, a hidden vector"
-)
-U0 = notation.register(sp.Symbol("u0", real=True), "u_0", "the mode at t = 0")
+_REACHED = notation.symbol("z_q", r"G_{\rho}", "growth factor z at that fraction", positive=True)
+P_START = notation.symbol("p0", "p_0", "input side of the mode at t = 0", real=True)
+Q_START = notation.symbol("q0", "q_0", "output side of the mode at t = 0", real=True)
+OVERLAP = notation.symbol("w_t", "w(t)", "overlap p.q of the two sides", real=True)
+P_SIDE = notation.symbol("p", "p", "input side of the mode, a hidden vector", real=True)
+Q_SIDE = notation.symbol("q_out", "q", "output side of the mode, a hidden vector", real=True)
+U0 = notation.symbol("u0", "u_0", "the mode at t = 0", real=True)
 
 
 @dataclass(frozen=True)

@@ -181,8 +181,8 @@ class InfiniteWidth:
         return self._kernel(f"similarity of {of} per unit", "k", self.recursion.activity[found[0]])
 
     def _kernel(self, name: str, letter: str, symbol: sp.Symbol) -> WideKernel:
-        left = notation.register(
-            sp.Symbol(f"{letter}_wide"), _LETTERS[letter] + r"(x, x')", "kernel of wide networks"
+        left = notation.symbol(
+            f"{letter}_wide", _LETTERS[letter] + r"(x, x')", "kernel of wide networks"
         )
         lines = dict(self.recursion.lines)
         expression = lines.pop(symbol)

@@ -27,16 +27,10 @@ from symkernel.problem.scalars import as_sympy
 
 __all__ = ["BinaryInformation", "CategoricalInformation", "binary", "categorical"]
 
-U = notation.register(
-    sp.Symbol("u_noise", real=True), "u", "standard normal noise that is averaged over"
-)
-CLOCK = notation.register(
-    sp.Symbol("t_laplace", positive=True), "t", "variable of a Laplace transform"
-)
-DISTANCE = notation.register(
-    sp.Symbol("m_class", positive=True),
-    "m",
-    "distance of a class's mean, in standard deviations of the noise",
+U = notation.symbol("u_noise", "u", "standard normal noise that is averaged over", real=True)
+CLOCK = notation.symbol("t_laplace", "t", "variable of a Laplace transform", positive=True)
+DISTANCE = notation.symbol(
+    "m_class", "m", "distance of a class's mean, in standard deviations of the noise", positive=True
 )
 DENSITY = sp.exp(-(U**2) / 2) / sp.sqrt(2 * sp.pi)
 # The Laplace transform of a log-normal variable, in formulas.

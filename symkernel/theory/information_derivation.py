@@ -37,13 +37,12 @@ PRECISION = 1e-12
 _DIGITS = 30
 
 m, t, u = DISTANCE, CLOCK, U
-h = notation.register(sp.Symbol("h_unit", real=True), "h", "activity of the unit, with its noise")
-y = notation.register(sp.Symbol("y_class", real=True), "y", "class, 1 or -1")
-S = notation.register(sp.Symbol("S_class", positive=True), "S", "sum of exp(m h) over classes")
-K = notation.register(sp.Symbol("K_class", integer=True, positive=True), "K", "number of classes")
+h = notation.symbol("h_unit", "h", "activity of the unit, with its noise", real=True)
+y = notation.symbol("y_class", "y", "class, 1 or -1", real=True)
+S = notation.symbol("S_class", "S", "sum of exp(m h) over classes", positive=True)
+K = notation.symbol("K_class", "K", "number of classes", integer=True, positive=True)
 UNITS = tuple(
-    notation.register(sp.Symbol(f"h_unit{k}", real=True), f"h_{k}", f"activity of unit {k}")
-    for k in (1, 2, 3)
+    notation.symbol(f"h_unit{k}", f"h_{k}", f"activity of unit {k}", real=True) for k in (1, 2, 3)
 )
 LOGIT = m**2 + m * u
 _POSTERIOR = sp.Function("p")(y, h)

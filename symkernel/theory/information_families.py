@@ -33,24 +33,18 @@ __all__ = ["FAMILIES", "v_information", "v_information_formula"]
 
 FULL, SCALAR, FIXED = FAMILIES = ("full covariance", "scalar variance", "fixed variance")
 
-COUNT = notation.register(
-    sp.Symbol("k_asked", integer=True, positive=True), "k", "number of rows of P_r"
+COUNT = notation.symbol("k_asked", "k", "number of rows of P_r", integer=True, positive=True)
+SPREAD = notation.symbol(
+    "v_decoder", "v", "variance of the decoder, of each coordinate", positive=True
 )
-SPREAD = notation.register(
-    sp.Symbol("v_decoder", positive=True), "v", "variance of the decoder, of each coordinate"
+_INFORMATION = notation.symbol(
+    "I_usable", r"I_V(h; r \mid g)", "bits that decoders of the family use", real=True
 )
-_INFORMATION = notation.register(
-    sp.Symbol("I_usable", real=True), r"I_V(h; r \mid g)", "bits that decoders of the family use"
+_ENTROPY = notation.symbol("H_decoder", "H_V", "cross-entropy of a decoder, in nats", real=True)
+_LEAST = notation.symbol(
+    "H_least", r"\min H_V", "least cross-entropy of the family, in nats", real=True
 )
-_ENTROPY = notation.register(
-    sp.Symbol("H_decoder", real=True), "H_V", "cross-entropy of a decoder, in nats"
-)
-_LEAST = notation.register(
-    sp.Symbol("H_least", real=True), r"\min H_V", "least cross-entropy of the family, in nats"
-)
-MISSED = notation.register(
-    sp.Symbol("tau_missed", positive=True), r"\tau", "trace of what a guess leaves"
-)
+MISSED = notation.symbol("tau_missed", r"\tau", "trace of what a guess leaves", positive=True)
 
 
 def v_information(
@@ -217,8 +211,8 @@ def _best(kind: str, E: Any, E_g: Any, E_hg: Any) -> tuple[tuple[sp.Eq, ...], sp
     return (eq(_LEAST, reached),), bits * (trace(E_g) - trace(E_hg)) / v
 
 
-def _left(W: sp.Matrix, C: sp.Matrix, R: sp.Matrix, rows: sp.Matrix, noise: sp.Matrix) -> Any:
-    """Return the best guess of R x from noisy rows, and what it and another guess leave."""
+def _left(C: sp.Matrix, R: sp.Matrix, rows: sp.Matrix, noise: sp.Matrix) -> Any:
+    """Return the best guess of R x from noisy rows, what any guess leaves, and what is seen."""
     seen, cross = rows * C * rows.T + noise, R * C * rows.T
     best = cross * seen.inv()
 
@@ -234,7 +228,7 @@ def check_guess(after: Callable[..., sp.Matrix] | None = None) -> Evidence:
     for W, C, R, G in exact_cases():
         rows = sp.Matrix.vstack(W, G)
         noise = sp.diag(3 * sp.eye(W.rows), sp.zeros(G.rows))
-        best, left, seen = _left(W, C, R, rows, noise)
+        best, left, seen = _left(C, R, rows, noise)
         layer = SymbolicLayer.of(W.T * W, C, sp.sqrt(3), R.tolist(), G.tolist())
         found = layer.left_over() if after is None else after(layer)
         off = sp.Matrix(*best.shape, lambda i, j: sp.Rational(1 + i, 2 + j))
@@ -303,9 +297,9 @@ def check_information(kind: str, information: Any = v_information) -> Evidence:
     gaps = []
     for W, C, R, G in exact_cases():
         noise = sp.zeros(G.rows)
-        before = _left(W, C, R, G, noise)
+        before = _left(C, R, G, noise)
         rows = sp.Matrix.vstack(W, G)
-        after = _left(W, C, R, rows, sp.diag(3 * sp.eye(W.rows), noise))
+        after = _left(C, R, rows, sp.diag(3 * sp.eye(W.rows), noise))
         E_g, E_hg = (left(best) for best, left, _ in (before, after))
         options = {"of": R.tolist(), "given": G.tolist(), "family": kind}
         if kind == FIXED:

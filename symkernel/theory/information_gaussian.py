@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import sympy as sp
 
+from symkernel import notation
 from symkernel.formula import Evidence, Step
 from symkernel.identities import rational_orthogonal, vanishes
 from symkernel.theory.information_derivation import DerivedFormula, eq
@@ -25,7 +26,9 @@ from symkernel.theory.information_layer import (
     remaining,
 )
 
-__all__ = ["gaussian", "gaussian_formula"]
+__all__ = ["NOISE", "gaussian", "gaussian_formula", "same_bits"]
+
+NOISE = notation.symbol("sigma_noise", r"\sigma", "standard deviation of the noise", positive=True)
 
 
 def gaussian(gram: Any, covariance: Any, noise: Any, *, of: Any, given: Any = ()) -> Any:
@@ -188,3 +191,9 @@ def check_joint(information: Any = gaussian) -> Evidence:
         gaps.append(sp.exp(found * 2 * sp.log(2)) - joint)
     passed = all(vanishes(gap) for gap in gaps)
     return Evidence.of(passed, "as from the joint covariance of h, r and g, exactly")
+
+
+def same_bits(known: sp.Expr, shown: sp.Expr) -> Evidence:
+    """Compare information as it is shown with that which `gaussian` gives."""
+    gap = sp.exp(2 * sp.log(2) * known) - sp.exp(2 * sp.log(2) * shown)
+    return Evidence.of(vanishes(gap), "as from the determinants, residual 0")

@@ -18,11 +18,9 @@ from symkernel.theory.gram_observables import sizes, stacked
 from symkernel.theory.two_layer import TwoLayer
 from symkernel.theory.words import Words
 
-LAM = notation.register(sp.Symbol("lambda", real=True), r"\lambda", "imbalance of the layers")
-C2 = notation.register(
-    sp.Symbol("c_squared", nonnegative=True),
-    "c^2",
-    "minus the product of the two eigenvalues of G J",
+LAM = notation.symbol("lambda", r"\lambda", "imbalance of the layers", real=True)
+C2 = notation.symbol(
+    "c_squared", "c^2", "minus the product of the two eigenvalues of G J", nonnegative=True
 )
 
 

@@ -42,7 +42,7 @@ _OF = {
 
 
 def _symbol(name: str, tex: str, meaning: str, **signs: bool) -> sp.Symbol:
-    return notation.register(sp.Symbol(name, **(signs or {"real": True})), tex, meaning)
+    return notation.symbol(name, tex, meaning, **signs or {"real": True})
 
 
 LAM = {

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GENERAL", "PromptKernel", "number", "prompt_kernel"]
 
-notation.register(sp.Symbol("k_prompt"), "k", "kernel of two prompts, of one task and of K")
+notation.symbol("k_prompt", "k", "kernel of two prompts, of one task and of K")
 GENERAL = sp.Function("k_prompt")
 
 Entry = Callable[[Any, Any, Any], sp.Expr]

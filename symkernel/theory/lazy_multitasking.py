@@ -11,13 +11,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import sympy as sp
 
 from symkernel import notation
-from symkernel.check_report import CheckReport
+from symkernel.check_report import CheckReport, Documented
 from symkernel.environments.multitasking import Multitasking
 from symkernel.environments.symbolic_multitasking import (
     ADDRESSED,
@@ -48,14 +47,14 @@ _ASSUMED = (
     "Initial weights are isotropic in the stimulus part and in the task part of the input.",
     "All prompts of single tasks are trained, equally often, in full batches.",
 )
-_OUTPUT = notation.register(sp.Symbol("f_prompt"), "f", "output of a unit at a prompt")
-_TIME = notation.register(
-    sp.Symbol("t_at_once", positive=True), "t_K", "flow time from which K tasks are done at once"
+_OUTPUT = notation.symbol("f_prompt", "f", "output of a unit at a prompt")
+_TIME = notation.symbol(
+    "t_at_once", "t_K", "flow time from which K tasks are done at once", positive=True
 )
 
 
 @dataclass(frozen=True, eq=False)
-class LazyMultitasking:
+class LazyMultitasking(Documented):
     """What a network with a constant kernel learns from prompts of single tasks.
 
     Attributes
@@ -314,12 +313,6 @@ class LazyMultitasking:
         from symkernel.report.latex_multitasking import document
 
         return document(self, names)
-
-    def save_latex(self, path: str | Path, names: Mapping[str, str] | None = None) -> Path:
-        """Write the document to a file."""
-        from symkernel.report.latex import save
-
-        return save(self.latex(names), path)
 
 
 _RATIO = names.LAM["1c"] / names.LAM["1m"]

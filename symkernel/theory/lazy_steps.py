@@ -30,21 +30,17 @@ if TYPE_CHECKING:
 __all__ = ["steps"]
 
 _X = sp.Symbol("x", real=True)
-_DEGREE = notation.register(
-    sp.Symbol("d_degree", integer=True, nonnegative=True), "d", "degree in the stimulus"
-)
-_TARGET = notation.register(sp.Symbol("y_target"), "y", "target of a unit at a training prompt")
+_DEGREE = notation.symbol("d_degree", "d", "degree in the stimulus", integer=True, nonnegative=True)
+_TARGET = notation.symbol("y_target", "y", "target of a unit at a training prompt")
 _DIFFERENCE = {
-    d: notation.register(
-        sp.Symbol(f"difference_{d}"), rf"\Delta^{{{d}}} k(b)", f"difference of order {d} of k at b"
+    d: notation.symbol(
+        f"difference_{d}", rf"\Delta^{{{d}}} k(b)", f"difference of order {d} of k at b"
     )
     for d in ("d", "0", "1")
 }
-_GAIN = notation.register(
-    sp.Symbol("gain_of_mode"), "g", "learned share of a mode over its eigenvalue"
-)
+_GAIN = notation.symbol("gain_of_mode", "g", "learned share of a mode over its eigenvalue")
 _OVERLAPS = {
-    name: notation.register(sp.Symbol(name), tex, meaning)
+    name: notation.symbol(name, tex, meaning)
     for name, tex, meaning in (
         ("stimulus_overlap", r"x_s \cdot x_s'", "overlap of the stimulus parts of two prompts"),
         ("task_overlap", r"x_t \cdot x_t'", "overlap of their task parts"),
@@ -55,7 +51,7 @@ _OVERLAPS = {
 }
 _ALL, _OWN = (sp.Function(name) for name in ("sum_all", "sum_own"))
 for _name, _tex in (("sum_all", r"\sum_{\tau}"), ("sum_own", r"\sum_{\tau \in P}")):
-    notation.register(sp.Symbol(_name), _tex, "sum over all tasks, or over those of the prompt P")
+    notation.symbol(_name, _tex, "sum over all tasks, or over those of the prompt P")
 
 
 def _equal(left: Any, right: Any) -> sp.Eq:

@@ -9,8 +9,8 @@ from symkernel.formula import Evidence, Step
 from symkernel.theory.mode_flow import ModeFlow
 from symkernel.theory.words import Words
 
-_PRODUCT = notation.register(sp.Symbol("x_dot_x"), r"x^T x'", "similarity of two inputs")
-_GRAM = notation.register(sp.Symbol("h_dot_h"), r"h^T h'", "similarity of two hidden activities")
+_PRODUCT = notation.symbol("x_dot_x", r"x^T x'", "similarity of two inputs")
+_GRAM = notation.symbol("h_dot_h", r"h^T h'", "similarity of two hidden activities")
 
 
 def observables(

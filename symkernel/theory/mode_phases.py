@@ -16,8 +16,8 @@ from symkernel.theory.mode_flow import Drive
 from symkernel.theory.mode_values import ModeValues
 
 D = TypeVar("D", bound=Drive)
-_OPPOSITE = notation.register(
-    sp.Symbol("s_opposite", positive=True), r"\bar s", "minus the strength of a reversed mode"
+_OPPOSITE = notation.symbol(
+    "s_opposite", r"\bar s", "minus the strength of a reversed mode", positive=True
 )
 
 

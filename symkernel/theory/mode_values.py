@@ -15,7 +15,6 @@ from symkernel.problem.exact import ExactMoments
 from symkernel.problem.problem import Problem
 from symkernel.problem.scalars import as_sympy
 from symkernel.problem.task import Task
-from symkernel.theory.mode_flow import ModeFlow
 from symkernel.theory.mode_state import TOLERANCE, ModeState
 
 
@@ -57,7 +56,7 @@ def _aligned(s: sp.Expr, d: sp.Expr, a: sp.Expr, b: sp.Expr) -> ModeValues:
     return ModeValues({notation.s: s, notation.d: d, notation.a0: a, notation.b0: b})
 
 
-def mode_values(problem: Problem, modes: ModeFlow, index: int, phase: int = 0) -> ModeValues:
+def mode_values(problem: Problem, index: int, phase: int = 0) -> ModeValues:
     """Return the strength and variance of one mode in a phase, and its INITIAL amplitudes.
 
     Raises
@@ -81,12 +80,21 @@ def mode_values(problem: Problem, modes: ModeFlow, index: int, phase: int = 0) -
 def as_index(index: object, count: int) -> int:
     """Return the position of a mode, if it is one."""
     if isinstance(index, bool) or not isinstance(index, (int, np.integer)):
-        raise InvalidArgument(f"Argument 'index' must be an integer, not {index!r}.")
+        raise InvalidArgument(f"The index of a mode must be an integer, not {index!r}.")
     if not 0 <= index < count:
         raise InvalidArgument(
-            f"Argument 'index' must be a mode between 0 and {count - 1}, not {index}."
+            f"The index of a mode must lie between 0 and {count - 1}, not {index}."
         )
     return int(index)
+
+
+def refuse_narrow(hidden: sp.Expr, count: int) -> None:
+    """Refuse a hidden layer that is known to have fewer units than there are symbolic modes."""
+    if hidden.is_Integer and hidden < count:
+        raise InvalidArgument(
+            f"With {hidden} hidden units for {count} modes it depends on the order of the "
+            f"strengths which modes get one; give numbers, or as many hidden units as modes."
+        )
 
 
 def _given(problem: Problem, phase: int) -> list[ModeValues]:
@@ -114,11 +122,7 @@ def _given(problem: Problem, phase: int) -> list[ModeValues]:
     columns = [_aligned(m.s, m.d, a[k], b[k]) for k, m in enumerate(running or ())]
     hidden = as_sympy(problem.network.node("hidden").size)
     if not problem.is_numeric:
-        if hidden.is_Integer and hidden < count:
-            raise InvalidArgument(
-                f"With {hidden} hidden units for {count} modes it depends on the order of the "
-                f"strengths which modes get one; give numbers, or as many hidden units as modes."
-            )
+        refuse_narrow(hidden, count)
         return columns
     strengths = [float(m.s) for m in task.modes]
     distinct = len(set(strengths)) == count and all(m.multiplicity == 1 for m in task.modes)

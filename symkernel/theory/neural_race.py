@@ -23,7 +23,7 @@ from symkernel.problem.problem import Problem
 from symkernel.theory.gated_checks import check_race, race_limits
 from symkernel.theory.gated_draws import draw_race
 from symkernel.theory.gated_modes import CITATION
-from symkernel.theory.gated_trajectory import gated_trajectory
+from symkernel.theory.gated_path import gated_trajectory
 from symkernel.theory.mode_values import as_index
 from symkernel.theory.pathway_numbers import race_numbers
 from symkernel.theory.pathway_state import PathwayState
@@ -41,10 +41,11 @@ from symkernel.trajectory import Trajectory
 
 _NAME = "neural_race"
 _TIME_Q = sp.Symbol("t_q", positive=True)
-_PART = notation.register(
-    sp.Symbol("u1_q", positive=True),
+_PART = notation.symbol(
+    "u1_q",
     r"u_{1,\rho}",
     "what the first pathway has when all together have that fraction of the final value",
+    positive=True,
 )
 
 

@@ -36,7 +36,7 @@ def _amplitude(pathway: int, layer: int) -> sp.Symbol:
     name = f"{'abcdefgh'[pathway]}{layer + 1}"
     latex = rf"{name[0]}_{{{layer + 1}}}"
     meaning = f"amplitude of layer {layer + 1} of pathway {name[0]}"
-    return notation.register(sp.Symbol(name, real=True), latex, meaning)
+    return notation.symbol(name, latex, meaning, real=True)
 
 
 @dataclass(frozen=True)

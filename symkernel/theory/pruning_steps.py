@@ -17,7 +17,7 @@ from symkernel.formula import Evidence, Step
 from symkernel.identities import vanishes
 from symkernel.theory.balancedness_steps import imbalance_change
 from symkernel.theory.information_derivation import DerivedFormula, eq
-from symkernel.theory.information_gaussian import gaussian
+from symkernel.theory.information_gaussian import NOISE, gaussian, same_bits
 from symkernel.theory.second_moment_checks import gaussian_mean
 from symkernel.theory.second_moment_formulas import BATCH, ETA, STEP
 from symkernel.theory.words import Words
@@ -25,21 +25,20 @@ from symkernel.theory.words import Words
 __all__ = ["pruning_formula"]
 
 
-def _symbol(identifier: str, latex: str, meaning: str, **kind: bool) -> sp.Symbol:
-    return notation.register(sp.Symbol(identifier, **kind), latex, meaning)
-
-
-CLOCK = _symbol("X_pruned", "X", "pruning clock", nonnegative=True)
-KEPT = _symbol("r_kept", "r_k", "squared hidden weights of the input", positive=True)
-FIRST = _symbol("r_first", "r_0", "the same at the start", positive=True)
-SCATTER = _symbol("S_labels", r"\operatorname{tr}\Sigma_\epsilon", "variance of the label noise, "
-                  "summed over outputs", positive=True)  # fmt: skip
-INPUT = _symbol("s_irrelevant", "s", "variance of the irrelevant input", positive=True)
-NOISE = notation.register(
-    sp.Symbol("sigma_noise", positive=True), r"\sigma", "standard deviation of the noise"
+CLOCK = notation.symbol("X_pruned", "X", "pruning clock", nonnegative=True)
+KEPT = notation.symbol("r_kept", "r_k", "squared hidden weights of the input", positive=True)
+FIRST = notation.symbol("r_first", "r_0", "the same at the start", positive=True)
+SCATTER = notation.symbol(
+    "S_labels",
+    r"\operatorname{tr}\Sigma_\epsilon",
+    "variance of the label noise, summed over outputs",
+    positive=True,
 )
-SHARE = _symbol("epsilon_step", r"\epsilon_j", "share that a step takes", positive=True)
-_INFORMATION = _symbol("I_irrelevant", r"I(h; z)", "bits about the irrelevant input", real=True)
+INPUT = notation.symbol("s_irrelevant", "s", "variance of the irrelevant input", positive=True)
+SHARE = notation.symbol("epsilon_step", r"\epsilon_j", "share that a step takes", positive=True)
+_INFORMATION = notation.symbol(
+    "I_irrelevant", r"I(h; z)", "bits about the irrelevant input", real=True
+)
 _ERROR, _Z = sp.Function("e_j"), sp.Function("z")
 _MEAN = sp.Function("E")
 
@@ -227,5 +226,4 @@ def check_bits(shown: sp.Expr) -> Evidence:
     """Compare with the determinants of a layer that reads another input too."""
     gram, C = sp.diag(FIRST * sp.exp(-CLOCK), 3), sp.diag(INPUT, 2)
     known = gaussian(gram, C, NOISE, of=0)
-    gap = sp.exp(2 * sp.log(2) * known) - sp.exp(2 * sp.log(2) * shown)
-    return Evidence.of(vanishes(gap), "as from the determinants, residual 0")
+    return same_bits(known, shown)

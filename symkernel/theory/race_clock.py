@@ -16,17 +16,13 @@ from symkernel.formula import Evidence, Step
 from symkernel.theory.pathway_flow import PathwayFlow, rate_of
 
 _TIME, _S, _D = notation.t, notation.s, notation.d
-THETA = notation.register(
-    sp.Symbol("theta", real=True), r"\theta", "clock of the race, the integral of s - d U"
+THETA = notation.symbol("theta", r"\theta", "clock of the race, the integral of s - d U", real=True)
+RUNNING = notation.symbol("vartheta", r"\vartheta", "variable of integration", real=True)
+_TOTAL = notation.symbol(
+    "U_race", "U", "mode of the end-to-end map, the sum of the pathways", positive=True
 )
-RUNNING = notation.register(
-    sp.Symbol("vartheta", real=True), r"\vartheta", "variable of integration"
-)
-_TOTAL = notation.register(
-    sp.Symbol("U_race", positive=True), "U", "mode of the end-to-end map, the sum of the pathways"
-)
-_ODDS = notation.register(
-    sp.Symbol("zeta", real=True), r"\zeta", "logarithm of what is learned over what is left"
+_ODDS = notation.symbol(
+    "zeta", r"\zeta", "logarithm of what is learned over what is left", real=True
 )
 _Y = sp.Symbol("y", positive=True)
 _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth")
@@ -35,11 +31,9 @@ _ORDINALS = ("first", "second", "third", "fourth", "fifth", "sixth", "seventh", 
 def pathway_symbols(pathway: int) -> tuple[sp.Symbol, sp.Symbol]:
     """Return the mode of a pathway and its initial value."""
     name, words = f"u{pathway + 1}", f"mode of the {_ORDINALS[pathway]} pathway"
-    mode = notation.register(sp.Symbol(name, positive=True), f"u_{{{pathway + 1}}}", words)
-    start = notation.register(
-        sp.Symbol(f"{name}_0", positive=True),
-        f"u_{{{pathway + 1},0}}",
-        f"{words} at t = 0",
+    mode = notation.symbol(name, f"u_{{{pathway + 1}}}", words, positive=True)
+    start = notation.symbol(
+        f"{name}_0", f"u_{{{pathway + 1},0}}", f"{words} at t = 0", positive=True
     )
     return mode, start
 

@@ -107,7 +107,7 @@ def _narrow() -> Evidence:
 
 
 def check_precision(stream: np.random.Generator, draws: int) -> Evidence:
-    """Compare products of the integrated weights with Taylor steps of 60 digits."""
+    """Compare products of the integrated weights with Taylor steps in 60 digits."""
     from symkernel.theory.reduced_flow import trajectory
 
     return compared(stream, draws, trajectory, draw_small)
@@ -137,7 +137,7 @@ def compared(
 
 
 def reference(problem: Problem, span: float) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Return times up to a multiple of the time constant, and the products at 60 digits."""
+    """Return times up to a multiple of the time constant, and the products by Taylor steps."""
     from symkernel.theory.gram_state import GramState
     from symkernel.theory.reduced_flow import decay_numbers, weight_flow
 

@@ -45,12 +45,10 @@ from symkernel.theory.words import Words, derivative
 from symkernel.trajectory import Trajectory
 
 _NAME = "reduced_flow"
-_DECAY = notation.register(sp.Symbol("gamma", nonnegative=True), r"\gamma", "weight decay")
+_DECAY = notation.symbol("gamma", r"\gamma", "weight decay", nonnegative=True)
 _DECAY_1, _DECAY_2 = (
-    notation.register(
-        sp.Symbol(f"gamma_{k}", nonnegative=True),
-        rf"\gamma_{k}",
-        f"weight decay of the {layer} layer",
+    notation.symbol(
+        f"gamma_{k}", rf"\gamma_{k}", f"weight decay of the {layer} layer", nonnegative=True
     )
     for k, layer in ((1, "first"), (2, "second"))
 )

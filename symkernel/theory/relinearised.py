@@ -58,8 +58,8 @@ from symkernel.trajectory import Trajectory
 
 _NAME = "relinearised"
 RTOL = 1e-2
-_START = notation.register(
-    sp.Symbol("t_j", nonnegative=True), "t_j", "when the kernel was last refreshed, counted as t is"
+_START = notation.symbol(
+    "t_j", "t_j", "when the kernel was last refreshed, counted as t is", nonnegative=True
 )
 _REFRESHES = (8, 16, 32, 64)
 _STEP, _AGREE = 1e-5, 1e-7

@@ -82,7 +82,7 @@ class Stretch:
 
     def flats(self, spans: np.ndarray) -> np.ndarray:
         """Return displacements after some times."""
-        return self._solved.displaced(self._residual, spans, 0.0)
+        return self._solved.followed(self._residual, spans, 0.0).flats
 
     def weights(self, span: float) -> Arrays:
         """Return the weights after a time."""

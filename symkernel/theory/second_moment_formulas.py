@@ -9,39 +9,36 @@ import sympy as sp
 
 from symkernel import notation
 
-
-def _symbol(identifier: str, latex: str, meaning: str, **kind: bool) -> sp.Symbol:
-    return notation.register(sp.Symbol(identifier, **kind), latex, meaning)
-
-
-ETA = _symbol("eta_step", r"\eta", "learning rate, with all factors of the step", positive=True)
-BATCH = _symbol("B_batch", "B", "samples of a batch", positive=True)
-SPREAD = _symbol("theta_batch", r"\theta", "share of the variance left in a batch", positive=True)
-COUNT = _symbol("n_set", "n", "samples of the set", integer=True, positive=True)
-LABEL = _symbol("sigma_label", r"\sigma", "standard deviation of the label noise", positive=True)
-VARIANCE = _symbol("h_input", "h", "variance of every input", positive=True)
-DIMENSION = _symbol("d_inputs", "d", "number of inputs", positive=True)
-STEP = _symbol("k_step", "k", "steps taken", integer=True, nonnegative=True)
-START = _symbol("S_start", "S_0", "squared length of v at the start", nonnegative=True)
-TOTAL = _symbol("S_total", "S_k", "mean squared length of v after k steps", nonnegative=True)
-FINAL = _symbol("S_final", r"S_\infty", "its stationary value", positive=True)
-FACTOR = _symbol("rho_step", r"\rho", "factor of every step", positive=True)
-LIMIT = _symbol("eta_limit", r"\eta^*", "rates below it are stable in mean square", positive=True)
-TRACE = _symbol("T_stationary", "T", "stationary trace of H S", positive=True)
-SHARE = _symbol("kappa_noise", r"\kappa", "what gradient noise returns of itself", positive=True)
-_DIRECTIONS = (sp.Symbol("h_i"), sp.Symbol("s_i"), sp.Symbol("h_j"))
-for _one, _tex, _meaning in zip(
-    _DIRECTIONS,
-    ("h_i", "s_i", "h_j"),
-    (
-        "variance of the inputs along eigendirection i",
-        "second moment of v along eigendirection i",
-        "variance along eigendirection j",
-    ),
-    strict=True,
-):
-    notation.register(_one, _tex, _meaning)
-h_i, s_i, h_j = _DIRECTIONS
+ETA = notation.symbol(
+    "eta_step", r"\eta", "learning rate, with all factors of the step", positive=True
+)
+BATCH = notation.symbol("B_batch", "B", "samples of a batch", positive=True)
+SPREAD = notation.symbol(
+    "theta_batch", r"\theta", "share of the variance left in a batch", positive=True
+)
+COUNT = notation.symbol("n_set", "n", "samples of the set", integer=True, positive=True)
+LABEL = notation.symbol(
+    "sigma_label", r"\sigma", "standard deviation of the label noise", positive=True
+)
+VARIANCE = notation.symbol("h_input", "h", "variance of every input", positive=True)
+DIMENSION = notation.symbol("d_inputs", "d", "number of inputs", positive=True)
+STEP = notation.symbol("k_step", "k", "steps taken", integer=True, nonnegative=True)
+START = notation.symbol("S_start", "S_0", "squared length of v at the start", nonnegative=True)
+TOTAL = notation.symbol(
+    "S_total", "S_k", "mean squared length of v after k steps", nonnegative=True
+)
+FINAL = notation.symbol("S_final", r"S_\infty", "its stationary value", positive=True)
+FACTOR = notation.symbol("rho_step", r"\rho", "factor of every step", positive=True)
+LIMIT = notation.symbol(
+    "eta_limit", r"\eta^*", "rates below it are stable in mean square", positive=True
+)
+TRACE = notation.symbol("T_stationary", "T", "stationary trace of H S", positive=True)
+SHARE = notation.symbol(
+    "kappa_noise", r"\kappa", "what gradient noise returns of itself", positive=True
+)
+h_i = notation.symbol("h_i", "h_i", "variance of the inputs along eigendirection i")
+s_i = notation.symbol("s_i", "s_i", "second moment of v along eigendirection i")
+h_j = notation.symbol("h_j", "h_j", "variance along eigendirection j")
 
 
 def traced(matrix: Any) -> sp.Expr:

@@ -13,7 +13,6 @@ import numpy as np
 import sympy as sp
 
 from symkernel import notation
-from symkernel.errors import InvalidArgument
 from symkernel.formula import Citation, Derived, Formula, Law, Result, Step, Verdict
 from symkernel.problem import weights
 from symkernel.problem.curriculum import Curriculum
@@ -44,13 +43,11 @@ from symkernel.trajectory import Trajectory
 _NAME = "single_unit"
 _TIME = notation.t
 _A0, _B0 = notation.a0, notation.b0
-_M0 = notation.register(
-    sp.Symbol("m0", nonnegative=True), "m_0", "initial length of the input weights off the mode"
+_M0 = notation.symbol(
+    "m0", "m_0", "initial length of the input weights off the mode", nonnegative=True
 )
-_N0 = notation.register(
-    sp.Symbol("n0", nonnegative=True), "n_0", "initial length of the read-out off the mode"
-)
-_NORM = notation.register(sp.Symbol("N_unit", positive=True), "N", "common factor squared")
+_N0 = notation.symbol("n0", "n_0", "initial length of the read-out off the mode", nonnegative=True)
+_NORM = notation.symbol("N_unit", "N", "common factor squared", positive=True)
 
 
 def _rank_one(flow: ModeFlow) -> UnitSolution:
@@ -214,9 +211,7 @@ def _derive(problem: Problem) -> Derived:
 def _posed(problem: Problem, flow: ModeFlow, phase: int) -> tuple[UnitSolution, sp.Expr, sp.Expr]:
     """Return the solution of the problem in a phase, its input variance and its start."""
     if not problem.is_numeric_but_for_durations:
-        if phase or not problem.weights.amplitudes:
-            raise InvalidArgument("A mode in a later phase needs numbers; give values.")
-        values = mode_values(problem, flow, 0)
+        values = mode_values(problem, 0)
         part = Part(values[notation.s], values[_A0], flow.ratio * values[_B0])
         kept = sp.factor(part.q**2 - part.p**2)
         return UnitSolution(flow, (part,), kept), values[notation.d], sp.S.Zero

@@ -29,13 +29,11 @@ from symkernel.theory.mode_flow import ModeFlow, exact_factors, exact_loss, two_
 from symkernel.theory.words import Words
 
 _TIME = notation.t
-_IN = notation.register(sp.Symbol("p_squared", nonnegative=True), "|p|^2", "square of all p_i")
-_OUT = notation.register(sp.Symbol("q_squared", nonnegative=True), "|q|^2", "square of all q_i")
-LAMBDA = notation.register(sp.Symbol("lam", real=True), r"\lambda", "conserved |q|^2 - |p|^2")
-HALF_PULL = notation.register(
-    sp.Symbol("h_pull", real=True), "h", "half the pull of the imbalance lambda"
-)
-OMEGA = notation.register(sp.Symbol("omega", positive=True), r"\omega", "rate of the mode")
+_IN = notation.symbol("p_squared", "|p|^2", "square of all p_i", nonnegative=True)
+_OUT = notation.symbol("q_squared", "|q|^2", "square of all q_i", nonnegative=True)
+LAMBDA = notation.symbol("lam", r"\lambda", "conserved |q|^2 - |p|^2", real=True)
+HALF_PULL = notation.symbol("h_pull", "h", "half the pull of the imbalance lambda", real=True)
+OMEGA = notation.symbol("omega", r"\omega", "rate of the mode", positive=True)
 
 
 @lru_cache(maxsize=16)

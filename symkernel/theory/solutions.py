@@ -40,8 +40,8 @@ class Solution:
         Its derivative.
     clock_start : sympy.Expr
         Its value at t = 0.
-    relations : tuple of sympy.Expr
-        Polynomials that vanish by the definition of the abbreviations.
+    relations : tuple of (symbol, value of its square)
+        What holds by the definition of the abbreviations.
     """
 
     rule: str

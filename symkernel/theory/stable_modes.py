@@ -27,18 +27,16 @@ from symkernel.theory.solutions import solve_autonomous
 
 _P0, _Q0, _W, _M = notation.P0, notation.Q0, notation.w, notation.m
 _R, _T, _TIME = notation.R, notation.T, notation.t
-_SIGMA = notation.register(
-    sp.Symbol("sigma", nonnegative=True), r"\sigma", "constant part of the drive"
+_SIGMA = notation.symbol("sigma", r"\sigma", "constant part of the drive", nonnegative=True)
+_DELTA = notation.symbol(
+    "delta", r"\delta", "how fast the drive falls with the overlap", nonnegative=True
 )
-_DELTA = notation.register(
-    sp.Symbol("delta", nonnegative=True), r"\delta", "how fast the drive falls with the overlap"
-)
-_TAU = notation.register(sp.Symbol("tau", nonnegative=True), r"\tau", "tanh(R t / 2) / R")
-_REST = notation.register(sp.Symbol("Z", nonnegative=True), "Z", "1 - T")
-_PAIR = notation.register(sp.Symbol("K", nonnegative=True), "K", "P0 Q0")
-_LAG = notation.register(sp.Symbol("C", nonnegative=True), "C", "R - 2 sigma")
-_FORWARD = notation.register(sp.Symbol("N", positive=True), "N", "numerator of z")
-_BACKWARD = notation.register(sp.Symbol("D_z", positive=True), "D", "denominator of z")
+_TAU = notation.symbol("tau", r"\tau", "tanh(R t / 2) / R", nonnegative=True)
+_REST = notation.symbol("Z", "Z", "1 - T", nonnegative=True)
+_PAIR = notation.symbol("K", "K", "P0 Q0", nonnegative=True)
+_LAG = notation.symbol("C", "C", "R - 2 sigma", nonnegative=True)
+_FORWARD = notation.symbol("N", "N", "numerator of z", positive=True)
+_BACKWARD = notation.symbol("D_z", "D", "denominator of z", positive=True)
 
 # Smallest value of the denominator of z: sqrt(z) and its reciprocal stay finite.
 _FLOOR = sp.Float(1e-280)

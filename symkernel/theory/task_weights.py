@@ -19,14 +19,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import sympy as sp
 
 from symkernel import equations
-from symkernel.check_report import CheckReport
+from symkernel.check_report import CheckReport, Documented
 from symkernel.environments.multitasking import Multitasking
 from symkernel.errors import InvalidArgument, ShapeMismatch, as_real, as_real_array
 from symkernel.formula import Formula, Step
@@ -64,7 +63,7 @@ _ROUNDING = 1e-13
 
 
 @dataclass(frozen=True, eq=False)
-class TaskWeights:
+class TaskWeights(Documented):
     """How training on single tasks moves the weights of tasks; made by `task_weights`.
 
     Attributes
@@ -179,12 +178,6 @@ class TaskWeights:
             conventions=CONVENTIONS[:2], sections={"Assumptions": [items(self.assumed)]},
             report=self.check(), own=self.chosen, names=own,
         )  # fmt: skip
-
-    def save_latex(self, path: str | Path, names: Mapping[str, str] | None = None) -> Path:
-        """Write the document to a file, whole or not at all."""
-        from symkernel.report.files import save
-
-        return save(self.latex(names), path)
 
     def _repr_latex_(self) -> str:
         rows = [(f.symbol, f.expression) for f in self.formulas]

@@ -23,7 +23,7 @@ __all__ = ["correlation_of", "lazy_signal", "movement_of", "steps_of", "task_ker
 
 
 def _symbol(identifier: str, latex: str, meaning: str) -> sp.Symbol:
-    return notation.register(sp.Symbol(identifier, real=True), latex, meaning)
+    return notation.symbol(identifier, latex, meaning, real=True)
 
 
 C1 = _symbol("task_slope_1", r"\phi'_b", "slope of the activation at the bias")
@@ -192,7 +192,7 @@ def _kernel_step(kernel: KernelFormula) -> Step:
     plain = [sp.Eq(a, b, evaluate=False) for a, b in rows if isinstance(a, sp.MatrixSymbol)]
     for label, latex in kernel.names.items():
         if label.startswith("phi") and label.endswith(PRIME):
-            notation.register(sp.Symbol(label), latex, "slope of an activation")
+            notation.symbol(label, latex, "slope of an activation")
     return Step(
         "What moves the weights of a task",
         "the part of the pseudo-kernel that is due to W_t, read off the network: only prompts of "

@@ -17,13 +17,9 @@ if TYPE_CHECKING:
 __all__ = ["OVERLAPS", "Recursion", "recursion_of", "recursion_step"]
 
 OVERLAPS = (
-    notation.register(
-        sp.Symbol("xx", nonnegative=True), r"(x \cdot x)", "overlap of x with itself"
-    ),
-    notation.register(sp.Symbol("xy", real=True), r"(x \cdot x')", "overlap of x and x'"),
-    notation.register(
-        sp.Symbol("yy", nonnegative=True), r"(x' \cdot x')", "overlap of x' with itself"
-    ),
+    notation.symbol("xx", r"(x \cdot x)", "overlap of x with itself", nonnegative=True),
+    notation.symbol("xy", r"(x \cdot x')", "overlap of x and x'", real=True),
+    notation.symbol("yy", r"(x' \cdot x')", "overlap of x' with itself", nonnegative=True),
 )
 
 
@@ -51,9 +47,7 @@ class Recursion:
 def _symbol(kind: str, layer: int) -> sp.Symbol:
     tex, meaning, signs = _KINDS[kind]
     name = f"{kind}{layer}"
-    return notation.register(
-        sp.Symbol(name, **signs), tex.format(layer), f"{meaning} of layer {layer}"
-    )
+    return notation.symbol(name, tex.format(layer), f"{meaning} of layer {layer}", **signs)
 
 
 _POSITIVE, _REAL = {"positive": True}, {"real": True}
@@ -114,7 +108,7 @@ def _averages(
         slope = tex.replace(r"\phi", r"\phi'")
         for name, shown in (("phi_wide", tex), ("k_average", rf"\langle {tex} {tex}\rangle"),
                             ("d_average", rf"\langle {slope} {slope}\rangle")):  # fmt: skip
-            notation.register(sp.Symbol(f"{name}{mark}"), shown, f"of activation {mark}")
+            notation.symbol(f"{name}{mark}", shown, f"of activation {mark}")
         return tuple(
             sp.Function(f"{kind}_average{mark}")(first, second, both) for kind in ("k", "d")
         )
@@ -140,7 +134,7 @@ def recursion_step() -> Step:
     All derivatives are SymPy's, of the network written out, with any activation.
     """
     s, beta, k, d, first, covariance, tangent, r, rb = (
-        notation.register(sp.Symbol(f"layer_{name}", real=True), tex, "of one layer")
+        notation.symbol(f"layer_{name}", tex, "of one layer", real=True)
         for name, tex in _LAYER.items()
     )
     return Step(

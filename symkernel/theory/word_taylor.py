@@ -1,7 +1,8 @@
-r"""Flows of words by Taylor steps with 60 digits, against which integrators are judged.
+r"""Flows of words by Taylor steps in 60 digits, against which integrators are judged.
 
 Numbers are integers in units of $2^{-b}$, so that NumPy multiplies matrices exactly. Coefficients
-are kept multiplied by powers of the step: they stay small, and their sum is the next state.
+are kept multiplied by powers of the step: they stay small, and their sum is the next state. A
+step is as short as its last terms need to fall below 1e-36.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from symkernel.theory.words import Words
 
 BITS = 200
 _ORDER = 40
-# The last terms of a step must fall below this, about 1e-36.
+# What the last terms of a step must fall below: 1e-36.
 _SMALL = 1 << (BITS - 120)
 
 

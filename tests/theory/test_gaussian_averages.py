@@ -103,12 +103,13 @@ def test_slips_of_the_compiled_form_and_of_the_narrower_density_are_found():
         wrong = averages.stable[0], averages.stable[1].xreplace({SINE: -SINE, COSINE: 2 * COSINE})
         assert not module.stable_form(averages.sine, plain, wrong).check().passed
     covariances = sp.Matrix([[VARIANCES[0], COVARIANCE], [COVARIANCE, VARIANCES[1]]])
-    determinant = (sp.eye(2) + covariances).det()
+    first, determinant = 1 + VARIANCES[0], (sp.eye(2) + covariances).det()
     parts = sp.S.Zero, sp.sqrt(2 / sp.pi), 1 / sp.sqrt(2)
     right = activation("erf").expression
-    assert _narrowed(right, parts, covariances, determinant).passed
-    assert not _narrowed(right, parts, covariances, determinant + COVARIANCE**2).passed
-    assert not _narrowed(right, (*parts[:2], sp.S.One), covariances, determinant).passed
+    assert _narrowed(right, parts, covariances, (first, determinant)).passed
+    for wider in ((first, determinant + COVARIANCE**2), (first + 1, determinant)):
+        assert not _narrowed(right, parts, covariances, wider).passed
+    assert not _narrowed(right, (*parts[:2], sp.S.One), covariances, (first, determinant)).passed
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -294,7 +294,7 @@ def test_times_after_the_end_and_wrong_modes_are_refused() -> None:
     with pytest.raises(OutsideValidity, match="ends at flow time 1"):
         law.compile()([2.0])
     for bad in (2, -1, True, 1.0):
-        with pytest.raises(InvalidArgument, match=r"'index'|'mode'"):
+        with pytest.raises(InvalidArgument, match=r"index of a mode|'mode'"):
             law.mode(bad)
     with pytest.raises(OutsideValidity):
         law.learning_time(0.5)

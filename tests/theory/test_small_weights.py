@@ -9,8 +9,8 @@ import sympy as sp
 
 import symkernel as sk
 from symkernel.errors import InvalidArgument, OutsideValidity
-from symkernel.theory.escape import SmallWeights
 from symkernel.theory.feature_averages import FeatureAverages, indicator
+from symkernel.theory.small_weights import SmallWeights
 
 G, M, K = sp.symbols("G M K", integer=True, positive=True)
 B = sp.Symbol("b_h", real=True)

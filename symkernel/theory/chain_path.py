@@ -39,7 +39,7 @@ def chain_trajectory(state: ChainState, times: object) -> Trajectory:
     layer, drive = np.empty((2, len(clock), state.basis.rank_bound))
     for k, values in amplitudes_of_phases(state, clock, position).items():
         layer[position == k], drive[position == k] = values
-    return _Assembly(state, clock, position, layer, drive).trajectory()
+    return _ChainPath(state, clock, position, layer, drive).trajectory()
 
 
 def amplitudes_of_phases(
@@ -61,7 +61,7 @@ def amplitudes_of_phases(
 
 
 @dataclass(frozen=True, eq=False)
-class _Assembly:
+class _ChainPath:
     """Observables from amplitudes and drives; each is computed when it is asked for."""
 
     state: ChainState

@@ -9,7 +9,8 @@ import sympy as sp
 from symkernel import notation
 from symkernel.formula import Evidence, Step
 from symkernel.problem.activation import ARGUMENT
-from symkernel.theory.escape import (
+from symkernel.theory.feature_averages import indicator
+from symkernel.theory.small_weights import (
     ACCURACY,
     CURVE,
     ESCAPE,
@@ -22,7 +23,7 @@ from symkernel.theory.escape import (
     K,
     M,
 )
-from symkernel.theory.escape_checks import (
+from symkernel.theory.small_weights_checks import (
     at,
     counts_of,
     environment,
@@ -33,35 +34,32 @@ from symkernel.theory.escape_checks import (
     on_all_sizes,
     tasks_of,
 )
-from symkernel.theory.feature_averages import indicator
 
 if TYPE_CHECKING:
-    from symkernel.theory.escape import SmallWeights
+    from symkernel.theory.small_weights import SmallWeights
 
-_MEAN = notation.register(
-    sp.Symbol("mean_e"), r"\langle e_{iv} \rangle", "share of stimuli that show a feature"
+_MEAN = notation.symbol("mean_e", r"\langle e_{iv} \rangle", "share of stimuli that show a feature")
+_SAME = notation.symbol(
+    "cov_same", r"\operatorname{cov}(e_{iv}, e_{iv})", "variance of an indicator"
 )
-_SAME = notation.register(
-    sp.Symbol("cov_same"), r"\operatorname{cov}(e_{iv}, e_{iv})", "variance of an indicator"
-)
-_OTHER = notation.register(
-    sp.Symbol("cov_other"),
+_OTHER = notation.symbol(
+    "cov_other",
     r"\operatorname{cov}(e_{iv}, e_{iv'})",
     "covariance of different features of a group",
 )
-_APART = notation.register(
-    sp.Symbol("cov_apart"),
+_APART = notation.symbol(
+    "cov_apart",
     r"\operatorname{cov}(e_{iv}, e_{i'v'})",
     "covariance of features of different groups",
 )
-_COUNT = notation.register(
-    sp.Symbol("var_n"), r"\operatorname{var}(n_v)", "variance of the number of groups that show v"
+_COUNT = notation.symbol(
+    "var_n", r"\operatorname{var}(n_v)", "variance of the number of groups that show v"
 )
-_DRIVE = notation.register(
-    sp.Symbol("drive_1"), r"\kappa_1", "drive of pooled contrasts of features at plateau 0"
+_DRIVE = notation.symbol(
+    "drive_1", r"\kappa_1", "drive of pooled contrasts of features at plateau 0"
 )
-_GATE = notation.register(
-    sp.Symbol("drive_2"), r"\kappa_2", "drive by one task of contrasts of its group at plateau 1"
+_GATE = notation.symbol(
+    "drive_2", r"\kappa_2", "drive by one task of contrasts of its group at plateau 1"
 )
 _TOLERANCE = 1e-12
 

@@ -7,8 +7,10 @@ from functools import cached_property
 
 import numpy as np
 
+from symkernel.problem.problem import Problem
 from symkernel.theory.mode_state import HiddenSides, ModeState
 from symkernel.theory.phases import phases_at, refuse_faint, through_phases, within_phases
+from symkernel.theory.stable_modes import side_routine
 from symkernel.theory.two_layer_path import TwoLayerPath
 from symkernel.trajectory import Field, Trajectory
 
@@ -34,6 +36,12 @@ class _Stretch:
         q = start.q * keep + np.where(up, start.plus, start.minus) * odd
         last = self.growth[-1]
         return np.stack([p, q], 1), HiddenSides(p[-1], q[-1], start.plus * last, start.minus / last)
+
+
+def trajectory_of(problem: Problem, times: object) -> Trajectory:
+    """Return the trajectory of a problem of the mode laws; see `mode_trajectory`."""
+    state = ModeState.of(problem)
+    return mode_trajectory(state, times, side_routine(state.modes))
 
 
 def mode_trajectory(state: ModeState, times: object, routine: object) -> Trajectory:

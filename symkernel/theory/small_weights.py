@@ -12,12 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
 import sympy as sp
 
 from symkernel import notation
-from symkernel.check_report import CheckReport
+from symkernel.check_report import CheckReport, Documented
 from symkernel.environments.multitasking import Multitasking
 from symkernel.environments.symbolic_multitasking import SymbolicMultitasking
 from symkernel.errors import InvalidArgument, OutsideValidity
@@ -30,36 +29,28 @@ from symkernel.theory.feature_averages import FeatureAverages, indicator
 
 G, M, K = sp.symbols("G M K", integer=True, positive=True)
 PLATEAUS = (
-    notation.register(sp.Symbol("L_0"), "L_0", "loss of the best outputs that know the task alone"),
-    notation.register(
-        sp.Symbol("L_1"), "L_1", "loss of the best outputs that also know which features are shown"
+    notation.symbol("L_0", "L_0", "loss of the best outputs that know the task alone"),
+    notation.symbol(
+        "L_1", "L_1", "loss of the best outputs that also know which features are shown"
     ),
 )
-ESCAPE = notation.register(
-    sp.Symbol("r_1"), "r_1", "rate at which pooled features grow in the hidden layer"
+ESCAPE = notation.symbol("r_1", "r_1", "rate at which pooled features grow in the hidden layer")
+GATING = notation.symbol("r_2", "r_2", "rate at which a unit learns to gate")
+ACCURACY = notation.symbol(
+    "acc_K", r"\mathrm{acc}_K", "share of prompts of K tasks that are answered right"
 )
-GATING = notation.register(sp.Symbol("r_2"), "r_2", "rate at which a unit learns to gate")
-ACCURACY = notation.register(
-    sp.Symbol("acc_K"), r"\mathrm{acc}_K", "share of prompts of K tasks that are answered right"
-)
-BIAS = notation.register(sp.Symbol("b_h", real=True), "b", "bias of the hidden units")
-SLOPE = notation.register(
-    sp.Symbol("phi_slope"), r"\phi'(b)", "slope of the hidden activation at the bias"
-)
-CURVE = notation.register(
-    sp.Symbol("phi_curve"), r"\phi''(b)", "curvature of the hidden activation at the bias"
-)
-GAIN = notation.register(
-    sp.Symbol("psi_slope"), r"\psi'", "slope of the output where it answers 1/M"
-)
-READOUT = notation.register(
-    sp.Symbol("w_r", positive=True), r"|\tilde w|", "a unit's read-out, less its mean over features"
+BIAS = notation.symbol("b_h", "b", "bias of the hidden units", real=True)
+SLOPE = notation.symbol("phi_slope", r"\phi'(b)", "slope of the hidden activation at the bias")
+CURVE = notation.symbol("phi_curve", r"\phi''(b)", "curvature of the hidden activation at the bias")
+GAIN = notation.symbol("psi_slope", r"\psi'", "slope of the output where it answers 1/M")
+READOUT = notation.symbol(
+    "w_r", r"|\tilde w|", "a unit's read-out, less its mean over features", positive=True
 )
 _OUTPUTS = ("sigmoid", "linear")
 
 
 @dataclass(frozen=True, eq=False)
-class SmallWeights:
+class SmallWeights(Documented):
     """What is known in closed form of learning from small weights, with the way to it.
 
     Attributes
@@ -239,7 +230,7 @@ class SmallWeights:
     @cached_property
     def steps(self) -> tuple[Step, ...]:
         """The derivation, in symbols; each step with a check on counted prompts."""
-        from symkernel.theory.escape_steps import steps
+        from symkernel.theory.small_weights_steps import steps
 
         return steps(self)
 
@@ -263,12 +254,6 @@ class SmallWeights:
             named(self.formulas, names), conventions=CONVENTIONS[:2], report=self.check(),
             names=names,
         )  # fmt: skip
-
-    def save_latex(self, path: str | Path, names: Mapping[str, str] | None = None) -> Path:
-        """Write the document to a file, whole or not at all."""
-        from symkernel.report.files import save
-
-        return save(self.latex(names), path)
 
 
 def small_weights(

@@ -31,11 +31,11 @@ def gated_trajectory(
     modes : ndarray, shape (n_times, n_modes)
         Of the end-to-end map.
     """
-    return _Assembly(state, clock, layers, modes).trajectory()
+    return _GatedPath(state, clock, layers, modes).trajectory()
 
 
 @dataclass(frozen=True, eq=False)
-class _Assembly:
+class _GatedPath:
     """Observables from the amplitudes; each is computed when it is asked for."""
 
     state: PathwayState
