@@ -356,7 +356,7 @@ class Derived:
     limits : tuple of (title, callable)
         Limits and removable singularities, each with a check that returns Evidence.
     precision : callable
-        (Generator, number of draws) -> Evidence: the routine against 40 digits and more.
+        (Generator, number of draws) -> Evidence: the routine against 60 digits.
     precision_bound : float
         Largest relative error that it allows.
     mode : callable, optional

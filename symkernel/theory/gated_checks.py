@@ -16,7 +16,7 @@ from symkernel.theory.pathway_flow import PathwayFlow, equal_sides, rate_of
 from symkernel.theory.race_clock import THETA, Race, RaceRoutine
 from symkernel.theory.race_time import integral
 
-_DIGITS = 40
+_DIGITS = 60
 # Share of the target below which what is left of it has no digits in a double.
 _LEFT = 1e-11
 _BOUND = 1e-12
@@ -90,7 +90,7 @@ def race_limits(race: Race) -> Limits:
 
 
 class _Exact:
-    """The implicit solution of one mode at 40 digits."""
+    """The implicit solution of one mode at 60 digits."""
 
     def __init__(self, race: Race, s: float, d: float, start: np.ndarray) -> None:
         letters = [q for _, q in race.symbols]
@@ -140,7 +140,7 @@ class _Exact:
 
 
 def check_race(race: Race, stream: np.random.Generator, draws: int) -> Evidence:
-    """Compare the compiled race with its implicit solution at 40 digits.
+    """Compare the compiled race with its implicit solution at 60 digits.
 
     Errors are relative to u + |t u'|: the second part is what one rounding of the time does, which
     is much more than u where a deep pathway leaves its plateau. A mode below the smallest double

@@ -165,7 +165,7 @@ def test_the_command_line_lists_modes_and_takes_a_law_with_a_tolerance(tmp_path,
     assert cli.main(["derive", "aligned_modes", "--tolerance", "0.1"]) == 2
     assert "--law and --tolerance are for problems in files" in capsys.readouterr().err
     assert cli.main(["derive", str(path), "--tolerance", "0.1"]) == 2
-    assert "accepts violations of one law" in capsys.readouterr().err
+    assert "name it by --law" in capsys.readouterr().err
 
 
 # ---- curricula
