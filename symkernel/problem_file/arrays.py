@@ -73,8 +73,8 @@ def regular_file(path: Path, most: int) -> Path:
         raise InvalidArgument(f"The file {str(path)!r} cannot be opened: {error}.") from error
     if not exists:
         raise InvalidArgument(
-            f"The file {str(path)!r} does not exist; check its path (paths of arrays start in the "
-            f"folder of the TOML file)."
+            f"The file {str(path)!r} does not exist; check its path (in a TOML file it starts in "
+            f"the folder of that file)."
         )
     if not plain:
         raise InvalidArgument(

@@ -9,6 +9,7 @@ import numpy as np
 from symkernel.analysis.decoders import Decoder
 from symkernel.analysis.usable_information import UsableInformation, usable_information
 from symkernel.environments.decision import Decision
+from symkernel.errors import InvalidArgument
 from symkernel.problem.network import Network
 from symkernel.simulation.activity import activity
 
@@ -61,4 +62,11 @@ def refuse_few(decision: Decision, widths: Sequence[int]) -> None:
         By the decoder, with the number that it needs.
     """
     draws = np.random.default_rng(0).standard_normal((len(decision.probe), max(widths)))
-    both_labels(draws, decision, "none", 1.0)
+    try:
+        both_labels(draws, decision, "none", 1.0)
+    except InvalidArgument as error:
+        raise InvalidArgument(
+            f"The {len(decision.probe)} samples that are kept from training do not do for decoders "
+            f"of hidden layers of up to {max(widths)} units; give more samples, or smaller layers. "
+            f"{error}"
+        ) from error
