@@ -241,9 +241,8 @@ def test_the_accepted_tolerance_goes_with_the_values():
     assert "FAILS" in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    "law", [pytest.param("aligned_modes", marks=pytest.mark.slow), "gram_diagonal"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("law", ["aligned_modes", "gram_diagonal"])
 def test_the_cost_falls_with_the_violation_at_slope_1(law):
     violations = 0.04 * 0.5 ** np.arange(4)
     found = [flow_costs(near_miss(v, law))[0] for v in violations]

@@ -67,7 +67,14 @@ def test_derives(module):
 
 
 # They train many networks; their claims are tested one by one, here and in files of their own.
-LONG_CLAIMS = {*OF_ENVIRONMENTS, "pyle2023_pseudo_kernel", "frozen_kernel", "kleinman2021"}
+LONG_CLAIMS = {
+    *OF_ENVIRONMENTS,
+    "pyle2023_pseudo_kernel",
+    "frozen_kernel",
+    "kleinman2021",
+    "gram_diagonal",
+    "memoryless_gram",
+}
 # Those that follow races to their end, and deep networks at many depths.
 LONG_FIGURES = {*LONG_CLAIMS, "saxe2022_race", "arora2018_depth"}
 claiming, drawing = (

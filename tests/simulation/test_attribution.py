@@ -45,7 +45,12 @@ def two_tasks(seed=0):
 # Programs of random networks, run without numba so that none has to be compiled
 
 
-CHECKS = ["random_expressions", "sum_rule", "balanced_modes", "large_groups"]
+CHECKS = [
+    "random_expressions",
+    pytest.param("sum_rule", marks=pytest.mark.slow),
+    "balanced_modes",
+    "large_groups",
+]
 
 
 @pytest.mark.parametrize("check", CHECKS)

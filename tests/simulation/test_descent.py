@@ -103,7 +103,7 @@ def test_error_falls_with_the_learning_rate():
 
 
 @pytest.mark.parametrize("name", [name for name, make in EXAMPLES.items() if make().is_linear])
-@pytest.mark.parametrize("samples", [6, 300])
+@pytest.mark.parametrize("samples", [6, pytest.param(300, marks=pytest.mark.slow)])
 def test_moments_and_samples_agree(name, samples):
     net, arrays, task, _ = drawn_problem(name, samples, 4)
     w0 = start(net, arrays)
@@ -152,7 +152,7 @@ def test_members_are_single_runs(samples):
 
 
 @TWO_THREADS
-@pytest.mark.parametrize("samples", [20, 600, 5000])
+@pytest.mark.parametrize("samples", [20, pytest.param(600, marks=pytest.mark.slow), 5000])
 def test_results_do_not_depend_on_the_number_of_threads(samples, threads):
     net, task, _ = problem(samples)
     members = [initial.gaussian(net, seed=k) for k in range(3)]

@@ -203,13 +203,16 @@ def test_members_are_single_runs_to_the_last_bit_for_any_threads(batch):
     ],
 )
 def test_contributions_sum_to_the_movement(online, batch, by):
+    net = sk.Network.mlp([3, 4, 2], activation="relu", bias=True)
+    w0 = sk.weights.gaussian(net, scale=1.3, seed=4)
+    new = {"W2": NEW["W3"], "b2": NEW["b3"]}
     first, then = decision(seed=1), decision(seed=2)
     noise = sk.LabelNoise(probability=0.6, online=online)
     sim = sk.simulate(
-        NET, course(first, then), W0, 0.1, steps=40, attribute=by, batch_size=batch, seed=2,
-        loss=sk.CrossEntropy(weight_decay=0.01), label_noise=[None, noise], reset=[None, NEW],
+        net, course(first, then), w0, 0.1, steps=40, attribute=by, batch_size=batch, seed=2,
+        loss=sk.CrossEntropy(weight_decay=0.01), label_noise=[None, noise], reset=[None, new],
     )  # fmt: skip
-    for name in ("hidden1", "hidden2", "output"):
+    for name in ("hidden", "output"):
         found = sim.attribution(node=name)
         assert found.labels[-2:] == ("reset", "decay")
         assert found.residual < 1e-12
@@ -219,10 +222,10 @@ def test_contributions_sum_to_the_movement(online, batch, by):
     assert not moved[~after].any()
     assert abs(moved[after]).max() > 0.1
     # A new read-out moves no hidden unit.
-    assert not sim.attribution(node="hidden2").contributions[..., -2].any()
+    assert not sim.attribution(node="hidden").contributions[..., -2].any()
     plain = sk.simulate(
-        NET, course(first, then), W0, 0.1, steps=40, batch_size=batch, seed=2,
-        loss=sk.CrossEntropy(weight_decay=0.01), label_noise=[None, noise], reset=[None, NEW],
+        net, course(first, then), w0, 0.1, steps=40, batch_size=batch, seed=2,
+        loss=sk.CrossEntropy(weight_decay=0.01), label_noise=[None, noise], reset=[None, new],
     )  # fmt: skip
     for name, values in plain.weights.items():
         np.testing.assert_allclose(sim.weights[name], values, rtol=1e-10, atol=1e-11)

@@ -45,13 +45,13 @@ def rated_gap(law: str, problem: Problem, rates, strength: float) -> float:
 
 
 @given(testing.aligned_problems(most=4), RATES)
-@settings(max_examples=10)
+@settings(max_examples=5)
 def test_aligned_weights_follow_the_flow(problem, rates):
     assert rated_gap("aligned_modes", problem, rates, 20.0) <= BOUND
 
 
 @given(testing.gram_diagonal_problems(), RATES)
-@settings(max_examples=10)
+@settings(max_examples=5)
 def test_gram_diagonal_weights_follow_the_flow(problem, rates):
     assert rated_gap("gram_diagonal", problem, rates, 20.0) <= BOUND
 
