@@ -260,8 +260,8 @@ def claims() -> tuple[tuple[str, bool, str], ...]:
         ("1: noise prunes what is not needed", *noise_prunes()),
         ("1: learning rate / batch size counts", *ratio_counts()),
         ("2: rises, and falls", *rises_and_falls()),
-        ("NOT so: white inputs, or relative noise", *starts_at_its_highest()),
-        ("NOT so: 3 at infinite width", *nothing_is_left()),
+        ("2 fails for white inputs, and under relative noise", *starts_at_its_highest()),
+        ("3 fails at infinite width: nothing is left", *nothing_is_left()),
         ("3: what is left falls with the width", *less_with_width()),
         ("3: power law, exponential, or locked in", *remembered()),
     )

@@ -147,4 +147,4 @@ def _tell(say: Callable[[str], None], report: CheckReport, findings: dict[str, A
         f"Law against gradient descent on all images (learning rate {LEARNING_RATE:g}): largest "
         f"gap {gap:.1e} of the largest mode."
     )
-    say(f"At t = {END:g} the law's network reads {read:.1%} of the digits.")
+    say(f"At t = {END:g} the law's network reads {read:.1%} of these digits.")

@@ -50,6 +50,8 @@ class Decision:
         Whether information about the irrelevant label is what is found beside the relevant one.
         Where they are not independent only this tells what is kept without need.
     title : str
+    ceilings : (float, float) or None
+        Bits that the inputs hold about both labels, where they are known.
     """
 
     X: np.ndarray
@@ -61,6 +63,7 @@ class Decision:
     names: tuple[str, str]
     conditional: bool
     title: str
+    ceilings: tuple[float, float] | None = None
 
     def __repr__(self) -> str:
         return (
@@ -203,7 +206,7 @@ class Decision:
         return cls(
             train.X, train.labels["direction"], train.labels["colour"], probe.X,
             probe.labels["direction"], probe.labels["colour"], ("direction", "colour"), False,
-            "checkerboard",
+            "checkerboard", (train.ceiling("direction"), train.ceiling("colour")),
         )  # fmt: skip
 
     @classmethod

@@ -262,7 +262,12 @@ def latex_tables(study: MultitaskStudy) -> str:
         head = ["scale", "curriculum", "theory", "similarities", "$S$", "accuracies", "valid"]
         some = ", ".join(map(str, study.axis("seed", "predictions")))
         parts.append(latex_table(head, theories, _THEORIES.format(seeds=some), "p{34mm}"))
-    return "\n\n".join(["% \\input{multitask} in a document of yours.", *parts]) + "\n"
+    return (
+        "\n\n".join(
+            ["% \\input{multitask} in a document of yours, with \\usepackage{graphicx}.", *parts]
+        )
+        + "\n"
+    )
 
 
 # What a loss is shown in multiples of.
@@ -312,6 +317,10 @@ def _number(measure: str, mean: float, deviation: float) -> str:
     return f"${mean:{form}}{spread}$"
 
 
+# As wide as it is, or as the line.
+_FITTED = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}"
+
+
 def latex_table(
     head: Sequence[str], rows: Iterable[Sequence[str]], caption: str, third: str = "l"
 ) -> str:
@@ -328,6 +337,6 @@ def latex_table(
     return (
         f"\\begin{{table}}\n\\centering\\scriptsize\\setlength{{\\tabcolsep}}{{2pt}}"
         "\\renewcommand{\\arraystretch}{1.3}\n"
-        f"\\caption{{{caption}}}\n\\begin{{tabular}}{{{columns}}}\n{body}\n\\end{{tabular}}\n"
-        "\\end{table}"
+        f"\\caption{{{caption}}}\n{_FITTED}{{\\begin{{tabular}}{{{columns}}}\n{body}\n"
+        "\\end{tabular}}\n\\end{table}"
     )

@@ -31,7 +31,7 @@ class Study(ABC):
         return text
 
     def latex(self) -> str:
-        """Return the tables in LaTeX, which needs no package."""
+        """Return the tables in LaTeX, which needs the package graphicx."""
         text: str = self._beside("tables").latex_tables(self)
         return text
 

@@ -26,8 +26,11 @@ from symkernel.studies.decisions.verdicts import (
     CLAIMS,
     FAILS,
     HOLDS,
+    UNDECIDED,
     UNJUDGED,
     WEAKLY,
+    Paired,
+    judged,
     paired,
     verdicts,
 )
@@ -367,17 +370,26 @@ def test_training_that_failed_is_no_minimal_representation():
     ("curve", "words"),
     [
         ([0.1, 0.5, 0.2], HOLDS),
-        ([0.5, 0.5, 0.1], WEAKLY),  # no rise
+        ([0.5, 0.5, 0.1], FAILS),  # no rise
         ([0.1, 0.5, 0.48], WEAKLY),  # a fall of no interest
         ([0.1, 0.4, 0.5], FAILS),
-        ([0.5, 0.3, 0.2], WEAKLY),
+        ([0.5, 0.3, 0.2], FAILS),
         ([0.3, 0.3, 0.3], FAILS),
     ],
 )
 def test_transients_need_a_rise_and_a_fall(curve, words):
     found = verdict(made_up([0.5] * 4, watched=curve), 2)
     assert found.words == words, str(found)
-    assert ("no rise before" in found.about) == (words == WEAKLY and curve[0] >= curve[1])
+    assert ("rise before it: does not hold" in found.about) == (curve[0] >= curve[1])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [(0.06, 0.5, HOLDS), (0.01, 0.5, WEAKLY), (-0.1, 0.7, UNDECIDED), (-0.3, 0.04, FAILS),
+     (-0.1, 0.05, UNDECIDED)],
+)  # fmt: skip
+def test_an_interval_that_holds_too_much_decides_nothing(low, high, words):
+    assert judged(Paired((low + high) / 2, low, high, 1.0), 0.05) == words
 
 
 def test_the_time_of_a_peak_is_that_of_the_other_seeds():
@@ -504,7 +516,13 @@ def test_everything_is_written(study, tmp_path):
     files = {path.name: path for path in study.save(tmp_path / "new")}
     data = json.loads(files["information.json"].read_text())
     assert len(data["verdicts"]) == 9
-    assert {one["verdict"] for one in data["verdicts"]} <= {HOLDS, WEAKLY, FAILS, UNJUDGED}
+    assert {one["verdict"] for one in data["verdicts"]} <= {
+        HOLDS,
+        WEAKLY,
+        UNDECIDED,
+        FAILS,
+        UNJUDGED,
+    }
     assert data["bands"] == []
     for kind in ("noise", "training", "plane", "pretraining"):
         assert files[f"{kind}_arrays.png"].read_bytes().startswith(b"\x89PNG")
@@ -549,7 +567,7 @@ def test_names_of_labels_are_safe_in_latex(study):
     text = replace(study, found=(named,)).latex()
     assert r"is\_odd n0" in text
     assert r"pretraining on 50\%\_grey" in text
-    assert not re.search(r"(?<!\\)[_%]", text)
+    assert not re.search(r"(?<!\\)[_%]", text.partition("\n")[2])
 
 
 def test_cells_that_fail_are_told(monkeypatch, tmp_path):

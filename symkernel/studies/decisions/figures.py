@@ -7,7 +7,7 @@ beside trainings stands what is solved in closed form.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 _SMALL, _NORMAL, _COLUMN, _ROW = 7, 8, 2.35, 1.95
 _BY_NOISE = dict(zip(NOISES, COLOURS, strict=False))
 # From the first layer to the last one, light to dark.
-_LAYERS = ("#E69F00", "#009E73", "#0072B2", "#CC79A7")
+_LAYERS = ("#E69F00", "#56B4E9", "#CC79A7")
 _RELEVANT = "0.45"
+_BOUND: Any = {"color": "0.6", "linewidth": 0.6, "linestyle": (0, (1, 2))}
 
 
 def figures(study: InformationStudy) -> Mapping[str, Figure]:
@@ -84,8 +85,8 @@ def noise_panels(settings: Sequence[Found]) -> Figure:
         for k, colour in _layers(found):
             bits = found.bits("trainings", layer=k)[order][..., -1].T
             _points(column[1], x, bits, colour, good)
-        for panel in column:
-            relevant = found.bits("trainings", "relevant", "n0")[order][..., -1].T
+        for panel, noise in zip(column, ("n0", "rel.3"), strict=True):
+            relevant = found.bits("trainings", "relevant", noise)[order][..., -1].T
             _points(panel, x, relevant, _RELEVANT, good, marker="s")
             _dress(panel, found)
             panel.set_xscale("log")
@@ -97,10 +98,10 @@ def noise_panels(settings: Sequence[Found]) -> Figure:
         column[0].set_title(_title(found), fontsize=_SMALL)
     panels[0, 0].set_ylabel("bits, last hidden layer", fontsize=_NORMAL)
     panels[1, 0].set_ylabel("bits, rel.3", fontsize=_NORMAL)
-    words = "hollow: task not learned"
+    words = "hollow: task not learned; grey: under n0 above, under rel.3 below"
     if any(map(is_foreseen, settings)):
         words += "; dotted: what the pruning clock leaves"
-    _legend(figure, settings, words)
+    _legend(figure, settings, words, marker="o")
     return figure
 
 
@@ -144,7 +145,7 @@ def training_panels(settings: Sequence[Found]) -> Figure:
     words = "dashed: relevant, last layer"
     if any(map(is_foreseen, settings)):
         words += "; dotted: what the pruning clock leaves of the peak"
-    _legend(figure, settings, words, noises=False)
+    _legend(figure, settings, words, noises=False, relevant="--")
     return figure
 
 
@@ -167,7 +168,10 @@ def _solved_hump(panel: Axes) -> None:
     solved = hump()
     panel.plot(solved.times, solved.irrelevant, color=_LAYERS[2], linewidth=1.2)
     panel.plot(solved.times, solved.relevant, color=_RELEVANT, linestyle="--", linewidth=1.2)
-    panel.set_title("one linear layer,\ncorrelated inputs: exact", fontsize=_SMALL)
+    panel.set_title(
+        "one linear layer, Gaussian inputs\nthat are correlated: exact", fontsize=_SMALL
+    )
+    panel.set_ylabel("bits", fontsize=_NORMAL)
     _times(panel, solved.times)
     panel.set_xlabel("flow time", fontsize=_NORMAL)
     _bare(panel)
@@ -178,6 +182,7 @@ def _solved_clock(panel: Axes) -> None:
     panel.plot(clock, pruned(0.9, clock), color=_LAYERS[2], linewidth=1.2)
     panel.set_title("two classes, not read out:\nwhat noise leaves, leading order", fontsize=_SMALL)
     panel.set_xlabel("pruning clock X", fontsize=_NORMAL)
+    panel.set_ylabel("bits", fontsize=_NORMAL)
     _bare(panel)
 
 
@@ -205,9 +210,10 @@ def pretraining_panels(settings: Sequence[Found]) -> Figure:
     panels[0, 0].set_ylabel("bits, last hidden layer", fontsize=_NORMAL)
     for reset, style in ((False, "-"), (True, "--")):
         times, bits = memory(reset)
-        panels[0, -1].plot(times, bits, style, color=_BY_NOISE["abs.3"], linewidth=1.2)
+        panels[0, -1].plot(times, bits, style, color="black", linewidth=1.2)
     panels[0, -1].set_title("two linear layers,\na second task: exact", fontsize=_SMALL)
     panels[0, -1].set_xlabel("flow time on the first task", fontsize=_NORMAL)
+    panels[0, -1].set_ylabel("bits about the first task", fontsize=_NORMAL)
     _bare(panels[0, -1])
     _legend(figure, settings, "solid: read-out kept, dashed: new", layers=False)
     return figure
@@ -241,7 +247,9 @@ def plane_panels(settings: Sequence[Found]) -> Figure:
         column[-1].set_xlabel(f"bits about {found.decision.names[0]}", fontsize=_NORMAL)
     for panel, noise in zip(panels[:, 0], NOISES, strict=True):
         panel.set_ylabel(f"bits about {settings[0].decision.names[1]}, {noise}", fontsize=_NORMAL)
-    _legend(figure, settings, "from hollow to filled; dots: seeds at the end", noises=False)
+    _legend(
+        figure, settings, "from hollow to filled; dots: seeds at the end", noises=False, relevant=""
+    )
     return figure
 
 
@@ -276,7 +284,9 @@ def _title(found: Found) -> str:
 
 
 def _dress(panel: Axes, found: Found) -> None:
-    panel.axhline(found.entropy["irrelevant"], color="0.6", linewidth=0.6, linestyle=(0, (1, 2)))
+    most = found.decision.ceilings
+    bound = found.entropy["irrelevant"] if most is None else most[1]
+    panel.axhline(bound, **_BOUND)
     _bare(panel)
 
 
@@ -289,8 +299,9 @@ def _bare(panel: Axes) -> None:
 
 
 def _legend(
-    figure: Figure, settings: Sequence[Found], words: str, noises: bool = True, layers: bool = True
-) -> None:
+    figure: Figure, settings: Sequence[Found], words: str, noises: bool = True,
+    layers: bool = True, marker: str = "", relevant: str = "-s",
+) -> None:  # fmt: skip
     one, other = "relevant", "irrelevant"
     names = {found.decision.names for found in settings}
     if len(names) == 1:
@@ -304,10 +315,17 @@ def _legend(
     if layers:
         deepest = max(settings, key=lambda found: len(found.setting.hidden))
         handles += [
-            Line2D([], [], color=colour, label=f"{other}, layer {k + 1}")
+            Line2D(
+                [], [], color=colour, marker=marker, markersize=3.5, label=f"{other}, layer {k + 1}"
+            )
             for k, colour in _layers(deepest)
         ]
-    handles.append(Line2D([], [], color=_RELEVANT, marker="s", markersize=3.5, label=one))
+    if relevant:
+        square = (
+            {"marker": "s", "markersize": 3.5} if relevant.endswith("s") else {"linestyle": "--"}
+        )
+        handles.append(Line2D([], [], color=_RELEVANT, label=one, **square))
+    handles.append(Line2D([], [], label=f"most there is about {other}", **_BOUND))
     columns = max(2, int(figure.get_figwidth() / 1.7))
     figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, fontsize=_SMALL, frameon=False,

@@ -11,7 +11,13 @@ from symkernel.report.prose import escape
 from symkernel.studies.decisions.found import Found
 from symkernel.studies.decisions.measures import NOISES
 from symkernel.studies.decisions.theory import foreseen, is_foreseen
-from symkernel.studies.decisions.verdicts import CLAIMS, SMALLEST, Verdict, smallest_of
+from symkernel.studies.decisions.verdicts import (
+    CLAIMS,
+    LEVEL,
+    SMALLEST,
+    Verdict,
+    smallest_of,
+)
 from symkernel.studies.measures import mean_and_deviation
 from symkernel.studies.tables import latex_table
 from symkernel.tables import as_text
@@ -121,12 +127,15 @@ def summary(study: InformationStudy) -> str:
         f"bits that linear decoders find on held-out probes, of the last hidden layer unless a "
         f"layer is named (those under {_BY_LAYER})\n"
         f"noise: n0 none; rel.3 of 0.3 times the spread of a layer's units; abs.3 of standard "
-        f"deviation 0.3\n{claims}\n"
-        f"A claim holds where the confidence interval of the paired difference is above "
-        f"{SMALLEST:.0%} of the entropy of the irrelevant label, weakly where it is above 0; "
-        f"claim 2 holds where rise and fall do, weakly where the fall alone does, without a rise. "
-        f"Effect: difference by the standard deviation of the differences. Intervals are for one "
-        f"comparison each, not for all together"
+        f"deviation 0.3; rate/batch: learning rate and batch size; accuracy on clean labels\n"
+        f"{claims}\n"
+        f"A claim holds where the {LEVEL:.0%} confidence interval of the paired difference is "
+        f"above {SMALLEST:.0%} of the entropy of the irrelevant label, holds weakly where it is "
+        f"above 0, does not hold where it is below these {SMALLEST:.0%}, and is undecided "
+        f"otherwise, as few seeds leave it. Claim 2 is a rise and a fall, judged by the weaker of "
+        f"them; the time of a seed's peak is that of the other seeds' mean. Effect: difference by "
+        f"the standard deviation of the differences. Intervals are for one comparison each, not "
+        f"for all together"
     ]
     for found in study.found:
         blocks.append(_setting(study, found))
@@ -150,10 +159,12 @@ def _setting(study: InformationStudy, found: Found) -> str:
     widths = "-".join(map(str, found.setting.hidden))
     entropy = found.entropy
     beside = f", beside {one}" if found.decision.conditional else ""
+    most = found.decision.ceilings
+    held = "" if most is None else f"; the inputs hold {most[0]:.3f} and {most[1]:.3f} bits"
     parts = [
         f"=== {name}; hidden layers {widths}; {one} relevant ({entropy['relevant']:.3f} bits), "
-        f"{other} not ({entropy['irrelevant']:.3f} bits{beside}; of interest from "
-        f"{smallest_of(found):.3f})"
+        f"{other} not ({entropy['irrelevant']:.3f} bits{beside}; differences are of interest from "
+        f"{smallest_of(found):.3f}){held}"
     ]
     for title, head, rows in tables_of(found):
         parts.append(f"{title}\n{as_text(head, rows, '')}")
@@ -175,8 +186,9 @@ def _clock(found: Found) -> str:
         for noise in ("rel.3", "abs.3")
     ]
     return (
-        f"The pruning clock of two linear layers, read off this training: X = {clock:.3g} at the "
-        f"end; it would leave {' and '.join(said)} of the peak"
+        f"The pruning clock X, flow time by the rate at which noise shrinks what is not asked for, "
+        f"is derived for two linear layers and an indication here. Read off this training: X = "
+        f"{clock:.3g} at the end; it would leave {' and '.join(said)} of the peak"
     )
 
 
@@ -187,7 +199,11 @@ _CAPTION = (
     "Verdicts: mean paired differences over seeds in bits with their 95\\% confidence intervals, "
     "and by their standard deviation. Claims: "
     + "; ".join(f"({number}) {words}" for number, words in CLAIMS.items())
-    + "."
+    + ". A claim holds where the interval is above 5\\% of the entropy of the irrelevant label, "
+    "holds weakly where it is above 0, does not hold where it is below these 5\\%, and is "
+    "undecided otherwise; (2) is judged by the weaker of rise and fall. Measured without noise "
+    "(n0), under noise of 0.3 times the spread of a layer's units (rel.3), and under noise of "
+    "standard deviation 0.3 (abs.3)."
 )
 
 
@@ -202,7 +218,12 @@ def latex_tables(study: InformationStudy) -> str:
             body = [tuple(map(_tex, row)) for row in cells]
             caption = _tex(f"{found.setting.name}. {title}.")
             parts.append(latex_table(tuple(map(_tex, names)), body, caption))
-    return "\n\n".join(parts) + "\n"
+    return (
+        "\n\n".join(
+            ["% \\input{information} in a document of yours, with \\usepackage{graphicx}.", *parts]
+        )
+        + "\n"
+    )
 
 
 def _tex(cell: str) -> str:

@@ -1,8 +1,9 @@
 """Whether a claim holds in a setting, from differences between trainings that share a seed.
 
 A difference is judged by its confidence interval: the claim holds where the whole interval is above
-5 % of the irrelevant label's entropy, it holds weakly where it is above 0. Trainings that failed
-look like minimal representations and are left out.
+5 % of the irrelevant label's entropy, it holds weakly where it is above 0, it does not hold where
+it is below these 5 %, and it is undecided otherwise. Trainings that failed look like minimal
+representations and are left out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from scipy import stats
 from symkernel.studies.decisions.found import Found
 from symkernel.studies.decisions.measures import NOISES
 
-HOLDS, WEAKLY, FAILS, UNJUDGED = "holds", "holds weakly", "does not hold", "not judged"
+HOLDS, WEAKLY, UNDECIDED, FAILS = "holds", "holds weakly", "undecided", "does not hold"
+UNJUDGED = "not judged"
 CLAIMS = {
     1: "noisier descent leaves less that is irrelevant",
     2: "what is irrelevant is encoded first and discarded later",
@@ -68,7 +70,7 @@ class Verdict:
         Of `CLAIMS`.
     setting, noise : str
     words : str
-        "holds", "holds weakly", "does not hold" or "not judged".
+        "holds", "holds weakly", "undecided", "does not hold" or "not judged".
     found : Paired or None
         The difference that the verdict rests on; the claim says that it is positive.
     about : str
@@ -105,7 +107,9 @@ def judged(found: Paired | None, smallest: float) -> str:
     """Return the verdict on a difference that is said to be positive."""
     if found is None:
         return UNJUDGED
-    return HOLDS if found.low > smallest else WEAKLY if found.low > 0 else FAILS
+    if found.low > 0:
+        return HOLDS if found.low > smallest else WEAKLY
+    return FAILS if found.high < smallest else UNDECIDED
 
 
 def learned(found: Found, relevant: np.ndarray, best: float) -> np.ndarray:
@@ -199,7 +203,10 @@ def _alike(found: Found, order: list[int], end: np.ndarray) -> list[str]:
 
 
 def second_claim(found: Found, noise: str) -> Verdict:
-    """Compare a peak with the start and with the end; its time is that of the other seeds' mean."""
+    """Compare a peak with the start and with the end; its time is that of the other seeds' mean.
+
+    The claim has two parts, and its verdict is that of the weaker one.
+    """
     curves = found.bits("watched", noise=noise)[0]
     relevant = found.bits("watched", "relevant", "n0")[0, :, -1]
     if not learned(found, relevant, float(_mean(relevant))):
@@ -215,11 +222,11 @@ def second_claim(found: Found, noise: str) -> Verdict:
     assert found.watched is not None
     times = found.watched["time"][0, 0]
     when = times[known.mean(axis=0).argmax()]
-    said = f"fall from t = {when:g} to {times[-1]:g} at {found.watched.grid['descent'][0]}"
-    if down == FAILS:
-        return Verdict(2, found.setting.name, noise, FAILS, fall, said)
-    words = HOLDS if {up, down} == {HOLDS} else WEAKLY
-    said += f"; {'no rise' if up == FAILS else 'rise'} before, {rise}"
+    said = (
+        f"fall from t = {when:g} to {times[-1]:g} at {found.watched.grid['descent'][0]}: {down}; "
+        f"rise before it: {up}, {rise}"
+    )
+    words = min(up, down, key=(FAILS, UNDECIDED, WEAKLY, HOLDS).index)
     return Verdict(2, found.setting.name, noise, words, fall, said)
 
 
