@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 # The first draw of a test may compile, which says nothing about its speed.
 _COMMON = settings(deadline=None, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
 # The same draws in every run: a failure is a change of the code.
-settings.register_profile("default", _COMMON, derandomize=True, max_examples=15)
+settings.register_profile("default", _COMMON, derandomize=True, max_examples=10)
 # Fresh draws, and many: run by `make check-all`.
 settings.register_profile("thorough", _COMMON, max_examples=300)
 settings.load_profile(os.environ.get("SYMKERNEL_PROFILE", "default"))
